@@ -1,1 +1,17 @@
-//! model
+//! The nouns and the rules of Enginehouse. Pure: no IO, no clock, no randomness, no async runtime; time and draws come in as arguments.
+//!
+//! This crate exists for purity: whatever decides, lives here, so that it can be tested without a socket. In reading order:
+#![warn(missing_docs)]
+
+pub mod config;
+pub mod dispatch;
+pub mod firewall;
+pub mod handler;
+pub mod ids;
+pub mod journal;
+pub mod pattern;
+pub mod pool;
+pub mod runtime;
+pub mod scaling;
+pub mod table;
+pub mod time;
