@@ -48,6 +48,8 @@ pub enum HandlerKind {
 /// Which code a script handler runs (row Y13).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Script {
+    /// No code at all: an empty 200. The implicit `/_ah/start` and `/_ah/warmup` of first-generation apps that have none of their own.
+    Nothing,
     /// The process's one entry point decides (`script: auto`, or a version without handlers).
     Auto,
     /// A WSGI object by dotted path: `home.app`, `\1.catalog.app`.

@@ -3,15 +3,22 @@
 //! This crate exists for purity: whatever decides, lives here, so that it can be tested without a socket. In reading order:
 #![warn(missing_docs)]
 
+pub mod asset;
 pub mod config;
 pub mod dispatch;
+pub mod environ;
+pub mod explain;
 pub mod firewall;
+pub mod gate;
 pub mod handler;
+pub mod headers;
 pub mod ids;
 pub mod journal;
 pub mod pattern;
 pub mod pool;
+pub mod route;
 pub mod runtime;
 pub mod scaling;
 pub mod table;
 pub mod time;
+pub mod user;

@@ -8,6 +8,7 @@ use crate::config::VersionConfig;
 use crate::dispatch::DispatchRule;
 use crate::firewall::Firewall;
 use crate::ids::{AppId, ServiceId, VersionId};
+use crate::route::handler::HandlerSet;
 
 /// The snapshot.
 #[derive(Debug, Clone)]
@@ -48,6 +49,7 @@ pub struct Service {
 
 /// A version as the data plane sees it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Version {
     /// Its configuration.
     pub config: VersionConfig,
@@ -55,4 +57,36 @@ pub struct Version {
     pub root: PathBuf,
     /// A number that rises with each reload of this version, the fractional part of `CURRENT_VERSION_ID`.
     pub deployment: u64,
+    /// Its handlers, ready to be searched; the implicit ones (`/_ah/start`, `/_ah/warmup`) come first.
+    pub handlers: HandlerSet,
+}
+
+impl Version {
+    /// A version whose handlers are ready to be searched.
+    pub fn new(config: VersionConfig, root: PathBuf, deployment: u64) -> Self {
+        let handlers = HandlerSet::new(config.handlers.clone());
+        Self { config, root, deployment, handlers }
+    }
+}
+
+/// A table that does not hold together: each entry is a text for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Dangling(pub String);
+
+impl RoutingTable {
+    /// Checks that every name in the table leads somewhere.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn build(
+        generation: u64,
+        app: AppId,
+        naming: Naming,
+        services: BTreeMap<ServiceId, Service>,
+        dispatch: Vec<DispatchRule>,
+        firewall: Firewall,
+    ) -> Result<Self, Vec<Dangling>> {
+        Ok(Self { generation, app, naming, services, dispatch, firewall })
+    }
 }

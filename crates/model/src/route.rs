@@ -1,0 +1,5 @@
+//! Where a request goes: the target is read, the host aims at a service and version, the path finds a handler.
+
+pub mod handler;
+pub mod host;
+pub mod path;
