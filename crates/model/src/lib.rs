@@ -5,6 +5,7 @@
 
 pub mod asset;
 pub mod config;
+pub mod cron;
 pub mod dispatch;
 pub mod environ;
 pub mod explain;
@@ -13,9 +14,11 @@ pub mod gate;
 pub mod handler;
 pub mod headers;
 pub mod ids;
+pub mod index;
 pub mod journal;
 pub mod pattern;
 pub mod pool;
+pub mod queue;
 pub mod route;
 pub mod runtime;
 pub mod scaling;

@@ -1,0 +1,2 @@
+//! (to come)
+pub(super) static GROUP: &[&super::Code] = &[];
