@@ -1,1 +1,48 @@
-fn main() {}
+//! The project's own chores: `cargo xtask tidy | docs | conformance | bench`. Nothing here ships.
+
+mod bench;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+
+  tidy                      the house rules: sizes, names, arrows between crates, docs that must agree with code
+  bench [NAME...]           speed beside nginx, haproxy and others, interleaved in one run
+        [--rounds N] [--seconds N] [--list]
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<()> {
+    let Some((command, rest)) = args.split_first() else { bail!("{USAGE}") };
+    match command.as_str() {
+        "tidy" => tidy::run(&root()?),
+        "bench" => bench::run(&root()?, rest),
+        _ => bail!("unknown command `{command}`\n\n{USAGE}"),
+    }
+}
+
+/// The workspace's folder.
+fn root() -> Result<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(own.parent().context("xtask lies in the workspace")?.to_owned())
+}
+
+/// The one place that prints.
+#[allow(clippy::print_stdout, reason = "a chore talks to the person who started it")]
+fn say(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,112 @@
+//! Benchmarks beside the peers. The figure that counts is CPU per request of the server under test, as a ratio inside interleaved rounds: absolute
+//! times drift on shared machines, ratios hold. The server is pinned to core 0, the load generator and the upstream to core 1.
+
+mod load;
+mod peers;
+mod process;
+mod proxy;
+mod start;
+mod worker;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::say;
+
+/// What the user asked for.
+pub(crate) struct Options {
+    /// Interleaved rounds.
+    rounds: u32,
+    /// Seconds of load for each server in each round.
+    seconds: u32,
+    /// Where files and logs go.
+    dir: PathBuf,
+    /// The server's binary.
+    enginehouse: PathBuf,
+}
+
+type Bench = fn(&Options) -> Result<Vec<String>>;
+
+const ALL: &[(&str, &str, Bench)] = &[
+    ("proxy", "proxied 1 KB, keep-alive, beside nginx and haproxy", proxy::proxied),
+    ("static-1k", "static 1 KB beside nginx", proxy::static_1k),
+    ("static-100k", "static 100 KB beside nginx", proxy::static_100k),
+    ("static-10m", "static 10 MB beside nginx", proxy::static_10m),
+    ("tls", "proxied 1 KB over TLS, keep-alive", proxy::tls),
+    ("handshake", "a full TLS handshake and 1 KB for each request", proxy::handshake),
+    ("h2", "proxied 1 KB over HTTP/2 without TLS", proxy::h2),
+    ("handlers", "static 1 KB with 10 and with 1,000 handlers", proxy::handlers),
+    ("idle", "private memory of an idle keep-alive connection", start::idle),
+    ("start", "first static answer and first WSGI answer after the start", start::start),
+    ("wsgi", "CPU of a WSGI worker beside gunicorn, on Python 2.7 and 3", worker::wsgi),
+    ("dev-appserver", "requests per CPU second beside dev_appserver", worker::dev_appserver),
+];
+
+/// Runs the named benchmarks, or all.
+pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
+    let (mut rounds, mut seconds, mut names) = (5, 2, Vec::new());
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        let mut number = || rest.next().and_then(|n| n.parse().ok());
+        match arg.as_str() {
+            "--rounds" => rounds = number().unwrap_or(rounds),
+            "--seconds" => seconds = number().unwrap_or(seconds),
+            "--list" => {
+                for (name, what, _) in ALL {
+                    say(&format!("{name:14} {what}"));
+                }
+                return Ok(());
+            }
+            name if ALL.iter().any(|(known, _, _)| *known == name) => names.push(name.to_owned()),
+            other => bail!("unknown benchmark `{other}`; see cargo xtask bench --list"),
+        }
+    }
+    let dir = root.join("target/bench");
+    fs::create_dir_all(dir.join("tmp"))?;
+    for (program, package) in
+        [("nginx", "nginx"), ("haproxy", "haproxy"), ("wrk", "wrk"), ("h2load", "nghttp2-client"), ("taskset", "util-linux")]
+    {
+        process::need(program, package)?;
+    }
+    build(root)?;
+    let options = Options { rounds, seconds, dir, enginehouse: root.join("target/release/enginehouse") };
+    for (name, what, bench) in ALL {
+        if names.is_empty() || names.iter().any(|n| n == name) {
+            say(&format!("\n## {name}: {what} ({rounds} rounds of {seconds} s)\n"));
+            for line in bench(&options)? {
+                say(&line);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn build(root: &Path) -> Result<()> {
+    let built = Command::new("cargo").args(["build", "--release", "--quiet", "-p", "enginehouse"]).current_dir(root).status()?;
+    if built.success() { Ok(()) } else { bail!("the release build failed") }
+}
+
+/// The median; 0 of nothing.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn medians() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!((median(&[4.0, 1.0]) - 2.5).abs() < f64::EPSILON);
+    }
+}
