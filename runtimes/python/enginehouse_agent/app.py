@@ -1,0 +1,171 @@
+"""The app of this instance: what is loaded, and which way a request takes (WSGI object, CGI script, lifecycle)."""
+from __future__ import absolute_import
+
+import sys
+import threading
+
+from . import cgiscript, loader, logs, wsgi
+from .errors import NotFound
+
+PLAIN = b'200 OK\0Content-Type\0text/plain\0'
+
+
+class App(object):
+    def __init__(self, config, errors):
+        self.config = config
+        self.first_generation = config.first_generation
+        self.injecting = config.first_generation
+        self.stopping = False
+        self.constants = dict(config.environ)
+        self.template = dict(config.environ)
+        self.template.update({
+            'SCRIPT_NAME': '',
+            'wsgi.version': (1, 0),
+            'wsgi.url_scheme': 'http',
+            'wsgi.errors': errors,
+            'wsgi.multithread': config.threadsafe,
+            'wsgi.multiprocess': True,
+            'wsgi.run_once': False,
+            'wsgi.file_wrapper': wsgi.FileWrapper,
+        })
+        self._objects = {}
+        self._scripts = {}
+        self._prepared = not config.first_generation
+        self._middleware = None
+        # Importing is one at a time: two requests must not both find a module half made.
+        self._load_lock = threading.RLock()
+        self._loading = set()
+        self._gate = None if config.threadsafe else threading.Lock()
+        self._cgi_lock = threading.Lock()
+        self._locals = _thread_dictionary() if config.first_generation else None
+
+    # Requests
+
+    def run(self, connection, script, kind, environ, flag):
+        """(head, chunks, size) of the answer; see wsgi.run."""
+        if kind != 'http':
+            done = self._lifecycle(kind, script)
+            if done:
+                return done
+        if self._gate is None:
+            return self._run(connection, script, environ, flag)
+        with self._gate:
+            return self._run(connection, script, environ, flag)
+
+    def _run(self, connection, script, environ, flag):
+        found = self._objects.get(script)
+        if found is None:
+            script = self._named(script)
+            if self.first_generation and cgiscript.is_script(script):
+                return self._run_script(connection, script, environ)
+            found = self._objects.get(script) or self._load(connection, script)
+        application, path = found
+        if self.first_generation:
+            if path:
+                environ['PATH_TRANSLATED'] = connection.translated = path
+            flag = True
+        return wsgi.run(connection, application, environ, flag)
+
+    def _named(self, script):
+        if script and script != 'auto':
+            return script
+        if self.config.script:
+            return self.config.script
+        if self.first_generation:
+            raise NotFound('the handler of this URL names no script')
+        return 'main:app'
+
+    def _lifecycle(self, kind, script):
+        if kind == 'stop':
+            _run_shutdown_hook()
+            return PLAIN, [b'ok'], 2
+        if kind in ('start', 'warmup') and not script:
+            return PLAIN, [b'ok'], 2
+        return None
+
+    # Loading
+
+    def loading(self, connection):
+        return connection.ident in self._loading
+
+    def _load(self, connection, script):
+        with self._load_lock:
+            found = self._objects.get(script)
+            if found is None:
+                self._loading.add(connection.ident)
+                self._prepare()
+                application, path = loader.find(script)
+                loader.check(application, script)
+                if self._middleware is not None:
+                    application = self._middleware(application)
+                found = self._objects[script] = (application, path)
+                self._loading.discard(connection.ident)
+        return found
+
+    def _prepare(self):
+        """appengine_config.py comes before all other code of a first-generation app."""
+        if not self._prepared:
+            module = loader.import_module('appengine_config')
+            self._middleware = getattr(module, 'webapp_add_wsgi_middleware', None)
+            self._prepared = True
+
+    def _run_script(self, connection, name, environ):
+        with self._cgi_lock:
+            with self._load_lock:
+                self._loading.add(connection.ident)
+                self._prepare()
+                self._loading.discard(connection.ident)
+            script = self._scripts.get(name)
+            if script is None:
+                script = self._scripts[name] = cgiscript.Script(name, self.config.root)
+            connection.translated = script.path
+            return script.run(environ['wsgi.input'])
+
+    # After a request
+
+    def thread_locals(self):
+        return self._locals() if self._locals is not None else None
+
+    def after(self, connection):
+        if self._loading:
+            self._loading.discard(connection.ident)
+        # The first generation promises that thread-local data is gone after each request; threads are reused here.
+        # They live in the dictionary of the interpreter's thread state, one entry for each threading.local.
+        if connection.locals:
+            for key in list(connection.locals):
+                if isinstance(key, str) and key.startswith('thread.local.'):
+                    del connection.locals[key]
+
+
+def _thread_dictionary():
+    """A function that gives the calling thread's state dictionary, or None where the interpreter offers none."""
+    if sys.version_info >= (3, 13):
+        return None  # thread-locals are kept elsewhere since 3.13
+    try:
+        import ctypes
+        get = ctypes.PYFUNCTYPE(ctypes.c_void_p)(('PyThreadState_GetDict', ctypes.pythonapi))
+    except (ImportError, AttributeError):
+        return None
+    return lambda: ctypes.cast(get(), ctypes.py_object).value
+
+
+def _run_shutdown_hook():
+    for name in ('google.appengine.api.runtime.runtime', 'google.appengine.api.runtime'):
+        begin = getattr(sys.modules.get(name), '__BeginShutdown', None)
+        if begin is not None:
+            begin()
+            return
+
+
+def serve(connection, connections, ended):
+    """The thread of a connection."""
+    try:
+        connection.serve()
+    except BaseException:
+        logs.failure()  # an agent's bug must cost one connection, not the instance
+    finally:
+        connections.pop(connection, None)
+        try:
+            connection.sock.close()
+        finally:
+            ended()

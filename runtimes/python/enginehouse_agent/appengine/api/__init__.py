@@ -1,0 +1,1 @@
+"""The APIs that need no service behind them."""

@@ -1,0 +1,1 @@
+"""Extensions that need no service behind them."""
