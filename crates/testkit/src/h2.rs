@@ -1,0 +1,112 @@
+//! An HTTP/2 client: several requests at once on one connection, in clear text with prior knowledge or with TLS and ALPN.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::rt::{Executor, Read, ReadBufCursor, Write};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::http1::{Request, Response, trusting};
+
+/// Sends all requests at once on one connection and returns their responses in the same order.
+///
+/// # Panics
+/// If the connection or one of the requests fails.
+pub fn exchange(address: SocketAddr, tls: bool, requests: &[Request]) -> Vec<Response> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let stream = TcpStream::connect(address).await.expect("the server listens");
+        if tls {
+            let connector = TlsConnector::from(Arc::new(trusting(&[b"h2", b"http/1.1"])));
+            let stream = connector.connect(ServerName::try_from("localhost").expect("a name"), stream).await.expect("a TLS handshake");
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "the server chooses h2");
+            talk(stream, "https", requests).await
+        } else {
+            talk(stream, "http", requests).await
+        }
+    })
+}
+
+async fn talk<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, scheme: &str, requests: &[Request]) -> Vec<Response> {
+    let (sender, connection) = hyper::client::conn::http2::handshake::<_, _, Full<Bytes>>(Local, Io(stream)).await.expect("an HTTP/2 handshake");
+    let driver = tokio::task::spawn_local(connection);
+    let mut waiting = Vec::new();
+    for request in requests {
+        let (method, target, host, headers, body) = request.parts();
+        let mut built = http::Request::builder().method(method).uri(format!("{scheme}://{host}{target}"));
+        for (name, value) in headers {
+            built = built.header(name.to_ascii_lowercase(), value);
+        }
+        let built = built.body(Full::new(Bytes::copy_from_slice(body.unwrap_or_default()))).expect("a valid request");
+        let mut sender = sender.clone();
+        waiting.push(tokio::task::spawn_local(async move { collect(sender.send_request(built).await.expect("a response")).await }));
+    }
+    let mut responses = Vec::new();
+    for one in waiting {
+        responses.push(one.await.expect("the exchange ends"));
+    }
+    driver.abort();
+    responses
+}
+
+async fn collect(response: http::Response<hyper::body::Incoming>) -> Response {
+    let (head, body) = response.into_parts();
+    let latin1 = |value: &http::HeaderValue| value.as_bytes().iter().map(|&byte| char::from(byte)).collect();
+    let headers = head.headers.iter().map(|(name, value)| (name.to_string(), latin1(value))).collect();
+    let body = body.collect().await;
+    Response {
+        status: head.status.as_u16(),
+        reason: String::new(),
+        headers,
+        complete: body.is_ok(),
+        body: body.map(|body| body.to_bytes().to_vec()).unwrap_or_default(),
+    }
+}
+
+#[derive(Clone)]
+struct Local;
+
+impl<F: Future + 'static> Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// hyper's traits over tokio's.
+struct Io<S>(S);
+
+impl<S: AsyncRead + Unpin> Read for Io<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+        let mut space = [0; 16_384];
+        let room = cursor.remaining().min(space.len());
+        let mut buffer = ReadBuf::new(&mut space[..room]);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer))?;
+        cursor.put_slice(buffer.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Write for Io<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,395 @@
+//! The real binary as a child process: started with a port of the system's choice, awaited by its ready file, stopped and checked on drop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::http1::{Connection, Request, Response};
+use crate::process::{self, Process};
+use crate::{App, DEADLINE};
+
+/// Names the environment variable that marks a node and whatever inherits from it.
+const MARK: &str = "ENGINEHOUSE_TEST_NODE";
+/// A node that was asked to stop must be gone after this long.
+const STOPS_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a node is started with.
+pub struct Builder {
+    binary: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    removed: Vec<OsString>,
+    folders: Vec<PathBuf>,
+}
+
+impl Builder {
+    /// A node of the binary at this path (`env!("CARGO_BIN_EXE_enginehouse")`).
+    pub fn new(binary: &str) -> Self {
+        Self { binary: binary.into(), args: Vec::new(), env: Vec::new(), removed: Vec::new(), folders: Vec::new() }
+    }
+
+    /// Serves the folder of an app.
+    #[must_use]
+    pub fn app(self, app: &App) -> Self {
+        self.path(app.path())
+    }
+
+    /// Serves a folder or a service file.
+    #[must_use]
+    pub fn path(mut self, path: &Path) -> Self {
+        self.folders.push(if path.is_dir() { path.to_path_buf() } else { path.parent().unwrap_or(path).to_path_buf() });
+        self.args.push(path.into());
+        self
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<'a>(self, args: impl IntoIterator<Item = &'a str>) -> Self {
+        args.into_iter().fold(self, Self::arg)
+    }
+
+    /// Sets a variable in the environment of the node.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Takes a variable out of the environment of the node.
+    #[must_use]
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.removed.push(name.into());
+        self
+    }
+
+    fn command(&self, home: &Path, mark: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        let cache = self.binary.parent().and_then(Path::parent).unwrap_or(Path::new(".")).join("tmp/cache");
+        // Environments are shared between tests and runs: a package is installed once. State is never shared.
+        command.env("XDG_CACHE_HOME", cache).env("XDG_STATE_HOME", home.join("state")).env(MARK, mark);
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        for name in &self.removed {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts `enginehouse run` and returns at once; [`Node::ready`] waits until it serves.
+    pub fn spawn(self) -> Node {
+        let home = tempfile::Builder::new().prefix("enginehouse-node-").tempdir().expect("a temporary folder");
+        let mark = format!("{MARK}={}", home.path().display());
+        let ready_file = home.path().join("ready.json");
+        let mut command = self.command(home.path(), mark.split_once('=').expect("joined above").1);
+        command.arg("run").args(["--port", "0", "--log-format", "json", "--ready-file"]).arg(&ready_file).args(&self.args);
+        let started = Instant::now();
+        let mut child = command.spawn().expect("the binary starts");
+        let lines = Arc::new(Lines::default());
+        let readers = vec![
+            follow(child.stdout.take().expect("piped"), Arc::clone(&lines), Channel::Log),
+            follow(child.stderr.take().expect("piped"), Arc::clone(&lines), Channel::Status),
+        ];
+        let mut folders = self.folders;
+        folders.push(home.path().to_path_buf());
+        Node { child: Some(child), home, mark, ready_file, started, lines, readers, folders, http: None, services: BTreeMap::new() }
+    }
+
+    /// Starts `enginehouse run` and waits until it serves.
+    #[track_caller]
+    pub fn start(self) -> Node {
+        let mut node = self.spawn();
+        node.ready();
+        node
+    }
+
+    /// Starts `enginehouse run` without `--ready-file` and `--port`, or any other command, and waits for its end.
+    #[track_caller]
+    pub fn output(self) -> Finished {
+        let home = tempfile::Builder::new().prefix("enginehouse-node-").tempdir().expect("a temporary folder");
+        let mut command = self.command(home.path(), &home.path().display().to_string());
+        let output = command.args(&self.args).output().expect("the binary starts");
+        let left = process::marked(&format!("{MARK}={}", home.path().display()), &[home.path()]);
+        assert!(left.is_empty(), "processes were left behind: {left:?}");
+        Finished {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// A command that came to its end.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+/// Where a line was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// stdout: the log.
+    Log,
+    /// stderr: status.
+    Status,
+}
+
+#[derive(Default)]
+struct Lines {
+    seen: Mutex<Vec<(Channel, String)>>,
+    more: Condvar,
+}
+
+fn follow(stream: impl Read + Send + 'static, lines: Arc<Lines>, channel: Channel) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n') {
+            let Ok(line) = line else { return };
+            lines.seen.lock().expect("not poisoned").push((channel, String::from_utf8_lossy(&line).into_owned()));
+            lines.more.notify_all();
+        }
+    })
+}
+
+/// A running node.
+pub struct Node {
+    child: Option<Child>,
+    home: TempDir,
+    mark: String,
+    ready_file: PathBuf,
+    started: Instant,
+    lines: Arc<Lines>,
+    readers: Vec<JoinHandle<()>>,
+    folders: Vec<PathBuf>,
+    http: Option<SocketAddr>,
+    services: BTreeMap<String, String>,
+}
+
+impl Node {
+    /// Waits until the node serves.
+    #[track_caller]
+    pub fn ready(&mut self) {
+        let until = Instant::now() + DEADLINE;
+        let text = loop {
+            if let Ok(text) = std::fs::read_to_string(&self.ready_file) {
+                break text;
+            }
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().expect("the child can be asked")) {
+                self.child = None;
+                panic!("the node ended with {status} before it served:\n{}", self.everything());
+            }
+            assert!(Instant::now() < until, "the node is not ready in time:\n{}", self.everything());
+            // The file appears by a rename; a poll every millisecond needs no second notification mechanism in the tests.
+            std::thread::park_timeout(Duration::from_millis(1));
+        };
+        let ready: serde_json::Value = serde_json::from_str(&text).expect("the ready file is JSON");
+        let url = ready["http"].as_str().expect("the ready file names the URL");
+        self.http = Some(address(url));
+        let services = ready["services"].as_object().expect("the ready file lists services");
+        self.services = services.iter().map(|(name, url)| (name.clone(), url.as_str().expect("a URL").to_owned())).collect();
+    }
+
+    /// When the process was started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Where it listens.
+    #[track_caller]
+    pub fn address(&self) -> SocketAddr {
+        self.http.expect("the node is ready")
+    }
+
+    /// The URL of each service, as the ready file says.
+    pub fn services(&self) -> &BTreeMap<String, String> {
+        &self.services
+    }
+
+    /// The folder with the node's ready file and state.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The file that tells that the node serves.
+    pub fn ready_file(&self) -> &Path {
+        &self.ready_file
+    }
+
+    /// The number of the process.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the node runs").id()
+    }
+
+    /// The processes below it.
+    pub fn children(&self) -> BTreeSet<Process> {
+        process::descendants(self.pid())
+    }
+
+    /// A new connection.
+    #[track_caller]
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address())
+    }
+
+    /// Sends a request on a connection of its own.
+    #[track_caller]
+    pub fn send(&self, request: &Request) -> Response {
+        self.connect().send(request)
+    }
+
+    /// GET on a connection of its own.
+    #[track_caller]
+    pub fn get(&self, target: &str) -> Response {
+        self.send(&Request::get(target))
+    }
+
+    /// Sends bytes as they are on a connection of its own.
+    #[track_caller]
+    pub fn raw(&self, bytes: &[u8]) -> Option<Response> {
+        let mut connection = self.connect();
+        let _ = connection.write(bytes);
+        connection.read(false)
+    }
+
+    /// Everything that the node has written so far.
+    pub fn everything(&self) -> String {
+        self.lines.seen.lock().expect("not poisoned").iter().map(|(_, line)| format!("{line}\n")).collect()
+    }
+
+    /// Waits for a line, on either stream, that `wanted` accepts, among all lines since the start.
+    #[track_caller]
+    pub fn wait_line(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let until = Instant::now() + DEADLINE;
+        let mut seen = self.lines.seen.lock().expect("not poisoned");
+        let mut looked = 0;
+        loop {
+            if let Some((_, line)) = seen[looked..].iter().find(|(_, line)| wanted(line)) {
+                return line.clone();
+            }
+            looked = seen.len();
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no line with {what} in time, only:\n{}", seen.iter().fold(String::new(), |all, (_, line)| all + line + "\n"));
+            seen = self.lines.more.wait_timeout(seen, left).expect("not poisoned").0;
+        }
+    }
+
+    /// Waits for the log entry of a request to this target.
+    #[track_caller]
+    pub fn wait_request(&self, target: &str) -> serde_json::Value {
+        let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok();
+        let line = self.wait_line(target, |line| parse(line).is_some_and(|entry| entry["type"] == "request" && entry["target"] == target));
+        parse(&line).expect("parsed before")
+    }
+
+    /// Asks until `wanted` accepts the answer, for what happens in its own time (a reload).
+    #[track_caller]
+    pub fn eventually(&self, request: &Request, wanted: impl Fn(&Response) -> bool) -> Response {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let response = self.send(request);
+            if wanted(&response) {
+                return response;
+            }
+            assert!(Instant::now() < until, "never the wanted answer, at last {}: {}\n{}", response.status, response.text(), self.everything());
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process number");
+        kill_process(pid, signal).expect("the signal is sent");
+    }
+
+    /// Waits for the end and checks that nothing is left.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let family = self.children();
+        let mut child = self.child.take().expect("the node runs");
+        let until = Instant::now() + STOPS_WITHIN;
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("the child can be asked") {
+                break Some(status);
+            }
+            if Instant::now() > until {
+                break None;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        };
+        if status.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let folders: Vec<&Path> = self.folders.iter().map(PathBuf::as_path).collect();
+        let mut left = process::alive(&family);
+        left.extend(process::marked(&self.mark, &folders));
+        let left: Vec<String> = left.into_iter().map(process::describe).collect();
+        for reader in self.readers.drain(..) {
+            if left.is_empty() {
+                let _ = reader.join();
+            }
+        }
+        assert!(left.is_empty(), "processes were left behind: {left:?}\n{}", self.everything());
+        status.unwrap_or_else(|| panic!("the node does not stop within {STOPS_WITHIN:?}:\n{}", self.everything()))
+    }
+
+    /// Stops it as Ctrl-C does.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::INT);
+        self.wait()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.child.is_none() {
+            return;
+        }
+        if std::thread::panicking() {
+            eprintln!("--- what the node wrote:\n{}", self.everything());
+            let mut child = self.child.take().expect("checked above");
+            let family = process::descendants(child.id());
+            let _ = child.kill();
+            let _ = child.wait();
+            for one in process::alive(&family) {
+                if let Some(pid) = i32::try_from(one.pid).ok().and_then(Pid::from_raw) {
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
+            return;
+        }
+        let status = self.stop();
+        assert_eq!(status.code(), Some(0), "a node that is asked to stop ends cleanly:\n{}", self.everything());
+    }
+}
+
+fn address(url: &str) -> SocketAddr {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split('/').next().unwrap_or(rest);
+    let (name, port) = host.rsplit_once(':').expect("a URL with a port");
+    let name = if name == "localhost" { "127.0.0.1" } else { name };
+    format!("{name}:{port}").parse().expect("an address")
+}

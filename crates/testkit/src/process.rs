@@ -1,0 +1,72 @@
+//! Looks at /proc: who descends from whom, and whether anything was left behind.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A process that cannot be confused with a later one of the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, in the kernel's ticks.
+    pub started: u64,
+}
+
+struct Stat {
+    process: Process,
+    parent: u32,
+    zombie: bool,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the fields after the last `)` are plain.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let started = fields.get(19)?.parse().ok()?;
+    Some(Stat { process: Process { pid, started }, parent: fields.get(1)?.parse().ok()?, zombie: fields.first() == Some(&"Z") })
+}
+
+fn all() -> Vec<Stat> {
+    let entries = std::fs::read_dir("/proc").expect("/proc is readable");
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(stat).collect()
+}
+
+/// Everything that descends from `root`.
+pub fn descendants(root: u32) -> BTreeSet<Process> {
+    let all = all();
+    let mut family = BTreeSet::from([root]);
+    let mut found = BTreeSet::new();
+    loop {
+        let before = family.len();
+        for one in &all {
+            if family.contains(&one.parent) && family.insert(one.process.pid) {
+                found.insert(one.process);
+            }
+        }
+        if family.len() == before {
+            return found;
+        }
+    }
+}
+
+/// Those of `processes` that still run.
+pub fn alive(processes: &BTreeSet<Process>) -> BTreeSet<Process> {
+    processes.iter().copied().filter(|process| stat(process.pid).is_some_and(|now| now.process == *process && !now.zombie)).collect()
+}
+
+/// Processes that carry `mark` in their environment, or work in one of `folders`.
+pub fn marked(mark: &str, folders: &[&Path]) -> BTreeSet<Process> {
+    let own = std::process::id();
+    let belongs = |pid: u32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let place = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        environ.split(|&b| b == 0).any(|entry| entry == mark.as_bytes()) || folders.iter().any(|folder| place.starts_with(folder))
+    };
+    all().into_iter().filter(|one| !one.zombie && one.process.pid != own && belongs(one.process.pid)).map(|one| one.process).collect()
+}
+
+/// The command line, for messages.
+pub fn describe(process: Process) -> String {
+    let line = std::fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+    format!("{} `{}`", process.pid, String::from_utf8_lossy(&line).replace('\0', " ").trim())
+}

@@ -1,0 +1,29 @@
+"""Reads a posted form and escapes text for HTML, on Python 2.7 and 3 alike."""
+
+try:
+    from urllib.parse import parse_qsl
+except ImportError:
+    from urlparse import parse_qsl
+
+LONGEST_FORM = 64 * 1024
+
+
+def read(environ):
+    """The fields of a form as text; the last one wins if a name comes twice."""
+    try:
+        length = int(environ.get('CONTENT_LENGTH') or 0)
+    except ValueError:
+        length = 0
+    data = environ['wsgi.input'].read(min(length, LONGEST_FORM))
+    fields = {}
+    for name, value in parse_qsl(data, keep_blank_values=True):
+        fields[name.decode('utf-8', 'replace')] = value.decode('utf-8', 'replace')
+    return fields
+
+
+def escape(value):
+    if isinstance(value, bytes):
+        value = value.decode('utf-8', 'replace')
+    for plain, safe in ((u'&', u'&amp;'), (u'<', u'&lt;'), (u'>', u'&gt;'), (u'"', u'&quot;'), (u"'", u'&#39;')):
+        value = value.replace(plain, safe)
+    return value
