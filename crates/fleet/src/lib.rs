@@ -1,1 +1,16 @@
-//! fleet
+//! Instances as processes: interpreters, environments, and the shell around the pure scheduler. A crate of its own because it is a failure
+//! boundary: it owns the child processes, and what goes wrong in them stays behind [`model::pool::Pool`].
+
+mod fleet;
+pub mod launch;
+mod life;
+mod output;
+mod pool;
+pub mod prepare;
+mod process_env;
+mod python;
+mod spawn;
+mod warden;
+
+pub use fleet::{Fleet, Options, PythonChoice};
+pub use prepare::{PrepareError, Prepared, Progress, Summary};

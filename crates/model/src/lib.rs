@@ -22,6 +22,7 @@ pub mod queue;
 pub mod route;
 pub mod runtime;
 pub mod scaling;
+pub mod sched;
 pub mod table;
 pub mod time;
 pub mod user;

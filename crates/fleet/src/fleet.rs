@@ -1,0 +1,254 @@
+//! The fleet: one pool per version, and what all pools share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use model::ids::{AppId, VersionKey};
+use model::journal::Journal;
+use model::pool::{Boxed, Lease, Pool, Reject, Wanted};
+use model::table::Version;
+use model::time::Tick;
+use tokio::sync::watch;
+
+use crate::life::Ports;
+use crate::pool::{Deployment, VersionPool};
+use crate::prepare::{Launch, Prepared};
+use crate::spawn::Spawner;
+use crate::warden::Warden;
+
+/// What the fleet needs to know once.
+#[derive(Clone)]
+pub struct Options {
+    /// The app, as `--project` or the files name it.
+    pub app: AppId,
+    /// Where lines and notices go.
+    pub journal: Arc<dyn Journal>,
+    /// Environments, the unpacked agent and probe results are kept here, shared by all apps of the user.
+    pub cache: PathBuf,
+    /// `--python`: interpreters that the user chose.
+    pub pythons: Vec<PythonChoice>,
+    /// `--env-var`: wins over `env_variables`.
+    pub env: BTreeMap<String, String>,
+    /// Readable tracebacks, `SERVER_SOFTWARE=Development/2.0`.
+    pub development: bool,
+    /// How long an entrypoint may take until it listens on `$PORT`.
+    pub start_limit: Duration,
+    /// Runs the tasks that watch instances; must outlive the fleet.
+    pub runtime: tokio::runtime::Handle,
+    /// The binary whose `main` calls [`crate::launch::intercept`].
+    pub launcher: PathBuf,
+}
+
+impl Options {
+    /// Defaults for `app`: no chosen interpreters, production mode, our own binary as launcher.
+    pub fn new(app: AppId, journal: Arc<dyn Journal>, cache: PathBuf, runtime: tokio::runtime::Handle) -> Self {
+        Self {
+            app,
+            journal,
+            cache,
+            pythons: Vec::new(),
+            env: BTreeMap::new(),
+            development: false,
+            start_limit: Duration::from_mins(1),
+            runtime,
+            // Not a path that an upgrade might replace while we run.
+            launcher: "/proc/self/exe".into(),
+        }
+    }
+}
+
+/// `--python PATH` or `--python RUNTIME=PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PythonChoice {
+    /// The runtime that it is for, `python27`; every Python runtime if absent.
+    pub runtime: Option<String>,
+    /// The interpreter.
+    pub path: PathBuf,
+}
+
+impl std::str::FromStr for PythonChoice {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (runtime, path) = match text.split_once('=') {
+            Some((runtime, path)) if model::runtime::Runtime::parse(runtime).is_some() => (Some(runtime.to_owned()), path),
+            _ => (None, text),
+        };
+        if path.is_empty() { Err("write --python PATH or --python RUNTIME=PATH".into()) } else { Ok(Self { runtime, path: path.into() }) }
+    }
+}
+
+/// What all pools share.
+pub(crate) struct House {
+    pub(crate) options: Options,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) spawner: Spawner,
+    pub(crate) warden: Arc<Warden>,
+    pub(crate) ports: Ports,
+    /// Private directory of the agents' sockets; short, because a socket's path has at most 107 bytes.
+    pub(crate) run_dir: PathBuf,
+    /// Marks the processes of this house.
+    pub(crate) token: String,
+    /// Set once nobody waits politely any more.
+    pub(crate) force: watch::Sender<bool>,
+    epoch: Instant,
+}
+
+impl House {
+    pub(crate) fn now(&self) -> Tick {
+        Tick(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+type Pools = HashMap<VersionKey, Arc<VersionPool>>;
+
+/// Instances of every version of the app.
+pub struct Fleet {
+    house: Arc<House>,
+    pools: ArcSwap<Pools>,
+    /// Serialises [`Self::publish`]; counts the pools ever made.
+    publishing: Mutex<u64>,
+}
+
+impl Fleet {
+    /// Makes a fleet without versions. Starts the thread that starts processes, and the warden.
+    ///
+    /// # Errors
+    /// If no private directory, thread or process can be made.
+    pub fn new(options: Options) -> io::Result<Arc<Self>> {
+        let token = format!("{:016x}", draw());
+        let run_dir = private_dir(&token)?;
+        std::fs::create_dir_all(options.cache.join("home"))?;
+        let warden = Arc::new(Warden::start(&options.launcher, &run_dir)?);
+        let spawner = Spawner::start(options.launcher.clone(), Arc::clone(&warden), options.runtime.clone())?;
+        let house = House {
+            journal: Arc::clone(&options.journal),
+            runtime: options.runtime.clone(),
+            options,
+            spawner,
+            warden,
+            ports: Ports::default(),
+            run_dir,
+            token,
+            force: watch::channel(false).0,
+            epoch: Instant::now(),
+        };
+        Ok(Arc::new(Self { house: Arc::new(house), pools: ArcSwap::default(), publishing: Mutex::new(0) }))
+    }
+
+    /// Makes `versions` the ones that run. A version that is new gets an empty pool; one with another deployment number is reloaded; one that
+    /// is not among them any more drains.
+    pub fn publish(&self, versions: Vec<(Arc<Version>, Prepared)>) {
+        let mut made = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.pools.load_full();
+        let mut new = Pools::new();
+        for (version, prepared) in versions {
+            if matches!(prepared.launch, Launch::None) {
+                continue;
+            }
+            let key = version.config.key.clone();
+            let deployment = Deployment { version, prepared };
+            let pool = if let Some(pool) = old.get(&key) {
+                if pool.deployment().version.deployment != deployment.version.deployment {
+                    pool.reload(deployment);
+                }
+                Arc::clone(pool)
+            } else {
+                *made += 1;
+                VersionPool::new(Arc::clone(&self.house), deployment, *made << 32, draw())
+            };
+            new.insert(key, pool);
+        }
+        let gone: Vec<_> = old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(_, pool)| Arc::clone(pool)).collect();
+        self.pools.store(Arc::new(new));
+        for pool in gone {
+            pool.drain();
+        }
+    }
+
+    /// Admits nothing any more, lets requests finish for at most `grace`, then kills what is left. When it returns no process is left.
+    pub async fn stop(&self, grace: Duration) {
+        let pools = self.pools.load_full();
+        for pool in pools.values() {
+            pool.drain();
+        }
+        let all_gone = async {
+            for pool in pools.values() {
+                pool.emptied().await;
+            }
+        };
+        if tokio::time::timeout(grace, all_gone).await.is_err() {
+            self.house.force.send_replace(true);
+            for pool in pools.values() {
+                pool.halt();
+            }
+            let rest = async {
+                for pool in pools.values() {
+                    pool.emptied().await;
+                }
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(2), rest).await;
+        }
+        self.house.warden.end_all();
+        let _ = std::fs::remove_dir_all(&self.house.run_dir);
+    }
+
+    pub(crate) fn house(&self) -> &Arc<House> {
+        &self.house
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.house.warden.end_all();
+        let _ = std::fs::remove_dir_all(&self.house.run_dir);
+    }
+}
+
+impl Pool for Fleet {
+    fn try_acquire(&self, wanted: &Wanted) -> Option<Lease> {
+        self.pools.load().get(&wanted.version)?.try_acquire(wanted)
+    }
+
+    fn acquire(&self, wanted: Wanted, patience: Duration) -> Boxed<'_, Result<Lease, Reject>> {
+        let pool = self.pools.load().get(&wanted.version).map(Arc::clone);
+        Box::pin(async move {
+            match pool {
+                Some(pool) => pool.acquire(wanted, patience).await,
+                None => Err(Reject::NotServing(format!("{} does not run", wanted.version))),
+            }
+        })
+    }
+}
+
+/// A random number from the system.
+fn draw() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id()))
+}
+
+/// A directory that only we may enter, in the shortest suitable place.
+fn private_dir(token: &str) -> io::Result<PathBuf> {
+    let places = [std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), Some(std::env::temp_dir()), Some("/tmp".into())];
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for place in places.into_iter().flatten() {
+        let dir = place.join(format!("enginehouse-{token}"));
+        // 107 bytes, less the slash and the sixteen digits of a serial.
+        if dir.as_os_str().len() > 90 {
+            continue;
+        }
+        match make(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn make(dir: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().mode(0o700).create(dir)
+}

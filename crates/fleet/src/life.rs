@@ -1,0 +1,293 @@
+//! The life of one instance: start the process, wait until it listens, watch it, end it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use model::ids::InstanceId;
+use model::journal::Severity;
+use model::pool::{Endpoint, Instance};
+use model::sched::Serial;
+use rustix::process::{Pid, Signal};
+use tokio::process::Child;
+use tokio::sync::oneshot;
+
+use crate::fleet::House;
+use crate::output::{self, Source, Tail};
+use crate::pool::{Deployment, VersionPool};
+use crate::prepare::Launch;
+use crate::process_env;
+use crate::spawn::Spec;
+
+/// How long the pipes may stay open after the process is gone before its last lines are taken as they are.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// From start to end; the pool hears of each turn.
+pub(crate) async fn live(
+    pool: Arc<VersionPool>,
+    serial: Serial,
+    id: InstanceId,
+    deployment: Arc<Deployment>,
+    mut stop: oneshot::Receiver<Duration>,
+) {
+    let begun = Instant::now();
+    let why = match Running::start(&pool, serial, &id, &deployment).await {
+        Err(why) => why,
+        Ok(mut running) => {
+            let ready = tokio::select! {
+                ready = running.listening(pool.house.options.start_limit) => ready.map_err(Ended::Failed),
+                grace = &mut stop => Err(Ended::Asked(grace.unwrap_or_default())),
+            };
+            let ended = match ready {
+                Ok(endpoint) => {
+                    pool.note(Severity::Info, format!("instance {id} is ready after {:.0?}", begun.elapsed()));
+                    pool.ready(Instance { serial: serial.0, id, version: pool.key.clone(), endpoint });
+                    tokio::select! {
+                        status = running.child.wait() => Ended::Died(status),
+                        grace = &mut stop => Ended::Asked(grace.unwrap_or_default()),
+                    }
+                }
+                Err(ended) => ended,
+            };
+            running.end(ended, &pool.house).await
+        }
+    };
+    pool.exited(serial, why);
+}
+
+/// Why an instance ends.
+enum Ended {
+    /// By itself.
+    Died(io::Result<ExitStatus>),
+    /// It never took requests.
+    Failed(String),
+    /// It was told to, and may take so long.
+    Asked(Duration),
+}
+
+/// A process and what it holds.
+struct Running {
+    child: Child,
+    pid: u32,
+    listens: Listens,
+    tail: Tail,
+    readers: Vec<tokio::task::JoinHandle<()>>,
+    _port: Option<Port>,
+}
+
+/// How the front end reaches it.
+enum Listens {
+    /// From the first moment: the socket was bound for it.
+    Socket(PathBuf),
+    /// As soon as somebody listens there.
+    Port(u16),
+}
+
+impl Running {
+    async fn start(pool: &Arc<VersionPool>, serial: Serial, id: &InstanceId, deployment: &Deployment) -> Result<Self, String> {
+        let house = &pool.house;
+        let cannot = |what: &str, error: io::Error| format!("{what}: {error}");
+        let (listens, stdin, port) = match &deployment.prepared.launch {
+            Launch::Agent(_) => {
+                let (path, socket) = house.socket(serial).map_err(|e| cannot("cannot make the instance's socket", e))?;
+                (Listens::Socket(path), Some(socket), None)
+            }
+            Launch::Command(_) => {
+                let port = house.ports.take().map_err(|e| cannot("no free port", e))?;
+                (Listens::Port(port.number), None, Some(port))
+            }
+            Launch::None => return Err("this version runs no code".into()),
+        };
+        let (program, args) = command(&deployment.prepared.launch);
+        let spec = Spec {
+            program,
+            args,
+            env: process_env::of(house, deployment, id, port.as_ref().map(|port| port.number)),
+            dir: deployment.version.root.clone(),
+            stdin,
+            mark: format!("{}.{}", house.token, serial.0),
+        };
+        let mut child = house.spawner.spawn(spec).await.map_err(|e| cannot("the process could not be started", e))?;
+        let tail = Tail::default();
+        let source =
+            Arc::new(Source { version: pool.key.clone(), instance: id.clone(), journal: Arc::clone(&house.journal), tail: tail.clone() });
+        let mut readers = Vec::new();
+        readers.extend(child.stdout.take().map(|pipe| tokio::spawn(output::read(pipe, Arc::clone(&source)))));
+        readers.extend(child.stderr.take().map(|pipe| tokio::spawn(output::read(pipe, source))));
+        Ok(Self { pid: child.id().unwrap_or_default(), child, listens, tail, readers, _port: port })
+    }
+
+    /// Waits until the front end may connect.
+    async fn listening(&mut self, limit: Duration) -> Result<Endpoint, String> {
+        let port = match &self.listens {
+            Listens::Socket(path) => return Ok(Endpoint::Agent(path.clone())),
+            Listens::Port(port) => *port,
+        };
+        let found = tokio::select! {
+            found = tokio::time::timeout(limit, answering(port)) => found.ok(),
+            status = self.child.wait() => {
+                self.last_words().await;
+                let how = status.map_or_else(|e| e.to_string(), describe);
+                return Err(self.tail.after(&format!("the process ended before it listened on $PORT ({how})")));
+            }
+        };
+        found.map(Endpoint::Http).ok_or_else(|| {
+            let what = format!("nothing listened on $PORT ({port}) within {} s; the app must listen there", limit.as_secs());
+            self.tail.after(&what)
+        })
+    }
+
+    /// Brings the process and everything it started to an end, and says what happened.
+    async fn end(mut self, ended: Ended, house: &Arc<House>) -> String {
+        let mut force = house.force.subscribe();
+        let why = match ended {
+            Ended::Died(status) => {
+                self.last_words().await;
+                self.tail.after(&status.map_or_else(|e| e.to_string(), describe))
+            }
+            Ended::Failed(why) => why,
+            Ended::Asked(grace) => {
+                self.signal(Signal::TERM);
+                tokio::select! {
+                    _ = tokio::time::timeout(grace, self.child.wait()) => {}
+                    _ = force.wait_for(|&force| force) => {}
+                }
+                "stopped".into()
+            }
+        };
+        self.signal(Signal::KILL);
+        let _ = self.child.wait().await;
+        let (pid, warden) = (self.pid, Arc::clone(&house.warden));
+        // Looking through /proc for what left the group blocks for a millisecond or two.
+        let _ = tokio::task::spawn_blocking(move || warden.end(pid)).await;
+        if let Listens::Socket(path) = &self.listens {
+            let _ = std::fs::remove_file(path);
+        }
+        self.last_words().await;
+        why
+    }
+
+    /// To the whole group, if it still exists: while the leader is not waited for, its number cannot belong to somebody else.
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+            let sent = rustix::process::kill_process_group(group, signal);
+            if sent.is_err() {
+                // Not yet a group of its own: the launcher has not come that far.
+                let _ = rustix::process::kill_process(group, signal);
+            }
+        }
+    }
+
+    /// Waits a little for the pipes to run dry.
+    async fn last_words(&mut self) {
+        let readers = std::mem::take(&mut self.readers);
+        let _ = tokio::time::timeout(LAST_WORDS, async {
+            for reader in readers {
+                let _ = reader.await;
+            }
+        })
+        .await;
+    }
+}
+
+fn command(launch: &Launch) -> (OsString, Vec<OsString>) {
+    match launch {
+        Launch::Agent(agent) => (agent.python.clone().into(), vec![agent.folder.clone().into()]),
+        Launch::Command(command) => ("/bin/sh".into(), vec!["-c".into(), as_one_process(&command.line).into()]),
+        Launch::None => (OsString::new(), Vec::new()),
+    }
+}
+
+/// A simple command replaces the shell, so that no process waits for it. Anything that the shell must interpret further is left as it is:
+/// `exec cd site && node .` would fail.
+fn as_one_process(line: &str) -> String {
+    const BUILTINS: [&str; 12] = [".", "cd", "eval", "exec", "exit", "export", "if", "set", "source", "ulimit", "umask", "while"];
+    let first = line.split_whitespace().next().unwrap_or_default();
+    let compound = line.contains(['&', '|', ';', '<', '>', '(', ')', '{', '}', '\n', '`', '!']);
+    if compound || first.contains('=') || BUILTINS.contains(&first) { line.to_owned() } else { format!("exec {line}") }
+}
+
+/// The address at which `port` accepts connections, tried more and more rarely. Node listens on `::1` alone if it was told `localhost`.
+async fn answering(port: u16) -> SocketAddr {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))] {
+            if tokio::net::TcpStream::connect(address).await.is_ok() {
+                return address;
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// How a process ended, for people.
+pub(crate) fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(127), _) => "exit status 127: command not found".into(),
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(9)) => "killed by SIGKILL, perhaps because memory ran out".into(),
+        (None, Some(11)) => "crashed with SIGSEGV".into(),
+        (None, Some(6)) => "aborted with SIGABRT".into(),
+        (None, Some(15)) => "ended by SIGTERM".into(),
+        (None, signal) => format!("ended by signal {}", signal.unwrap_or_default()),
+    }
+}
+
+impl House {
+    /// A socket that listens already, for descriptor 0 of an agent.
+    fn socket(&self, serial: Serial) -> io::Result<(PathBuf, OwnedFd)> {
+        let path = self.run_dir.join(format!("{:x}", serial.0));
+        let listener = UnixListener::bind(&path)?;
+        Ok((path, listener.into()))
+    }
+}
+
+/// Ports that were handed out and may not be listened on yet, so that two instances that start together do not get the same one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ports(Arc<Mutex<BTreeSet<u16>>>);
+
+/// A port in use by one instance.
+pub(crate) struct Port {
+    number: u16,
+    all: Ports,
+}
+
+impl Ports {
+    fn take(&self) -> io::Result<Port> {
+        for _ in 0..100 {
+            let number = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number) {
+                return Ok(Port { number, all: self.clone() });
+            }
+        }
+        Err(io::ErrorKind::AddrInUse.into())
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_simple_commands_replace_the_shell() {
+        assert_eq!(as_one_process("gunicorn -b :$PORT main:app"), "exec gunicorn -b :$PORT main:app");
+        for line in ["cd site && node .", "PORT=1 node .", "cd x", "a; b", "export A=1"] {
+            assert_eq!(as_one_process(line), line);
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The thin shell around one version's scheduler: a lock, the oneshots of who waits, one timer task, one task per instance.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use model::ids::{InstanceId, VersionKey};
+use model::journal::{Entry, Severity};
+use model::pool::{Instance, Keeper, Lease, Outcome, Reject, Wanted};
+use model::sched::{Action, Event, ReqId, Scheduler, Serial, Settings};
+use model::table::Version;
+use model::time::Tick;
+use tokio::sync::{Notify, oneshot};
+
+use crate::fleet::House;
+use crate::life;
+use crate::prepare::Prepared;
+
+/// A version together with how to start it.
+#[derive(Debug)]
+pub(crate) struct Deployment {
+    pub(crate) version: Arc<Version>,
+    pub(crate) prepared: Prepared,
+}
+
+/// The pool of one version.
+pub(crate) struct VersionPool {
+    pub(crate) key: VersionKey,
+    pub(crate) house: Arc<House>,
+    state: Mutex<State>,
+    /// The timer should look at the clock again. Apart from the pool, so that the timer does not keep it alive.
+    alarm: Arc<Notify>,
+    me: Weak<Self>,
+    /// An instance is gone.
+    gone: Notify,
+}
+
+struct State {
+    machine: Scheduler,
+    deployment: Arc<Deployment>,
+    running: HashMap<Serial, Running>,
+    waiters: HashMap<ReqId, oneshot::Sender<Result<Lease, Reject>>>,
+    next_request: u64,
+    /// The tick that the timer task waits for.
+    armed: Option<Tick>,
+}
+
+struct Running {
+    /// Known once it is ready.
+    instance: Option<Arc<Instance>>,
+    /// Taken when it is told to stop.
+    stop: Option<oneshot::Sender<Duration>>,
+}
+
+/// What is to be done once the lock is released.
+enum Work {
+    Start(Serial, InstanceId, Arc<Deployment>, oneshot::Receiver<Duration>),
+    Give(oneshot::Sender<Result<Lease, Reject>>, Box<Result<Lease, Reject>>),
+    Stop(oneshot::Sender<Duration>, Duration),
+    Note(Severity, String),
+}
+
+impl std::fmt::Debug for VersionPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pool of {}", self.key)
+    }
+}
+
+impl VersionPool {
+    /// A pool without instances. `first_serial` leaves room for four thousand million instances before the next pool's begin.
+    pub(crate) fn new(house: Arc<House>, deployment: Deployment, first_serial: u64, draw: u64) -> Arc<Self> {
+        let config = &deployment.version.config;
+        let state = State {
+            machine: Scheduler::new(Settings::of(config), first_serial, draw),
+            running: HashMap::new(),
+            waiters: HashMap::new(),
+            next_request: 0,
+            armed: None,
+            deployment: Arc::new(deployment),
+        };
+        let key = state.deployment.version.config.key.clone();
+        let alarm = Arc::new(Notify::new());
+        let pool = Arc::new_cyclic(|me| Self {
+            key,
+            house,
+            state: Mutex::new(state),
+            alarm: Arc::clone(&alarm),
+            me: Weak::clone(me),
+            gone: Notify::new(),
+        });
+        pool.house.runtime.spawn(keep_time(Arc::downgrade(&pool), alarm));
+        pool
+    }
+
+    /// The deployment that new instances are started from.
+    pub(crate) fn deployment(&self) -> Arc<Deployment> {
+        Arc::clone(&self.lock().deployment)
+    }
+
+    /// Replaces the deployment: old instances drain, new ones start.
+    pub(crate) fn reload(&self, deployment: Deployment) {
+        let settings = Settings::of(&deployment.version.config);
+        let mut state = self.lock();
+        state.deployment = Arc::new(deployment);
+        self.on(state, Event::Reload(settings));
+    }
+
+    pub(crate) fn drain(&self) {
+        self.on(self.lock(), Event::Drain);
+    }
+
+    /// Waits until no process is left.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let gone = self.gone.notified();
+            tokio::pin!(gone);
+            // Registered before the look, so that an exit between the two is not missed.
+            gone.as_mut().enable();
+            if self.lock().machine.is_empty() {
+                return;
+            }
+            gone.await;
+        }
+    }
+
+    /// Tells every instance to end at once, whatever it has.
+    pub(crate) fn halt(&self) {
+        let mut state = self.lock();
+        let stops: Vec<_> = state.running.values_mut().filter_map(|running| running.stop.take()).collect();
+        drop(state);
+        for stop in stops {
+            let _ = stop.send(Duration::ZERO);
+        }
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        self.on(self.lock(), event);
+    }
+
+    /// An instance takes requests at its endpoint.
+    pub(crate) fn ready(&self, instance: Instance) {
+        let serial = Serial(instance.serial);
+        let mut state = self.lock();
+        if let Some(running) = state.running.get_mut(&serial) {
+            running.instance = Some(Arc::new(instance));
+        }
+        self.on(state, Event::Ready(serial));
+    }
+
+    /// An instance's process is gone.
+    pub(crate) fn exited(&self, serial: Serial, why: String) {
+        let mut state = self.lock();
+        state.running.remove(&serial);
+        self.on(state, Event::Exited { instance: serial, why });
+        self.gone.notify_waiters();
+    }
+
+    pub(crate) fn try_acquire(&self, wanted: &Wanted) -> Option<Lease> {
+        let mut state = self.lock();
+        let grant = state.machine.grant(wanted.instance)?;
+        let request = state.next_request();
+        // A granted instance is ready, and `ready` recorded it before the machine heard of it.
+        let instance = Arc::clone(state.running.get(&grant.to)?.instance.as_ref()?);
+        drop(state);
+        Some(self.lease(request, instance, grant.cold, Duration::ZERO))
+    }
+
+    pub(crate) async fn acquire(self: Arc<Self>, wanted: Wanted, patience: Duration) -> Result<Lease, Reject> {
+        let (req, receiver) = self.queue(&wanted, patience);
+        let mut waiting = Waiting { pool: &self, req: Some(req) };
+        let answer = receiver.await.unwrap_or(Err(Reject::Draining));
+        waiting.req = None;
+        answer
+    }
+
+    fn queue(&self, wanted: &Wanted, patience: Duration) -> (ReqId, oneshot::Receiver<Result<Lease, Reject>>) {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        let req = ReqId(state.next_request());
+        state.waiters.insert(req, sender);
+        self.on(state, Event::Queued { req, aim: wanted.instance, patience });
+        (req, receiver)
+    }
+
+    fn me(&self) -> Arc<Self> {
+        self.me.upgrade().expect("a method runs on a pool that somebody holds")
+    }
+
+    fn lease(&self, request: u64, instance: Arc<Instance>, cold: bool, waited: Duration) -> Lease {
+        // Whoever calls holds the pool, so the weak handle is good.
+        let keeper: Arc<dyn Keeper> = self.me();
+        Lease { instance, cold, waited, outcome: Outcome::Abandoned, request, keeper }
+    }
+
+    /// How long the timer may sleep.
+    fn arm(&self) -> Duration {
+        let mut state = self.lock();
+        state.armed = state.machine.deadline();
+        state.armed.map_or(Duration::from_hours(1), |at| at.since(self.house.now()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the machine and does what it says, the latter without the lock: a lease that nobody takes is dropped here and comes back in.
+    fn on(&self, mut state: MutexGuard<'_, State>, event: Event) {
+        state.machine.on(self.house.now(), event);
+        let work = self.collect(&mut state);
+        let deadline = state.machine.deadline();
+        let ring = deadline.is_some() && state.armed.is_none_or(|armed| deadline < Some(armed));
+        drop(state);
+        if ring {
+            self.alarm.notify_one();
+        }
+        for work in work {
+            self.perform(work);
+        }
+    }
+
+    /// Turns actions into work, with everything that needs the lock looked up.
+    fn collect(&self, state: &mut State) -> Vec<Work> {
+        let mut work = Vec::new();
+        while let Some(action) = state.machine.poll() {
+            match action {
+                Action::Start { instance, id } => {
+                    let (stop, stopped) = oneshot::channel();
+                    state.running.insert(instance, Running { instance: None, stop: Some(stop) });
+                    work.push(Work::Start(instance, id, Arc::clone(&state.deployment), stopped));
+                }
+                Action::Assign { req, to, cold, waited } => {
+                    let instance = state.running.get(&to).and_then(|running| running.instance.clone());
+                    if let (Some(sender), Some(instance)) = (state.waiters.remove(&req), instance) {
+                        work.push(Work::Give(sender, Box::new(Ok(self.lease(req.0, instance, cold, waited)))));
+                    }
+                }
+                Action::Reject { req, why } => {
+                    if let Some(sender) = state.waiters.remove(&req) {
+                        work.push(Work::Give(sender, Box::new(Err(why))));
+                    }
+                }
+                Action::Stop { instance, grace } => {
+                    if let Some(stop) = state.running.get_mut(&instance).and_then(|running| running.stop.take()) {
+                        work.push(Work::Stop(stop, grace));
+                    }
+                }
+                Action::Died { id, why, again_in } => {
+                    let pause = if again_in.is_zero() {
+                        String::new()
+                    } else {
+                        format!("\nnext attempt in {} s at the earliest", again_in.as_secs_f32())
+                    };
+                    work.push(Work::Note(Severity::Error, format!("instance {id} is gone: {why}{pause}")));
+                }
+            }
+        }
+        work
+    }
+
+    fn perform(&self, work: Work) {
+        match work {
+            Work::Start(serial, id, deployment, stopped) => {
+                self.house.runtime.spawn(life::live(self.me(), serial, id, deployment, stopped));
+            }
+            Work::Give(sender, answer) => drop(sender.send(*answer)),
+            Work::Stop(stop, grace) => drop(stop.send(grace)),
+            Work::Note(severity, text) => self.note(severity, text),
+        }
+    }
+
+    pub(crate) fn note(&self, severity: Severity, text: String) {
+        self.house.journal.write(Entry::Notice { severity, version: Some(self.key.clone()), text });
+    }
+}
+
+impl State {
+    fn next_request(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request
+    }
+}
+
+impl Keeper for VersionPool {
+    fn release(&self, _request: u64, instance: &Arc<Instance>, outcome: Outcome) {
+        self.tell(Event::Done { at: Serial(instance.serial), outcome });
+    }
+}
+
+impl Drop for VersionPool {
+    fn drop(&mut self) {
+        self.alarm.notify_one();
+    }
+}
+
+/// A request in the queue; if its future is dropped, the queue forgets it.
+struct Waiting<'p> {
+    pool: &'p Arc<VersionPool>,
+    req: Option<ReqId>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(req) = self.req.take() {
+            let mut state = self.pool.lock();
+            state.waiters.remove(&req);
+            self.pool.on(state, Event::Gone(req));
+        }
+    }
+}
+
+/// The one timer of a pool: sleeps until the machine's deadline, or until an earlier one comes up; ends with the pool.
+async fn keep_time(pool: Weak<VersionPool>, alarm: Arc<Notify>) {
+    loop {
+        let Some(wait) = pool.upgrade().map(|pool| pool.arm()) else { return };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {
+                if let Some(pool) = pool.upgrade() {
+                    pool.tell(Event::Tick);
+                }
+            }
+            () = alarm.notified() => {}
+        }
+    }
+}

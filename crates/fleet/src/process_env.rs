@@ -1,0 +1,85 @@
+//! The environment of an instance's process: only what the documents list, never what the house was started with.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use model::ids::InstanceId;
+
+use crate::fleet::House;
+use crate::pool::Deployment;
+use crate::prepare::Launch;
+use crate::python::agent;
+
+/// Every variable of one instance.
+pub(crate) fn of(house: &House, deployment: &Deployment, id: &InstanceId, port: Option<u16>) -> Vec<(OsString, OsString)> {
+    let mut env = surroundings(house, &deployment.prepared.launch);
+    let config = &deployment.version.config;
+    if !config.runtime.is_first_generation() {
+        documented(&mut env, house, deployment, id);
+    }
+    if let Some(port) = port {
+        env.insert("PORT".into(), port.to_string().into());
+    }
+    // The app's own variables come last: they may set PATH or NODE_ENV; names that begin with GAE never get this far (row Y9).
+    let own = config.env.iter().chain(&house.options.env);
+    env.extend(own.map(|(name, value)| (name.into(), value.into())));
+    if let Launch::Agent(launch) = &deployment.prepared.launch {
+        env.insert("ENGINEHOUSE_AGENT".into(), agent::config(house, deployment, launch, id).into());
+    }
+    env.into_iter().collect()
+}
+
+/// What any process needs to run here.
+fn surroundings(house: &House, launch: &Launch) -> BTreeMap<OsString, OsString> {
+    let mut env: BTreeMap<OsString, OsString> = BTreeMap::new();
+    env.insert("LANG".into(), "C.UTF-8".into());
+    env.insert("TZ".into(), "UTC".into());
+    // npm, go and the like keep caches at home; the owner's real home, with keys in it, is no business of the app's.
+    env.insert("HOME".into(), house.options.cache.join("home").into());
+    // Lines reach the log when they are printed, as in production's images, and the app's folder stays as it is.
+    env.insert("PYTHONUNBUFFERED".into(), "1".into());
+    env.insert("PYTHONDONTWRITEBYTECODE".into(), "1".into());
+    let environment = match launch {
+        Launch::Agent(_) | Launch::None => None,
+        Launch::Command(command) => command.environment.as_deref(),
+    };
+    env.insert("PATH".into(), search_path(environment));
+    if let Some(environment) = environment {
+        env.insert("VIRTUAL_ENV".into(), environment.into());
+    }
+    env
+}
+
+/// The environment's programs first, then the house's own search path, where node, go and the like are found.
+fn search_path(environment: Option<&Path>) -> OsString {
+    let inherited = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let Some(environment) = environment else { return inherited };
+    let mut path = environment.join("bin").into_os_string();
+    path.push(":");
+    path.push(inherited);
+    path
+}
+
+/// The second generation's documented variables (docs: "runtime environment", the same table in all languages).
+fn documented(env: &mut BTreeMap<OsString, OsString>, house: &House, deployment: &Deployment, id: &InstanceId) {
+    let version = &deployment.version;
+    let config = &version.config;
+    let app = &house.options.app;
+    let mut set = |name: &str, value: String| env.insert(name.into(), value.into());
+    set("GAE_APPLICATION", long_id(app.as_str()));
+    set("GAE_DEPLOYMENT_ID", version.deployment.to_string());
+    set("GAE_ENV", "standard".into());
+    set("GAE_INSTANCE", id.to_string());
+    set("GAE_MEMORY_MB", config.class.memory_mb(false).to_string());
+    set("GAE_RUNTIME", config.runtime.as_str().into());
+    set("GAE_SERVICE", config.key.service.as_str().into());
+    set("GAE_VERSION", config.key.version.as_str().into());
+    set("GOOGLE_CLOUD_PROJECT", app.project().into());
+    set("NODE_ENV", "production".into());
+}
+
+/// The app id with its partition: `s~` unless it has one.
+fn long_id(app: &str) -> String {
+    if app.contains('~') { app.to_owned() } else { format!("s~{app}") }
+}

@@ -1,0 +1,150 @@
+//! The agent: its files, carried inside the binary, and the settings that an instance gets (docs/design/agent-protocol.md).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use model::handler::{HandlerKind, StaticSource};
+use model::ids::InstanceId;
+use serde::Serialize;
+
+use crate::fleet::House;
+use crate::pool::Deployment;
+use crate::prepare::{AgentLaunch, PrepareError};
+
+// `FILES: &[(&str, &[u8])]`: path below runtimes/python/enginehouse_agent, and content.
+include!(concat!(env!("OUT_DIR"), "/agent_files.rs"));
+
+/// The folder's name, which is also the package's.
+const FOLDER: &str = "enginehouse_agent";
+
+/// Unpacks the agent, unless a run of the same binary already did, and returns its folder.
+pub(crate) fn unpack(cache: &Path) -> Result<PathBuf, PrepareError> {
+    let mut hash = Context::new(&SHA256);
+    for (name, content) in FILES {
+        hash.update(name.as_bytes());
+        hash.update(&[0]);
+        hash.update(&content.len().to_be_bytes());
+        hash.update(content);
+    }
+    let home = cache.join("agents").join(super::hex(&hash.finish().as_ref()[..12]));
+    let folder = home.join(FOLDER);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    write(&home).map_err(|e| PrepareError(format!("cannot unpack the Python agent into {}: {e}", home.display())))?;
+    Ok(folder)
+}
+
+/// Writes to a temporary folder first: a folder that exists is whole.
+fn write(home: &Path) -> std::io::Result<()> {
+    let fresh = home.with_extension(format!("new-{}", std::process::id()));
+    for (name, content) in FILES {
+        let path = fresh.join(FOLDER).join(name);
+        std::fs::create_dir_all(path.parent().unwrap_or(&fresh))?;
+        std::fs::write(path, content)?;
+    }
+    match std::fs::rename(&fresh, home) {
+        // Another run was faster.
+        Err(_) if home.is_dir() => std::fs::remove_dir_all(&fresh),
+        other => other,
+    }
+}
+
+#[derive(Serialize)]
+struct Config<'a> {
+    runtime: &'a str,
+    root: &'a Path,
+    paths: &'a [PathBuf],
+    threadsafe: bool,
+    concurrency: u32,
+    development: bool,
+    hidden: Vec<String>,
+    skipped: Vec<&'a str>,
+    environ: BTreeMap<&'static str, String>,
+    script: &'a str,
+}
+
+/// The value of `ENGINEHOUSE_AGENT` for one instance.
+pub(crate) fn config(house: &House, deployment: &Deployment, launch: &AgentLaunch, id: &InstanceId) -> String {
+    let version = &deployment.version;
+    let config = &version.config;
+    let settings = Config {
+        runtime: config.runtime.as_str(),
+        root: &version.root,
+        paths: &launch.paths,
+        threadsafe: config.threadsafe,
+        concurrency: config.concurrency(),
+        development: house.options.development,
+        hidden: hidden(deployment),
+        skipped: config.skip_files.0.iter().map(model::pattern::Pattern::source).collect(),
+        environ: environ(house, deployment, id),
+        script: &launch.script,
+    };
+    serde_json::to_string(&settings).unwrap_or_default()
+}
+
+/// Constant environ entries of every request (reference: the production dump and the SDK's request handler).
+fn environ(house: &House, deployment: &Deployment, id: &InstanceId) -> BTreeMap<&'static str, String> {
+    let development = house.options.development;
+    let version = &deployment.version;
+    let config = &version.config;
+    let mut environ = BTreeMap::new();
+    // SDK code asks whether this begins with "Devel"; second-generation apps see it too (deferred does).
+    environ.insert("SERVER_SOFTWARE", if development { "Development/2.0" } else { "Google App Engine/1.9.88" }.to_owned());
+    if !config.runtime.is_first_generation() {
+        return environ;
+    }
+    let app = house.options.app.as_str();
+    let partition = if development { "dev~" } else { "s~" };
+    environ.insert("APPLICATION_ID", if app.contains('~') { app.to_owned() } else { format!("{partition}{app}") });
+    environ.insert("APPENGINE_RUNTIME", config.runtime.as_str().to_owned());
+    environ.insert("AUTH_DOMAIN", "gmail.com".to_owned());
+    environ.insert("CURRENT_MODULE_ID", config.key.service.to_string());
+    environ.insert("CURRENT_VERSION_ID", format!("{}.{}", config.key.version, version.deployment));
+    environ.insert("DATACENTER", "us1".to_owned());
+    environ.insert("INSTANCE_ID", id.to_string());
+    environ.insert("TZ", "UTC".to_owned());
+    if let InstanceId::Number(number) = id {
+        environ.insert("BACKEND_ID", config.key.service.to_string());
+        let _ = number;
+    }
+    environ
+}
+
+/// Patterns of static files, which app code may not read unless the handler says so (row Y16), as Python's `re` reads them.
+fn hidden(deployment: &Deployment) -> Vec<String> {
+    let handlers = deployment.version.config.handlers.iter();
+    let files = handlers.filter_map(|handler| match &handler.kind {
+        HandlerKind::Static(files) if !files.application_readable => Some(&files.source),
+        _ => None,
+    });
+    files
+        .map(|source| match source {
+            StaticSource::Dir(dir) => format!("{}/", escape(dir)),
+            StaticSource::Files { upload, .. } => upload.source().to_owned(),
+        })
+        .collect()
+}
+
+/// `text` as a pattern that matches just it, in both Pythons.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 4);
+    for c in text.chars() {
+        if c.is_ascii() && !c.is_ascii_alphanumeric() && c != '/' && c != '_' {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn y16_directories_are_matched_literally() {
+        assert_eq!(escape("static/v1.0 (old)"), r"static/v1\.0\ \(old\)");
+    }
+}

@@ -1,0 +1,266 @@
+//! Finding an interpreter: the user's choice, then the search path, then pyenv. Nothing is believed until it has said its version itself.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use model::runtime::{Language, Runtime};
+use serde::{Deserialize, Serialize};
+
+use crate::Options;
+use crate::prepare::{Interpreter, PrepareError};
+
+/// An interpreter and what should be said about it.
+pub(crate) struct Found {
+    pub(crate) interpreter: Interpreter,
+    pub(crate) major: u32,
+    pub(crate) notes: Vec<String>,
+}
+
+/// What an interpreter says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Word {
+    major: u32,
+    minor: u32,
+    version: String,
+    executable: PathBuf,
+}
+
+/// Long enough for a cold disk, short enough for a broken wrapper.
+const PROBE_LIMIT: Duration = Duration::from_secs(20);
+const PROBE: &str = "import sys; sys.stdout.write('%d|%d|%s|%s' % (sys.version_info[0], sys.version_info[1], \
+                     '.'.join(map(str, sys.version_info[:3])), sys.executable))";
+
+/// The interpreter for `runtime`.
+pub(crate) fn interpreter(options: &Options, runtime: &Runtime) -> Result<Found, PrepareError> {
+    let mut search = Search { memory: Memory::load(&options.cache), tried: Vec::new() };
+    let found = search.run(options, runtime);
+    search.memory.store(&options.cache);
+    found
+}
+
+struct Search {
+    memory: Memory,
+    /// Where nothing suitable was, for the message.
+    tried: Vec<String>,
+}
+
+impl Search {
+    fn run(&mut self, options: &Options, runtime: &Runtime) -> Result<Found, PrepareError> {
+        let chosen = options.pythons.iter().rev().find(|choice| choice.runtime.as_deref().is_none_or(|name| name == runtime.as_str()));
+        if let Some(choice) = chosen {
+            return self.chosen(&choice.path, runtime);
+        }
+        let wanted = runtime.python_version().unwrap_or_else(|| "3".into());
+        let exact = self.named(&wanted).or_else(|| self.pyenv(&wanted));
+        if let Some(word) = exact {
+            return Ok(Found::plain(word));
+        }
+        if runtime.language() == Language::Python3
+            && let Some(word) = self.named("3").or_else(|| self.pyenv("3"))
+        {
+            let note = format!("no Python {wanted} was found: {} stands in for it", word.version);
+            return Ok(Found { notes: vec![note], ..Found::plain(word) });
+        }
+        Err(self.nothing(runtime, &wanted))
+    }
+
+    /// `--python`: taken as given, as long as it runs and its generation fits or was asked for.
+    fn chosen(&mut self, path: &Path, runtime: &Runtime) -> Result<Found, PrepareError> {
+        let bad = |why: &str| PrepareError(format!("--python {}: {why}", path.display()));
+        let path = if path.components().count() == 1 {
+            on_path(&path.to_string_lossy()).into_iter().next().ok_or_else(|| bad("no such program on PATH"))?
+        } else {
+            std::path::absolute(path).map_err(|e| bad(&e.to_string()))?
+        };
+        let word = self.ask(&path).map_err(|why| bad(&why))?;
+        let wanted = runtime.python_version().unwrap_or_else(|| "3".into());
+        if word.major == 2 && runtime.language() == Language::Python3 {
+            return Err(bad(&format!("this is Python {}, but {runtime} needs Python 3", word.version)));
+        }
+        let fits = word.meets(&wanted);
+        let notes = if fits { Vec::new() } else { vec![format!("{runtime} runs on Python {}, as --python says", word.version)] };
+        Ok(Found { notes, ..Found::plain(word) })
+    }
+
+    /// `pythonX.Y` (and for 2.7 `python2`) on the search path.
+    fn named(&mut self, wanted: &str) -> Option<Word> {
+        let mut names = vec![format!("python{wanted}")];
+        if wanted == "2.7" {
+            names.push("python2".into());
+        }
+        for name in names {
+            for path in on_path(&name) {
+                match self.ask(&path) {
+                    Ok(word) if word.meets(wanted) => return Some(word),
+                    Ok(word) => self.tried.push(format!("{} (is {})", path.display(), word.version)),
+                    Err(why) => self.tried.push(format!("{} ({why})", path.display())),
+                }
+            }
+            self.tried.push(format!("{name} on PATH"));
+        }
+        None
+    }
+
+    /// The newest suitable version that pyenv built.
+    fn pyenv(&mut self, wanted: &str) -> Option<Word> {
+        let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".pyenv")))?;
+        let versions = root.join("versions");
+        let mut names: Vec<(Vec<u32>, PathBuf)> = std::fs::read_dir(&versions)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                let numbers: Option<Vec<u32>> = entry.file_name().to_str()?.split('.').map(|part| part.parse().ok()).collect();
+                Some((numbers?, entry.path()))
+            })
+            .collect();
+        names.sort();
+        for (_, dir) in names.into_iter().rev() {
+            let path = dir.join("bin/python");
+            // The folder is named after the version, so that only candidates are started.
+            let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name != wanted && !name.starts_with(&format!("{wanted}.")) {
+                continue;
+            }
+            match self.ask(&path) {
+                Ok(word) if word.meets(wanted) => return Some(word),
+                Ok(_) => {}
+                Err(why) => self.tried.push(format!("{} ({why})", path.display())),
+            }
+        }
+        self.tried.push(format!("{wanted} in {}", versions.display()));
+        None
+    }
+
+    /// What the program at `path` says, remembered by its time of change.
+    fn ask(&mut self, path: &Path) -> Result<Word, String> {
+        let stamp = stamp(path);
+        if let Some(word) = stamp.and_then(|stamp| self.memory.recall(path, stamp)) {
+            return Ok(word);
+        }
+        let word = probe(path)?;
+        if let Some(stamp) = stamp {
+            self.memory.keep(path, stamp, &word);
+        }
+        Ok(word)
+    }
+
+    fn nothing(&self, runtime: &Runtime, wanted: &str) -> PrepareError {
+        let advice = if runtime.language() == Language::Python27 {
+            "install Python 2.7 (`pyenv install 2.7.18` builds it), or, if the app's code also runs on Python 3, start with `--python python27=python3`"
+                .to_owned()
+        } else {
+            format!(
+                "install Python {wanted} (`apt install python3`, or `pyenv install {wanted}`), or name an interpreter with `--python PATH`"
+            )
+        };
+        PrepareError(format!("no interpreter for runtime {runtime} was found; searched: {}. To mend it, {advice}", self.tried.join(", ")))
+    }
+}
+
+impl Found {
+    fn plain(word: Word) -> Self {
+        Self { major: word.major, interpreter: Interpreter { path: word.executable, version: word.version }, notes: Vec::new() }
+    }
+}
+
+impl Word {
+    /// Whether it is the version `wanted`, `2.7` or `3.12` or just `3`.
+    fn meets(&self, wanted: &str) -> bool {
+        match wanted.split_once('.') {
+            Some((major, minor)) => self.major.to_string() == major && self.minor.to_string() == minor,
+            None => self.major.to_string() == wanted,
+        }
+    }
+}
+
+/// Every program called `name` on the search path, less pyenv's shims: those are scripts that start whatever the current folder asks for, and
+/// print an error if it asks for something else; pyenv's versions are looked at by themselves.
+fn on_path(name: &str) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).filter(|path| path.is_file());
+    found.filter(|path| !path.parent().is_some_and(is_shims)).collect()
+}
+
+fn is_shims(dir: &Path) -> bool {
+    dir.ends_with("shims") && dir.components().any(|part| part.as_os_str().to_string_lossy().contains("pyenv"))
+}
+
+/// Starts the program and lets it tell its version.
+fn probe(path: &Path) -> Result<Word, String> {
+    let mut child = Command::new(path)
+        .args(["-E", "-s", "-S", "-c", PROBE])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|e| format!("cannot be started: {e}"))?;
+    let begun = Instant::now();
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if begun.elapsed() < PROBE_LIMIT => std::thread::sleep(Duration::from_millis(2)),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err("does not answer".into());
+            }
+        }
+    };
+    let mut text = String::new();
+    let read = child.stdout.take().map(|mut pipe| std::io::Read::read_to_string(&mut pipe, &mut text));
+    if !status.success() || !matches!(read, Some(Ok(_))) {
+        return Err(format!("does not run: {}", crate::life::describe(status)));
+    }
+    parse(&text).ok_or_else(|| "is not a Python interpreter".into())
+}
+
+fn parse(text: &str) -> Option<Word> {
+    let mut parts = text.splitn(4, '|');
+    let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let (version, executable) = (parts.next()?.to_owned(), parts.next()?);
+    (!executable.is_empty()).then(|| Word { major, minor, version, executable: executable.into() })
+}
+
+/// When the file was last changed; the target of a link counts.
+fn stamp(path: &Path) -> Option<u128> {
+    Some(std::fs::metadata(path).ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos())
+}
+
+/// Answers of earlier runs, so that a start asks no interpreter twice.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Memory {
+    answers: BTreeMap<PathBuf, (String, Word)>,
+    #[serde(skip)]
+    changed: bool,
+}
+
+const MEMORY: &str = "interpreters.json";
+
+impl Memory {
+    fn load(cache: &Path) -> Self {
+        let text = std::fs::read(cache.join(MEMORY)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    fn recall(&self, path: &Path, stamp: u128) -> Option<Word> {
+        let (known, word) = self.answers.get(path)?;
+        (*known == stamp.to_string() && word.executable.is_file()).then(|| word.clone())
+    }
+
+    fn keep(&mut self, path: &Path, stamp: u128, word: &Word) {
+        self.answers.insert(path.to_owned(), (stamp.to_string(), word.clone()));
+        self.changed = true;
+    }
+
+    /// Best effort: without it the next start asks again.
+    fn store(&self, cache: &Path) {
+        if self.changed
+            && let Ok(text) = serde_json::to_vec(self)
+        {
+            let _ = super::write_whole(&cache.join(MEMORY), &text);
+        }
+    }
+}

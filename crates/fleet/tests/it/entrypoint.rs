@@ -1,0 +1,116 @@
+//! Apps that speak HTTP on `$PORT`.
+
+use std::time::Duration;
+
+use model::pool::{Pool, Reject};
+
+use crate::support::{House, config, environ_of, eventually, processes_with, wanted};
+
+/// A server that answers its process id, and does what some paths say.
+const SERVER: &str = r"
+import http.server, os, sys, signal
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == '/die':
+            os._exit(3)
+        body = ' '.join([str(os.getpid())] + [k + '=' + v for k, v in sorted(os.environ.items())]).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        print('saw', self.path)
+if __name__ == '__main__':
+    http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), H).serve_forever()
+";
+
+fn pid_in(answer: &str) -> i32 {
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+    body.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no pid in {answer}"))
+}
+
+fn server_config(marker: &str) -> model::config::VersionConfig {
+    let mut config = config("python312", Some("python3 server.py"));
+    config.env.insert("MARKER".into(), marker.into());
+    config
+}
+
+#[tokio::test]
+async fn an_entrypoint_is_started_on_demand_and_stopped_at_the_end() {
+    let house = House::new(&[("server.py", SERVER)]);
+    house.publish(server_config("on-demand"), 1);
+    assert!(processes_with("MARKER=on-demand").is_empty(), "nothing runs before the first request");
+    assert!(house.fleet.try_acquire(&wanted()).is_none());
+    let answer = house.get("/").await;
+    let pid = pid_in(&answer);
+    assert!(answer.contains(" GAE_SERVICE=default ") && answer.contains(" GAE_VERSION=v1 "), "{answer}");
+    assert!(!answer.contains("CARGO"), "the house's own environment leaks: {answer}");
+    assert_eq!(pid_in(&house.get("/again").await), pid, "the same instance serves both");
+    assert!(house.fleet.try_acquire(&wanted()).is_some());
+    eventually("output reaches the journal", || house.log.text().contains("output Info saw /again")).await;
+    house.fleet.stop(Duration::from_secs(5)).await;
+    assert!(processes_with("MARKER=on-demand").is_empty());
+    assert!(matches!(house.acquire().await, Err(Reject::Draining)));
+}
+
+#[tokio::test]
+async fn an_instance_that_dies_is_replaced() {
+    let house = House::new(&[("server.py", SERVER)]);
+    house.publish(server_config("dies"), 1);
+    let first = pid_in(&house.get("/").await);
+    house.get("/die").await;
+    let second = pid_in(&house.get("/").await);
+    assert_ne!(first, second);
+    assert!(house.log.text().contains("exit status 3"), "{}", house.log.text());
+    house.fleet.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn apps_that_do_not_start_say_why() {
+    let house = House::new(&[("server.py", "import sys; sys.exit('no database here')")]);
+    house.publish(server_config("fails"), 1);
+    let Err(Reject::StartFailed(why)) = house.acquire().await else { panic!("it cannot start") };
+    assert!(why.contains("no database here") && why.contains("exit status 1"), "{why}");
+    let house = House::new(&[]);
+    house.publish(config("nodejs22", Some("no-such-program --port $PORT")), 1);
+    let Err(Reject::StartFailed(why)) = house.acquire().await else { panic!("it cannot start") };
+    assert!(why.contains("not found"), "{why}");
+}
+
+#[tokio::test]
+async fn apps_that_never_listen_are_given_up() {
+    let house = House::with(&[], |options| options.start_limit = Duration::from_millis(300));
+    let mut config = config("nodejs22", Some("echo garbage; exec sleep 1000"));
+    config.env.insert("MARKER".into(), "never-listens".into());
+    house.publish(config, 1);
+    let Err(Reject::StartFailed(why)) = house.acquire().await else { panic!("it cannot start") };
+    assert!(why.contains("nothing listened on $PORT") && why.contains("garbage"), "{why}");
+    assert!(processes_with("MARKER=never-listens").is_empty());
+}
+
+#[tokio::test]
+async fn a_reload_brings_new_code_and_drops_no_request() {
+    let house = House::new(&[("server.py", SERVER)]);
+    house.publish(server_config("reload-1"), 1);
+    let old = pid_in(&house.get("/").await);
+    let lease = house.acquire().await.expect("an instance");
+    house.publish(server_config("reload-2"), 2);
+    let answer = house.get("/").await;
+    assert!(answer.contains("MARKER=reload-2"), "{answer}");
+    assert!(!environ_of(old).is_empty(), "the old instance still has a request");
+    drop(lease);
+    eventually("the old instance goes", || processes_with("MARKER=reload-1").is_empty()).await;
+    house.fleet.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_instances_that_start_others() {
+    let script = "(setsid sleep 1000 &); sleep 1000 & exec python3 server.py";
+    let house = House::new(&[("server.py", SERVER)]);
+    let mut config = config("python312", Some(script));
+    config.env.insert("MARKER".into(), "family".into());
+    house.publish(config, 1);
+    house.get("/").await;
+    assert_eq!(processes_with("MARKER=family").len(), 3);
+    house.fleet.stop(Duration::from_secs(5)).await;
+    assert!(processes_with("MARKER=family").is_empty());
+}

@@ -1,0 +1,4 @@
+//! The fleet with real processes.
+
+mod entrypoint;
+mod support;

@@ -1,0 +1,194 @@
+//! A fleet on a temporary folder, and small ways to look at it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fleet::{Fleet, Options, Prepared, prepare::Quiet};
+use model::config::{AutoIdPolicy, SkipFiles, VersionConfig};
+use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
+use model::ids::VersionKey;
+use model::journal::{Entry, Journal};
+use model::pattern::{Anchor, Pattern};
+use model::pool::{Endpoint, Lease, Outcome, Pool, Reject, Wanted};
+use model::runtime::Runtime;
+use model::scaling::{InstanceClass, Scaling};
+use model::table::Version;
+use model::time::Expiration;
+
+/// Everything that was written down, as text.
+#[derive(Default)]
+pub struct Log(Mutex<Vec<String>>);
+
+impl Journal for Log {
+    fn write(&self, entry: Entry) {
+        let line = match entry {
+            Entry::Request(_) => return,
+            Entry::Output { severity, text, .. } => format!("output {severity:?} {text}"),
+            Entry::Notice { severity, text, .. } => format!("notice {severity:?} {text}"),
+        };
+        self.0.lock().expect("no panic").push(line);
+    }
+}
+
+impl Log {
+    pub fn text(&self) -> String {
+        self.0.lock().expect("no panic").join("\n")
+    }
+}
+
+/// An app folder, a fleet, and their journal.
+pub struct House {
+    pub dir: tempfile::TempDir,
+    pub log: Arc<Log>,
+    pub fleet: Arc<Fleet>,
+}
+
+pub fn config(runtime: &str, entrypoint: Option<&str>) -> VersionConfig {
+    let handler = Handler {
+        url: Pattern::new("/.*", Anchor::Whole).expect("compiles"),
+        written: "/.*".into(),
+        kind: HandlerKind::Script(Script::Auto),
+        secure: Secure::Optional,
+        redirect: RedirectCode::Found,
+        login: Login::Optional,
+        auth_fail: AuthFail::Redirect,
+        origin: Origin::default(),
+    };
+    VersionConfig {
+        key: VersionKey::new("default".parse().expect("valid"), "v1".parse().expect("valid")).expect("short"),
+        application: None,
+        runtime: Runtime::parse(runtime).expect("known"),
+        threadsafe: true,
+        entrypoint: entrypoint.map(str::to_owned),
+        main: None,
+        env: BTreeMap::new(),
+        handlers: vec![handler],
+        error_pages: Vec::new(),
+        inbound: BTreeSet::new(),
+        scaling: Scaling::default(),
+        class: InstanceClass::F1,
+        libraries: Vec::new(),
+        skip_files: SkipFiles(Vec::new()),
+        default_expiration: Expiration::DEFAULT,
+        auto_id_policy: AutoIdPolicy::Default,
+        vpc_connector: None,
+        app_engine_apis: false,
+        builtins: BTreeSet::new(),
+    }
+}
+
+pub fn launcher() -> PathBuf {
+    env!("CARGO_BIN_EXE_enginehouse-launch").into()
+}
+
+impl House {
+    /// A house whose app consists of `files`.
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        Self::with(files, |_| {})
+    }
+
+    pub fn with(files: &[(&str, &str)], change: impl FnOnce(&mut Options)) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        for (name, content) in files {
+            let path = dir.path().join("app").join(name);
+            std::fs::create_dir_all(path.parent().expect("has one")).expect("created");
+            std::fs::write(path, content).expect("written");
+        }
+        let log = Arc::new(Log::default());
+        let mut options = Options::new(
+            "demo".parse().expect("valid"),
+            Arc::clone(&log) as _,
+            dir.path().join("cache"),
+            tokio::runtime::Handle::current(),
+        );
+        options.launcher = launcher();
+        options.development = true;
+        change(&mut options);
+        let fleet = Fleet::new(options).expect("a fleet");
+        Self { dir, log, fleet }
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("app")
+    }
+
+    pub fn version(&self, config: VersionConfig, deployment: u64) -> Arc<Version> {
+        Arc::new(Version { config, root: self.root(), deployment })
+    }
+
+    pub fn prepare(&self, config: VersionConfig) -> Result<(Arc<Version>, Prepared), String> {
+        let version = self.version(config, 1);
+        let prepared = self.fleet.prepare(&version, &Quiet).map_err(|e| e.to_string())?;
+        Ok((version, prepared))
+    }
+
+    /// Prepares and publishes one version.
+    pub fn publish(&self, config: VersionConfig, deployment: u64) {
+        let version = self.version(config, deployment);
+        let prepared = self.fleet.prepare(&version, &Quiet).expect("prepared");
+        self.fleet.publish(vec![(version, prepared)]);
+    }
+
+    pub async fn acquire(&self) -> Result<Lease, Reject> {
+        self.fleet.acquire(wanted(), Duration::from_secs(30)).await
+    }
+
+    /// One request through the pool to an HTTP instance; the whole answer.
+    pub async fn get(&self, path: &str) -> String {
+        let mut lease = self.acquire().await.unwrap_or_else(|why| panic!("no instance: {why:?}\n{}", self.log.text()));
+        let Endpoint::Http(address) = lease.instance.endpoint else { panic!("not HTTP") };
+        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        let answer = tokio::task::spawn_blocking(move || talk(address, &request)).await.expect("no panic");
+        lease.outcome = if answer.is_ok() { Outcome::Answered } else { Outcome::Broken };
+        answer.unwrap_or_else(|e| format!("broken: {e}"))
+    }
+}
+
+pub fn wanted() -> Wanted {
+    Wanted { version: config("python312", None).key, instance: None }
+}
+
+fn talk(address: SocketAddr, request: &str) -> std::io::Result<String> {
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Waits until `holds`, looking often; panics with `what` after half a minute.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Live processes that carry `name=value` in their environment.
+pub fn processes_with(variable: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("readable").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if is_alive(pid) && environ_of(pid).split('\0').any(|pair| pair == variable) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+pub fn environ_of(pid: i32) -> String {
+    std::fs::read(Path::new("/proc").join(pid.to_string()).join("environ"))
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
+}
+
+/// Exists and is no zombie.
+pub fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}

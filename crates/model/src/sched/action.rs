@@ -1,0 +1,53 @@
+//! What the scheduler wants done.
+
+use std::time::Duration;
+
+use super::{ReqId, Serial};
+use crate::ids::InstanceId;
+use crate::pool::Reject;
+
+/// An order to the shell, or a fact worth logging.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Start a process; answer with [`super::Event::Ready`] or [`super::Event::Exited`].
+    Start {
+        /// Its number, unique and never reused.
+        instance: Serial,
+        /// Its id within the version.
+        id: InstanceId,
+    },
+    /// Give the request to the instance; answer with [`super::Event::Done`] when it is over.
+    Assign {
+        /// Which request.
+        req: ReqId,
+        /// Which instance.
+        to: Serial,
+        /// The instance was started for it.
+        cold: bool,
+        /// How long it waited.
+        waited: Duration,
+    },
+    /// Tell the request that it gets no instance.
+    Reject {
+        /// Which request.
+        req: ReqId,
+        /// Why.
+        why: Reject,
+    },
+    /// End the process politely, then for good; answer with [`super::Event::Exited`].
+    Stop {
+        /// Which.
+        instance: Serial,
+        /// How long it may take.
+        grace: Duration,
+    },
+    /// An instance died unasked.
+    Died {
+        /// Which.
+        id: InstanceId,
+        /// What happened.
+        why: String,
+        /// How long until the next attempt, if the machine waits before it.
+        again_in: Duration,
+    },
+}

@@ -1,0 +1,44 @@
+//! What the scheduler is told.
+
+use std::time::Duration;
+
+use super::{ReqId, Serial, Settings};
+use crate::pool::Outcome;
+
+/// Something happened. Events about instances or requests that the machine no longer knows are ignored.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A request wants an instance.
+    Queued {
+        /// Its number, chosen by the shell, never reused.
+        req: ReqId,
+        /// A numbered instance, if the host named one.
+        aim: Option<u32>,
+        /// How long it is willing to wait.
+        patience: Duration,
+    },
+    /// A queued request's client left.
+    Gone(ReqId),
+    /// A request at an instance is over.
+    Done {
+        /// Which instance had it.
+        at: Serial,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// A started instance takes requests.
+    Ready(Serial),
+    /// An instance's process is gone, or could not be started at all.
+    Exited {
+        /// Which.
+        instance: Serial,
+        /// What happened, for the log and the error page.
+        why: String,
+    },
+    /// The version was published again: new requests go to new instances, old instances finish what they have.
+    Reload(Settings),
+    /// The house is closing: nothing is admitted any more, instances finish what they have.
+    Drain,
+    /// The time that [`super::Scheduler::deadline`] named has come.
+    Tick,
+}
