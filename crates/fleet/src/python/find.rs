@@ -14,6 +14,7 @@ use crate::prepare::{Interpreter, PrepareError};
 /// An interpreter and what should be said about it.
 pub(crate) struct Found {
     pub(crate) interpreter: Interpreter,
+    #[expect(dead_code, reason = "the package table of Python 2 asks for it")]
     pub(crate) major: u32,
     pub(crate) notes: Vec<String>,
 }

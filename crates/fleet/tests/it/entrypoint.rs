@@ -58,9 +58,9 @@ async fn an_instance_that_dies_is_replaced() {
     house.publish(server_config("dies"), 1);
     let first = pid_in(&house.get("/").await);
     house.get("/die").await;
+    eventually("the death is noticed", || house.log.text().contains("exit status 3")).await;
     let second = pid_in(&house.get("/").await);
     assert_ne!(first, second);
-    assert!(house.log.text().contains("exit status 3"), "{}", house.log.text());
     house.fleet.stop(Duration::from_secs(5)).await;
 }
 

@@ -1,4 +1,5 @@
 //! The fleet with real processes.
 
+mod agent;
 mod entrypoint;
 mod support;

@@ -21,7 +21,7 @@ use model::time::Expiration;
 
 /// Everything that was written down, as text.
 #[derive(Default)]
-pub struct Log(Mutex<Vec<String>>);
+pub(crate) struct Log(Mutex<Vec<String>>);
 
 impl Journal for Log {
     fn write(&self, entry: Entry) {
@@ -35,19 +35,19 @@ impl Journal for Log {
 }
 
 impl Log {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0.lock().expect("no panic").join("\n")
     }
 }
 
 /// An app folder, a fleet, and their journal.
-pub struct House {
-    pub dir: tempfile::TempDir,
-    pub log: Arc<Log>,
-    pub fleet: Arc<Fleet>,
+pub(crate) struct House {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) log: Arc<Log>,
+    pub(crate) fleet: Arc<Fleet>,
 }
 
-pub fn config(runtime: &str, entrypoint: Option<&str>) -> VersionConfig {
+pub(crate) fn config(runtime: &str, entrypoint: Option<&str>) -> VersionConfig {
     let handler = Handler {
         url: Pattern::new("/.*", Anchor::Whole).expect("compiles"),
         written: "/.*".into(),
@@ -81,18 +81,19 @@ pub fn config(runtime: &str, entrypoint: Option<&str>) -> VersionConfig {
     }
 }
 
-pub fn launcher() -> PathBuf {
+pub(crate) fn launcher() -> PathBuf {
     env!("CARGO_BIN_EXE_enginehouse-launch").into()
 }
 
 impl House {
     /// A house whose app consists of `files`.
-    pub fn new(files: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(files: &[(&str, &str)]) -> Self {
         Self::with(files, |_| {})
     }
 
-    pub fn with(files: &[(&str, &str)], change: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) fn with(files: &[(&str, &str)], change: impl FnOnce(&mut Options)) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(dir.path().join("app")).expect("created");
         for (name, content) in files {
             let path = dir.path().join("app").join(name);
             std::fs::create_dir_all(path.parent().expect("has one")).expect("created");
@@ -112,33 +113,33 @@ impl House {
         Self { dir, log, fleet }
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("app")
     }
 
-    pub fn version(&self, config: VersionConfig, deployment: u64) -> Arc<Version> {
-        Arc::new(Version { config, root: self.root(), deployment })
+    pub(crate) fn version(&self, config: VersionConfig, deployment: u64) -> Arc<Version> {
+        Arc::new(Version::new(config, self.root(), deployment))
     }
 
-    pub fn prepare(&self, config: VersionConfig) -> Result<(Arc<Version>, Prepared), String> {
+    pub(crate) fn prepare(&self, config: VersionConfig) -> Result<(Arc<Version>, Prepared), String> {
         let version = self.version(config, 1);
         let prepared = self.fleet.prepare(&version, &Quiet).map_err(|e| e.to_string())?;
         Ok((version, prepared))
     }
 
     /// Prepares and publishes one version.
-    pub fn publish(&self, config: VersionConfig, deployment: u64) {
+    pub(crate) fn publish(&self, config: VersionConfig, deployment: u64) {
         let version = self.version(config, deployment);
         let prepared = self.fleet.prepare(&version, &Quiet).expect("prepared");
         self.fleet.publish(vec![(version, prepared)]);
     }
 
-    pub async fn acquire(&self) -> Result<Lease, Reject> {
+    pub(crate) async fn acquire(&self) -> Result<Lease, Reject> {
         self.fleet.acquire(wanted(), Duration::from_secs(30)).await
     }
 
     /// One request through the pool to an HTTP instance; the whole answer.
-    pub async fn get(&self, path: &str) -> String {
+    pub(crate) async fn get(&self, path: &str) -> String {
         let mut lease = self.acquire().await.unwrap_or_else(|why| panic!("no instance: {why:?}\n{}", self.log.text()));
         let Endpoint::Http(address) = lease.instance.endpoint else { panic!("not HTTP") };
         let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
@@ -148,7 +149,7 @@ impl House {
     }
 }
 
-pub fn wanted() -> Wanted {
+pub(crate) fn wanted() -> Wanted {
     Wanted { version: config("python312", None).key, instance: None }
 }
 
@@ -161,7 +162,7 @@ fn talk(address: SocketAddr, request: &str) -> std::io::Result<String> {
 }
 
 /// Waits until `holds`, looking often; panics with `what` after half a minute.
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(30), "never happened: {what}");
@@ -170,7 +171,7 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Live processes that carry `name=value` in their environment.
-pub fn processes_with(variable: &str) -> Vec<i32> {
+pub(crate) fn processes_with(variable: &str) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("readable").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
@@ -181,14 +182,14 @@ pub fn processes_with(variable: &str) -> Vec<i32> {
     found
 }
 
-pub fn environ_of(pid: i32) -> String {
+pub(crate) fn environ_of(pid: i32) -> String {
     std::fs::read(Path::new("/proc").join(pid.to_string()).join("environ"))
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .unwrap_or_default()
 }
 
 /// Exists and is no zombie.
-pub fn is_alive(pid: i32) -> bool {
+pub(crate) fn is_alive(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }

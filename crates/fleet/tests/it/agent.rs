@@ -1,0 +1,87 @@
+//! Apps that the agent serves, on both Pythons.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use model::config::VersionConfig;
+use model::pool::{Endpoint, Outcome};
+
+use crate::support::{House, config};
+
+const APP: &str = r"
+import os, sys
+def app(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    text = '%d.%d %s %s' % (sys.version_info[0], sys.version_info[1], environ.get('SERVER_SOFTWARE'), environ.get('INSTANCE_ID'))
+    return [text.encode('ascii')]
+";
+
+/// One request in the agent's own frames; the body of the answer.
+fn ask(socket: &Path) -> String {
+    let mut stream = UnixStream::connect(socket).expect("connects");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+    let mut payload = vec![0u8];
+    for (key, value) in [
+        ("REQUEST_METHOD", "GET"),
+        ("PATH_INFO", "/"),
+        ("SERVER_NAME", "x"),
+        ("SERVER_PORT", "80"),
+        ("SERVER_PROTOCOL", "HTTP/1.1"),
+        ("QUERY_STRING", ""),
+        ("wsgi.url_scheme", "http"),
+        ("enginehouse.script", "main.app"),
+        ("enginehouse.kind", "http"),
+    ] {
+        payload.extend_from_slice(key.as_bytes());
+        payload.push(0);
+        payload.extend_from_slice(value.as_bytes());
+        payload.push(0);
+    }
+    let mut frame = vec![b'R'];
+    frame.extend_from_slice(&u32::try_from(payload.len()).expect("small").to_be_bytes());
+    frame.extend_from_slice(&payload);
+    stream.write_all(&frame).expect("written");
+    let mut body = Vec::new();
+    loop {
+        let mut header = [0u8; 5];
+        stream.read_exact(&mut header).expect("a frame");
+        let mut payload = vec![0u8; u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize];
+        stream.read_exact(&mut payload).expect("its payload");
+        match header[0] {
+            b'D' => body.extend_from_slice(&payload),
+            b'E' => {
+                assert_eq!(payload[0], b'0', "{}", String::from_utf8_lossy(&payload));
+                return String::from_utf8(body).expect("text");
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn serve(house: &House, config: VersionConfig) -> String {
+    house.publish(config, 1);
+    let mut lease = house.acquire().await.expect("an instance");
+    let Endpoint::Agent(socket) = lease.instance.endpoint.clone() else { panic!("not the agent") };
+    let answer = tokio::task::spawn_blocking(move || ask(&socket)).await.unwrap_or_else(|e| panic!("{e}\n{}", house.log.text()));
+    lease.outcome = Outcome::Answered;
+    answer
+}
+
+#[tokio::test]
+async fn y25_python27_is_served_by_the_agent() {
+    let house = House::new(&[("main.py", APP)]);
+    let answer = serve(&house, config("python27", None)).await;
+    assert!(answer.starts_with("2.7 Development/2.0 "), "{answer}");
+    assert!(answer.rsplit(' ').next().is_some_and(|id| id.len() == 12), "{answer}");
+    house.fleet.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn y25_python3_without_an_entrypoint_is_served_by_the_agent() {
+    let house = House::new(&[("main.py", APP)]);
+    let answer = serve(&house, config("python312", None)).await;
+    assert!(answer.starts_with("3.12 Development/2.0 "), "{answer}");
+    house.fleet.stop(Duration::from_secs(5)).await;
+}
