@@ -36,3 +36,28 @@ pub enum PathPattern {
     /// `prefix*`; the text holds what precedes the `*`.
     Prefix(String),
 }
+
+impl HostPattern {
+    /// Whether it matches a host without port, in lower case; the empty text stands for a host that is no name and meets only `*`.
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(name) => name.eq_ignore_ascii_case(host),
+            Self::Suffix(suffix) => {
+                host.len() >= suffix.len() && host.is_char_boundary(host.len() - suffix.len()) && {
+                    host[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix) && !host.is_empty()
+                }
+            }
+        }
+    }
+}
+
+impl PathPattern {
+    /// Whether it matches a decoded path; paths are compared with regard to case.
+    pub fn matches(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Exact(whole) => whole.as_bytes() == path,
+            Self::Prefix(prefix) => path.starts_with(prefix.as_bytes()),
+        }
+    }
+}

@@ -34,6 +34,10 @@ enum Engine {
     Backtracking(fancy_regex::Regex),
 }
 
+/// A backtracking pattern took more than [`BACKTRACK_LIMIT`] steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exhausted;
+
 /// A compiled pattern that remembers how it was written.
 #[derive(Clone)]
 pub struct Pattern {
@@ -97,6 +101,11 @@ impl Pattern {
     /// How many groups it has, so that templates can be checked against it.
     pub fn groups(&self) -> usize {
         self.groups
+    }
+
+    /// Whether `text` matches; `Err` if a backtracking pattern gave up first.
+    pub fn try_match(&self, text: &[u8]) -> Result<bool, Exhausted> {
+        Ok(self.is_match(text))
     }
 
     /// Whether `text` matches.

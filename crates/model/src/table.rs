@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::VersionConfig;
+use crate::config::{InboundService, VersionConfig};
 use crate::dispatch::DispatchRule;
 use crate::firewall::Firewall;
+use crate::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
 use crate::ids::{AppId, ServiceId, VersionId};
+use crate::pattern::{Anchor, Pattern};
 use crate::route::handler::HandlerSet;
 
 /// The snapshot.
@@ -19,7 +21,7 @@ pub struct RoutingTable {
     pub app: AppId,
     /// Which host names belong to it.
     pub naming: Naming,
-    /// Its services; `default` is always among them.
+    /// Its services. Without `default` among them, the first stands in for it.
     pub services: BTreeMap<ServiceId, Service>,
     /// dispatch.yaml.
     pub dispatch: Vec<DispatchRule>,
@@ -32,8 +34,12 @@ pub struct RoutingTable {
 pub struct Naming {
     /// Domains under which `SERVICE`, `SERVICE-dot-APP`, `VERSION-dot-SERVICE`… are looked up: `localhost`, `shop.example.org`. Lower case.
     pub domains: Vec<String>,
-    /// Further names that are served by the default service (`--allow-host`); a leading `*.` allows every name below. `*` allows all.
+    /// Further names that are served by the default service (`--allow-host`); a leading `*.` stands for one label, `**.` for any number of labels, and `*`
+    /// allows all.
     pub allowed: Vec<String>,
+    /// Any IP address is a good host. For servers that were told to listen beyond the loopback: it is no door for DNS rebinding, which needs a name.
+    /// Loopback addresses always are.
+    pub addresses: bool,
     /// The host (with port, if it is not the scheme's own) of the default version, for `X-Appengine-Default-Version-Hostname`.
     pub default_hostname: String,
 }
@@ -64,9 +70,37 @@ pub struct Version {
 impl Version {
     /// A version whose handlers are ready to be searched.
     pub fn new(config: VersionConfig, root: PathBuf, deployment: u64) -> Self {
-        let handlers = HandlerSet::new(config.handlers.clone());
+        let mut all = implicit_handlers(&config);
+        all.extend(config.handlers.iter().cloned());
+        let handlers = HandlerSet::new(all);
         Self { config, root, deployment, handlers }
     }
+}
+
+/// Lifecycle paths that every app answers, for the house only: `/_ah/warmup` if the app asked for warmup requests, and `/_ah/start`. A script
+/// handler of the app's own takes their place; a static one does not (cases.json, `implicit_handlers`).
+pub fn implicit_handlers(config: &VersionConfig) -> Vec<Handler> {
+    let mut paths = vec!["/_ah/start"];
+    if config.inbound.contains(&InboundService::Warmup) {
+        paths.insert(0, "/_ah/warmup");
+    }
+    let covers = |handler: &Handler, path: &str| matches!(handler.kind, HandlerKind::Script(_)) && handler.url.is_match(path.as_bytes());
+    paths.retain(|path| !config.handlers.iter().any(|handler| covers(handler, path)));
+    // A second-generation process decides for itself; for a first-generation app the SDK has empty handlers.
+    let script = || if config.runtime.is_first_generation() { Script::Nothing } else { Script::Auto };
+    let handler = |path: &&str| {
+        Some(Handler {
+            url: Pattern::new(path, Anchor::Whole).ok()?,
+            written: (*path).to_owned(),
+            kind: HandlerKind::Script(script()),
+            secure: Secure::Optional,
+            redirect: RedirectCode::Found,
+            login: Login::Admin,
+            auth_fail: AuthFail::Redirect,
+            origin: Origin::default(),
+        })
+    };
+    paths.iter().filter_map(handler).collect()
 }
 
 /// A table that does not hold together: each entry is a text for people.
@@ -75,7 +109,8 @@ impl Version {
 pub struct Dangling(pub String);
 
 impl RoutingTable {
-    /// Checks that every name in the table leads somewhere.
+    /// Checks that every name in the table leads somewhere. A table that is put together without it still routes: what dangles goes to the
+    /// default service ([`crate::route::host::Why::Soft`]), which is what a running server prefers to stopping.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -87,6 +122,24 @@ impl RoutingTable {
         dispatch: Vec<DispatchRule>,
         firewall: Firewall,
     ) -> Result<Self, Vec<Dangling>> {
-        Ok(Self { generation, app, naming, services, dispatch, firewall })
+        let mut wrong = Vec::new();
+        for (id, service) in &services {
+            if !service.versions.contains_key(&service.serving) {
+                wrong.push(Dangling(format!("service `{id}` is to serve version `{}`, which does not exist", service.serving)));
+            }
+            for (version, held) in &service.versions {
+                if held.config.key.service != *id || held.config.key.version != *version {
+                    wrong.push(Dangling(format!("`{}` stands in the table as `{id}/{version}`", held.config.key)));
+                }
+            }
+        }
+        for rule in &dispatch {
+            if !services.contains_key(&rule.service) {
+                let text =
+                    format!("dispatch.yaml:{}: `{}` goes to service `{}`, which does not exist", rule.line, rule.written, rule.service);
+                wrong.push(Dangling(text));
+            }
+        }
+        if wrong.is_empty() { Ok(Self { generation, app, naming, services, dispatch, firewall }) } else { Err(wrong) }
     }
 }

@@ -1,1 +1,75 @@
 //! Caching of responses: Set-Cookie, missing Cache-Control, signed-in admins (rows H17, H18, H23).
+
+use http::{HeaderMap, HeaderValue, header};
+
+/// `Expires` of an answer that must never be kept.
+pub const LONG_AGO: HeaderValue = HeaderValue::from_static("Fri, 01 Jan 1990 00:00:00 GMT");
+
+/// Row H17: an answer that sets a cookie is nobody else's. `public` goes, `private` comes unless something at least as strict is there, and
+/// Expires becomes now unless it lies in the past.
+pub fn protect_cookie(headers: &mut HeaderMap, date: &HeaderValue, now: u64) {
+    if !headers.contains_key(header::SET_COOKIE) {
+        return;
+    }
+    let mut directives: Vec<&str> = Vec::new();
+    for value in headers.get_all(header::CACHE_CONTROL) {
+        directives.extend(directives_of(value.to_str().unwrap_or_default()).filter(|directive| !directive.eq_ignore_ascii_case("public")));
+    }
+    // Only the bare words count: `no-cache="x-foo"` protects one field and not the cookie.
+    let strict = directives.iter().any(|d| ["private", "no-cache", "no-store"].iter().any(|word| d.eq_ignore_ascii_case(word)));
+    if !strict {
+        directives.push("private");
+    }
+    let joined = directives.join(", ");
+    if let Ok(value) = HeaderValue::try_from(joined) {
+        headers.insert(header::CACHE_CONTROL, value);
+    }
+    if !is_past(headers.get(header::EXPIRES), now) {
+        headers.insert(header::EXPIRES, date.clone());
+    }
+}
+
+/// Splits at commas that are not inside quotes.
+fn directives_of(value: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    value
+        .split(move |c: char| {
+            quoted ^= c == '"';
+            c == ',' && !quoted
+        })
+        .map(str::trim)
+        .filter(|directive| !directive.is_empty())
+}
+
+/// RFC 9111 §5.3: an invalid date, `0` above all, lies in the past.
+fn is_past(expires: Option<&HeaderValue>, now: u64) -> bool {
+    let Some(expires) = expires else { return false };
+    let Ok(date) = httpdate::parse_http_date(expires.to_str().unwrap_or_default()) else { return true };
+    date.duration_since(std::time::UNIX_EPOCH).map_or(true, |since| since.as_secs() <= now)
+}
+
+/// Row H18: without a word from the app, only the browser may keep the answer; with `Vary` because the body may be compressed.
+pub fn default_private(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CACHE_CONTROL) {
+        return;
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+    vary_on_encoding(headers);
+}
+
+/// Adds `Vary: Accept-Encoding` unless the app's own Vary says it; the app's lines stay as they are (row H17).
+pub fn vary_on_encoding(headers: &mut HeaderMap) {
+    let says = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or_default();
+        text.split(',').map(str::trim).any(|name| name == "*" || name.eq_ignore_ascii_case("accept-encoding"))
+    };
+    if !headers.get_all(header::VARY).iter().any(says) {
+        headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+}
+
+/// Row H23: answers with statistics are not kept.
+pub fn forbid(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    headers.insert(header::EXPIRES, LONG_AGO);
+}

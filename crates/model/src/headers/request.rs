@@ -1,10 +1,12 @@
-//! What happens to request headers before an app sees them (rows H1–H3, H6–H14).
+//! What happens to request headers before an app sees them (rows H1–H3, H6–H14): one list of what is removed, one of what is added.
 
+use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::names;
 use crate::gate::Caller;
 use crate::user::User;
 
@@ -30,6 +32,7 @@ pub struct Client {
     pub https: bool,
     /// Where it is.
     pub geo: Geo,
+    /// `ip` as text, made once.
     pub(crate) ip_value: HeaderValue,
 }
 
@@ -40,6 +43,11 @@ impl Client {
         let ip_value = HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("0.0.0.0"));
         Self { ip, https, geo, ip_value }
     }
+
+    /// Its address as text.
+    pub fn ip_text(&self) -> &str {
+        self.ip_value.to_str().unwrap_or_default()
+    }
 }
 
 /// What a trusted proxy in front of us said; all empty when the peer is not trusted.
@@ -47,6 +55,8 @@ impl Client {
 pub struct Forwarded {
     /// Its `X-Forwarded-For`, to be continued.
     pub chain: Option<HeaderValue>,
+    /// Its own address, which ends the chain.
+    pub proxy: Option<IpAddr>,
     /// Its `X-Cloud-Trace-Context`, to be continued.
     pub trace: Option<HeaderValue>,
 }
@@ -60,7 +70,7 @@ pub struct Facts<'a> {
     pub client: &'a Client,
     /// What a trusted proxy said.
     pub forwarded: &'a Forwarded,
-    /// 128 random bits of this request's trace; 64 of them are its span.
+    /// 128 random bits: the id of this request's trace; its span is made of them too.
     pub trace: u128,
     /// Request log id, hex (row H10).
     pub log_id: &'a str,
@@ -72,12 +82,238 @@ pub struct Facts<'a> {
     pub default_hostname: &'a str,
     /// The signed-in user.
     pub user: Option<&'a User>,
-    /// The handler says `login: required` or `admin`, so the user headers are added (row H11).
+    /// The user headers are added (row H11): [`crate::gate::shows_user`] of the handler.
     pub login: bool,
 }
 
-/// Takes away what no client may send (rows H1–H3): call before anything else reads the headers. Of internal callers only transfer headers are removed.
-pub fn clean(_headers: &mut HeaderMap, _caller: Caller) {}
+/// A reason to remove a request header.
+#[derive(Debug)]
+pub struct Removed {
+    /// The requirement row, or the RFC.
+    pub row: &'static str,
+    /// Which headers, for people.
+    pub what: &'static str,
+    /// Why.
+    pub doc: &'static str,
+    hits: fn(&str) -> bool,
+    /// Also removed from requests of the house itself.
+    always: bool,
+}
+
+/// Every reason, in order; the first that hits is the one that is told.
+pub static REMOVED: [Removed; 7] = [
+    Removed { row: "H1", what: "X-Google-*", doc: "the prefix is reserved", hits: names::is_google, always: false },
+    Removed {
+        row: "H2",
+        what: "App Engine names, exactly and in any case",
+        doc: "only the house sets them; similar names such as X-Appengine-Cntry stay",
+        hits: names::is_app_engine,
+        always: false,
+    },
+    Removed {
+        row: "H2",
+        what: "names with `_` that read like one of these lists with `-`",
+        doc: "both spellings are the same environ variable",
+        hits: names::is_look_alike,
+        always: true,
+    },
+    Removed {
+        row: "H3",
+        what: "Accept-Encoding, Connection, Keep-Alive, Proxy-Authorization, TE, Trailer, Transfer-Encoding",
+        doc: "they concern the transfer between client and front end, which compresses by itself (H19)",
+        hits: |name| names::TRANSFER.contains(&name),
+        always: true,
+    },
+    Removed {
+        row: "RFC 9110 §7.6.1",
+        what: "Expect, HTTP2-Settings, Proxy-Connection, Upgrade, and what Connection names",
+        doc: "they end at the next hop; the front end answers Expect itself",
+        hits: |name| names::HOP.contains(&name),
+        always: true,
+    },
+    Removed {
+        row: "RFC 3875 §4.1.18",
+        what: "Proxy",
+        doc: "it would become HTTP_PROXY, which libraries believe (CVE-2016-5385)",
+        hits: |name| name == "proxy",
+        always: true,
+    },
+    Removed {
+        row: "H7–H9",
+        what: "X-Cloud-Trace-Context, X-Forwarded-For, X-Forwarded-Proto",
+        doc: "written anew; continued only if a trusted proxy sent them",
+        hits: |name| names::REWRITTEN.contains(&name),
+        always: true,
+    },
+];
+
+/// Why a header of this name (lower case) does not reach the app, if so.
+pub fn removed_by(name: &str, caller: Caller) -> Option<&'static Removed> {
+    // Only these first letters occur in the lists, apart from names with `_`.
+    let maybe = matches!(name.as_bytes().first(), Some(b'a' | b'c' | b'e' | b'h' | b'k' | b'p' | b't' | b'u' | b'x'));
+    if !maybe && memchr::memchr(b'_', name.as_bytes()).is_none() {
+        return None;
+    }
+    let outside = caller == Caller::External;
+    REMOVED.iter().find(|rule| (outside || rule.always) && (rule.hits)(name))
+}
+
+/// Takes away what no client may send (rows H1–H3): call before anything is added. Of internal callers, only what concerns the transfer or is
+/// written anew.
+pub fn clean(headers: &mut HeaderMap, caller: Caller) {
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        let tokens = value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
+        let named = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
+        doomed.extend(named.filter(|name| !names::is_end_to_end(name.as_str())));
+    }
+    doomed.extend(headers.keys().filter(|name| removed_by(name.as_str(), caller).is_some()).cloned());
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+/// A value to be added.
+#[derive(Debug)]
+pub enum Value<'f> {
+    /// Nothing is added.
+    Absent,
+    /// A constant.
+    Static(&'static str),
+    /// A text that lives as long as the facts.
+    Text(&'f str),
+    /// A value made earlier.
+    Ready(&'f HeaderValue),
+    /// A value made now.
+    Made(String),
+}
+
+impl Value<'_> {
+    /// Its bytes; `None` if nothing is added.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Absent => None,
+            Self::Static(text) => Some(text.as_bytes()),
+            Self::Text(text) => Some(text.as_bytes()),
+            Self::Ready(value) => Some(value.as_bytes()),
+            Self::Made(text) => Some(text.as_bytes()),
+        }
+    }
+
+    fn header(self) -> Option<HeaderValue> {
+        match self {
+            Self::Absent => None,
+            Self::Static(text) => Some(HeaderValue::from_static(text)),
+            Self::Text(text) => HeaderValue::from_bytes(text.as_bytes()).ok(),
+            Self::Ready(value) => Some(value.clone()),
+            Self::Made(text) => HeaderValue::try_from(text).ok(),
+        }
+    }
+}
+
+/// A header that the house adds.
+#[derive(Debug)]
+pub struct Added {
+    /// The requirement row.
+    pub row: &'static str,
+    /// Its name as the documents write it.
+    pub name: &'static str,
+    /// What it says.
+    pub doc: &'static str,
+    /// The name as headers are kept.
+    pub header: HeaderName,
+    /// Its environ variable.
+    pub variable: &'static str,
+    /// Its value.
+    pub value: for<'f> fn(&'f Facts<'_>) -> Value<'f>,
+}
+
+macro_rules! added {
+    ($row:literal, $name:literal, $lower:literal, $variable:literal, $doc:literal, $value:expr) => {
+        Added { row: $row, name: $name, doc: $doc, header: HeaderName::from_static($lower), variable: $variable, value: $value }
+    };
+}
+
+/// Every header that is added, in order.
+#[rustfmt::skip]
+pub static ADDED: [Added; 19] = [
+    added!("H6", "X-Appengine-Country", "x-appengine-country", "HTTP_X_APPENGINE_COUNTRY",
+        "ISO 3166-1 alpha-2 code of the client's country, ZZ if unknown", |f| or(f.client.geo.country.as_ref(), "ZZ")),
+    added!("H6", "X-Appengine-Region", "x-appengine-region", "HTTP_X_APPENGINE_REGION",
+        "region within the country, ? if unknown", |f| or(f.client.geo.region.as_ref(), "?")),
+    added!("H6", "X-Appengine-City", "x-appengine-city", "HTTP_X_APPENGINE_CITY",
+        "city in lower case, ? if unknown", |f| or(f.client.geo.city.as_ref(), "?")),
+    added!("H6", "X-Appengine-CityLatLong", "x-appengine-citylatlong", "HTTP_X_APPENGINE_CITYLATLONG",
+        "latitude and longitude of the city, 0.000000,0.000000 if unknown", |f| or(f.client.geo.lat_long.as_ref(), "0.000000,0.000000")),
+    added!("H7", "X-Cloud-Trace-Context", "x-cloud-trace-context", "HTTP_X_CLOUD_TRACE_CONTEXT",
+        "TRACE/SPAN;o=1: 32 hexadecimal digits, a decimal number; the trace of a trusted proxy is continued", trace),
+    added!("H8", "X-Forwarded-For", "x-forwarded-for", "HTTP_X_FORWARDED_FOR",
+        "the addresses that the request came through, the client's first; a chain that an outsider sent is not believed", chain),
+    added!("H9", "X-Forwarded-Proto", "x-forwarded-proto", "HTTP_X_FORWARDED_PROTO",
+        "http or https, as the client spoke", |f| Value::Static(if f.client.https { "https" } else { "http" })),
+    added!("H10", "X-Appengine-Https", "x-appengine-https", "HTTP_X_APPENGINE_HTTPS",
+        "on or off", |f| Value::Static(if f.client.https { "on" } else { "off" })),
+    added!("H10", "X-Appengine-User-IP", "x-appengine-user-ip", "HTTP_X_APPENGINE_USER_IP",
+        "the client's address; 0.1.0.1 cron, 0.1.0.2 task queue, 0.1.0.3 lifecycle requests", |f| Value::Ready(&f.client.ip_value)),
+    added!("H10", "X-Appengine-Api-Ticket", "x-appengine-api-ticket", "HTTP_X_APPENGINE_API_TICKET",
+        "authorizes API calls on behalf of this request", |f| Value::Text(f.ticket)),
+    added!("H10", "X-Appengine-Request-Log-Id", "x-appengine-request-log-id", "HTTP_X_APPENGINE_REQUEST_LOG_ID",
+        "the request's id in the logs", |f| Value::Text(f.log_id)),
+    added!("H10", "X-Appengine-Default-Version-Hostname", "x-appengine-default-version-hostname", "HTTP_X_APPENGINE_DEFAULT_VERSION_HOSTNAME",
+        "the host of the default service", |f| Value::Text(f.default_hostname)),
+    added!("H10", "X-Appengine-Timeout-Ms", "x-appengine-timeout-ms", "HTTP_X_APPENGINE_TIMEOUT_MS",
+        "time that the app has for the answer", |f| Value::Made(f.timeout.as_millis().to_string())),
+    added!("H11", "X-Appengine-User-Email", "x-appengine-user-email", "HTTP_X_APPENGINE_USER_EMAIL",
+        "on handlers with login: the signed-in user", |f| user(f, |u| Value::Text(&u.email))),
+    added!("H11", "X-Appengine-Auth-Domain", "x-appengine-auth-domain", "HTTP_X_APPENGINE_AUTH_DOMAIN",
+        "on handlers with login: the domain of the account", |f| user(f, |u| Value::Text(u.auth_domain()))),
+    added!("H11", "X-Appengine-User-ID", "x-appengine-user-id", "HTTP_X_APPENGINE_USER_ID",
+        "on handlers with login: digits that stay the same for an account", |f| user(f, |u| Value::Text(&u.id))),
+    added!("H11", "X-Appengine-User-Nickname", "x-appengine-user-nickname", "HTTP_X_APPENGINE_USER_NICKNAME",
+        "on handlers with login: the part before the @", |f| user(f, |u| Value::Text(u.nickname()))),
+    added!("H11", "X-Appengine-User-Organization", "x-appengine-user-organization", "HTTP_X_APPENGINE_USER_ORGANIZATION",
+        "on handlers with login: the part after the @", |f| user(f, |u| Value::Text(u.organization()))),
+    added!("H11", "X-Appengine-User-Is-Admin", "x-appengine-user-is-admin", "HTTP_X_APPENGINE_USER_IS_ADMIN",
+        "on handlers with login: 1 for administrators, otherwise 0", |f| user(f, |u| Value::Static(if u.admin { "1" } else { "0" }))),
+];
+
+fn or<'f>(text: Option<&'f String>, otherwise: &'static str) -> Value<'f> {
+    text.map_or(Value::Static(otherwise), |text| Value::Text(text))
+}
+
+fn user<'f>(facts: &'f Facts<'_>, value: impl Fn(&'f User) -> Value<'f>) -> Value<'f> {
+    facts.user.filter(|_| facts.login).map_or(Value::Absent, value)
+}
+
+fn chain<'f>(facts: &'f Facts<'_>) -> Value<'f> {
+    let (Some(chain), Some(proxy)) = (&facts.forwarded.chain, facts.forwarded.proxy) else { return Value::Ready(&facts.client.ip_value) };
+    match chain.to_str() {
+        Ok(chain) if !chain.trim().is_empty() => Value::Made(format!("{}, {proxy}", chain.trim())),
+        _ => Value::Made(format!("{}, {proxy}", facts.client.ip_text())),
+    }
+}
+
+fn trace<'f>(facts: &'f Facts<'_>) -> Value<'f> {
+    let continued = facts.forwarded.trace.as_ref().and_then(|value| {
+        let id = value.to_str().ok()?.split(['/', ';']).next()?;
+        (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
+    });
+    #[allow(clippy::cast_possible_truncation, reason = "half of the random bits are wanted; the span is not the trace's own half")]
+    let span = (facts.trace as u64).rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15;
+    let mut text = String::with_capacity(60);
+    let _ = match continued {
+        Some(id) => write!(text, "{id}/{span};o=1"),
+        None => write!(text, "{:032x}/{span};o=1", facts.trace),
+    };
+    Value::Made(text)
+}
 
 /// Adds what the house knows (rows H6–H11).
-pub fn add(_headers: &mut HeaderMap, _facts: &Facts<'_>) {}
+pub fn add(headers: &mut HeaderMap, facts: &Facts<'_>) {
+    headers.reserve(ADDED.len());
+    for rule in &ADDED {
+        if let Some(value) = (rule.value)(facts).header() {
+            headers.insert(rule.header.clone(), value);
+        }
+    }
+}

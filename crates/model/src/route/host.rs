@@ -1,10 +1,16 @@
 //! Host and path → service, version and instance. The `-dot-` grammar of host names lives only here.
+//!
+//! A host below one of the app's domains is read from the right: the domain, `REGION.r`, the project id, then `[[INSTANCE.]VERSION.]SERVICE`,
+//! each separated by `.` or `-dot-`. What names nothing that exists goes to the default service, as in production ("soft routing").
 
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::dispatch::DispatchRule;
-use crate::ids::{ServiceId, VersionId};
-use crate::table::{RoutingTable, Version};
+use crate::dispatch::{DispatchRule, HostPattern};
+use crate::ids::ServiceId;
+use crate::scaling::Scaling;
+use crate::table::{Naming, RoutingTable, Service, Version};
 
 /// Where a request goes.
 #[derive(Debug, Clone)]
@@ -13,7 +19,7 @@ pub struct Aim<'t> {
     pub service: &'t ServiceId,
     /// Its version.
     pub version: &'t Arc<Version>,
-    /// The host named the version, so traffic splitting does not apply.
+    /// The host named the version, so traffic splitting does not apply (row T5).
     pub named: bool,
     /// The instance that the host named.
     pub instance: Option<u32>,
@@ -24,13 +30,13 @@ pub struct Aim<'t> {
 /// Why a request goes where it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why<'t> {
-    /// The host named the service.
+    /// The host named it.
     Host,
     /// A rule of dispatch.yaml.
     Dispatch(&'t DispatchRule),
     /// The host names no service: the default one.
     Default,
-    /// The host or rule names a service or version that does not exist: the default one (soft routing).
+    /// The host or rule names a service, version or instance that does not exist: the default one (soft routing).
     Soft,
 }
 
@@ -43,22 +49,318 @@ pub enum AimError {
     /// 400: a name that this app does not answer to (protection against DNS rebinding).
     #[error("The host `{0}` is not one of this app's names; start with `--allow-host {0}` to serve it.")]
     NotAllowed(String),
-    /// 404: the version has no instance of this number.
-    #[error("There is no instance {1} of `{0}`.")]
-    NoInstance(String, u32),
     /// 404: the app has no service at all.
     #[error("This app has no service that could answer.")]
     NoService,
 }
 
-/// Aims. `host` as [`super::path::authority`] gives it, `path` decoded.
+impl AimError {
+    /// The status of the answer.
+    pub fn status(&self) -> http::StatusCode {
+        match self {
+            Self::Malformed(_) | Self::NotAllowed(_) => http::StatusCode::BAD_REQUEST,
+            Self::NoService => http::StatusCode::NOT_FOUND,
+        }
+    }
+}
+
+/// A host without its port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host<'h> {
+    /// No host at all (HTTP/1.0).
+    None,
+    /// A name in lower case without trailing dot.
+    Name(Cow<'h, str>),
+    /// An IP literal.
+    Address(IpAddr),
+}
+
+impl<'h> Host<'h> {
+    /// Splits an authority into host and port.
+    ///
+    /// # Errors
+    /// [`AimError::Malformed`] for what is neither a name nor an address, or has a bad port.
+    pub fn parse(authority: &'h str) -> Result<(Self, Option<u16>), AimError> {
+        let bad = || AimError::Malformed(authority.chars().take(100).flat_map(char::escape_default).collect());
+        if authority.is_empty() {
+            return Ok((Self::None, None));
+        }
+        if let Some(rest) = authority.strip_prefix('[') {
+            let (inside, after) = rest.split_once(']').ok_or_else(bad)?;
+            let address: Ipv6Addr = inside.parse().map_err(|_| bad())?;
+            return Ok((Self::Address(IpAddr::V6(address).to_canonical()), port(after).ok_or_else(bad)?));
+        }
+        let at = memchr::memchr(b':', authority.as_bytes()).unwrap_or(authority.len());
+        let (name, after) = authority.split_at(at);
+        let port = port(after).ok_or_else(bad)?;
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if !is_name(name) {
+            return Err(bad());
+        }
+        // A name whose last label is a number is an IPv4 address or nothing (WHATWG URL §3.5).
+        if name.as_bytes().last().is_some_and(u8::is_ascii_digit) {
+            if let Ok(address) = name.parse::<Ipv4Addr>() {
+                return Ok((Self::Address(address.into()), port));
+            }
+            if name.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit())) {
+                return Err(bad());
+            }
+        }
+        let lower = name.bytes().any(|b| b.is_ascii_uppercase());
+        Ok((Self::Name(if lower { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) }), port))
+    }
+}
+
+/// The port in what follows a host: nothing, `:` or `:8080`; the outer `None` is a mistake.
+#[allow(clippy::option_option, reason = "absent and malformed are different answers")]
+fn port(after: &str) -> Option<Option<u16>> {
+    match after.strip_prefix(':') {
+        None if after.is_empty() => Some(None),
+        None => None,
+        Some("") => Some(None),
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok().map(Some),
+        Some(_) => None,
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let mut label = 0;
+    for b in name.bytes() {
+        match b {
+            b'.' if label == 0 => return false,
+            b'.' => label = 0,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
+            _ => return false,
+        }
+    }
+    label > 0 && name.len() <= 253
+}
+
+/// Aims. `authority` as [`super::path::authority`] gives it, `path` decoded.
+///
+/// Rules of dispatch.yaml go first, except for hosts that name a version or an instance and for paths below `/_ah/` that are not the app's.
 ///
 /// # Errors
 /// See [`AimError`].
-pub fn aim<'t>(table: &'t RoutingTable, _host: &str, _path: &[u8]) -> Result<Aim<'t>, AimError> {
-    let (service, versions) =
-        table.services.get_key_value("default").or_else(|| table.services.iter().next()).ok_or(AimError::NoService)?;
-    let version: &VersionId = &versions.serving;
-    let version = versions.versions.get(version).ok_or(AimError::NoService)?;
-    Ok(Aim { service, version, named: false, instance: None, why: Why::Default })
+pub fn aim<'t>(table: &'t RoutingTable, authority: &str, path: &[u8]) -> Result<Aim<'t>, AimError> {
+    let (host, _) = Host::parse(authority)?;
+    let named = match &host {
+        Host::Name(name) => below_domains(table, name),
+        Host::None | Host::Address(_) => None,
+    };
+    if let Some(Named::Exactly(aim)) = named.as_ref().filter(|named| named.is_specific()) {
+        return Ok(aim.clone());
+    }
+    let rule = dispatch(table, &host, path);
+    if named.is_none() && !allowed(table, &host) {
+        return Err(AimError::NotAllowed(match host {
+            Host::Name(name) => name.into_owned(),
+            Host::Address(address) => address.to_string(),
+            Host::None => String::new(),
+        }));
+    }
+    if let Some(rule) = rule {
+        return match table.services.get_key_value(&rule.service) {
+            Some((id, service)) => serving(id, service, Why::Dispatch(rule)),
+            None => default(table, Why::Soft),
+        };
+    }
+    match named {
+        Some(Named::Exactly(aim)) => Ok(aim),
+        Some(Named::Unknown) => default(table, Why::Soft),
+        Some(Named::Nothing) | None => default(table, Why::Default),
+    }
+}
+
+/// What the labels before one of the app's domains name.
+enum Named<'t> {
+    /// Nothing: the bare domain.
+    Nothing,
+    /// A service, version or instance that exists.
+    Exactly(Aim<'t>),
+    /// Something that does not exist.
+    Unknown,
+}
+
+impl Named<'_> {
+    /// It names a version or an instance, which dispatch rules do not override.
+    fn is_specific(&self) -> bool {
+        matches!(self, Self::Exactly(aim) if aim.named || aim.instance.is_some())
+    }
+}
+
+/// `None` if the name is below none of the app's domains.
+fn below_domains<'t>(table: &'t RoutingTable, name: &str) -> Option<Named<'t>> {
+    let fits = |domain: &&String| name.strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let domain = table.naming.domains.iter().filter(fits).max_by_key(|domain| domain.len())?;
+    let rest = name[..name.len() - domain.len()].trim_end_matches('.');
+    if rest.is_empty() { Some(Named::Nothing) } else { Some(resolve(table, rest)) }
+}
+
+/// `labels` is what precedes the domain.
+fn resolve<'t>(table: &'t RoutingTable, labels: &str) -> Named<'t> {
+    // `REGION.r` (document 003: `VERSION-dot-SERVICE-dot-PROJECT.REGION.r.DOMAIN`); the region's own name decides nothing.
+    let (labels, regional) = match labels.strip_suffix(".r").and_then(|rest| rest.rsplit_once('.')) {
+        Some((rest, _region)) => (rest, true),
+        None => (labels, false),
+    };
+    let mut parts: [&str; 4] = [""; 4];
+    let mut count = 0;
+    for label in labels.split('.').flat_map(|label| label.split("-dot-")) {
+        let Some(slot) = parts.get_mut(count) else { return Named::Unknown };
+        *slot = label;
+        count += 1;
+    }
+    let mut parts = &parts[..count];
+    // The project id is optional outside `REGION.r`; a service of the same name is meant before it.
+    if let [rest @ .., last] = parts
+        && *last == project_label(table)
+        && (regional || !table.services.contains_key(*last))
+    {
+        parts = rest;
+    }
+    match *parts {
+        [] => Named::Nothing,
+        [service] => one(table, service),
+        [version, service] => two(table, version, service),
+        [instance, version, service] => match (table.services.get_key_value(service), number(instance)) {
+            (Some((id, found)), Some(instance)) => version_of(id, found, version).map_or(Named::Unknown, |aim| at_instance(aim, instance)),
+            _ => Named::Unknown,
+        },
+        _ => Named::Unknown,
+    }
+}
+
+/// The project id as it stands in host names: without `domain.tld:`.
+fn project_label(table: &RoutingTable) -> &str {
+    let project = table.app.project();
+    project.rsplit_once(':').map_or(project, |(_, id)| id)
+}
+
+/// `SERVICE`, or of the default service: `VERSION`, `INSTANCE`.
+fn one<'t>(table: &'t RoutingTable, label: &str) -> Named<'t> {
+    if let Some((id, service)) = table.services.get_key_value(label) {
+        return serving(id, service, Why::Host).map_or(Named::Unknown, Named::Exactly);
+    }
+    default_service(table).map_or(Named::Unknown, |(id, service)| version_or_instance(id, service, label))
+}
+
+/// `VERSION.SERVICE` or `INSTANCE.SERVICE`, or `INSTANCE.VERSION` of the default service.
+fn two<'t>(table: &'t RoutingTable, first: &str, second: &str) -> Named<'t> {
+    if let Some((id, service)) = table.services.get_key_value(second) {
+        return version_or_instance(id, service, first);
+    }
+    let aim = default_service(table).and_then(|(id, service)| version_of(id, service, second));
+    match (aim, number(first)) {
+        (Some(aim), Some(instance)) => at_instance(aim, instance),
+        _ => Named::Unknown,
+    }
+}
+
+/// Document 003, `version`: a number is the version of that name if it exists, otherwise the instance of the default version.
+fn version_or_instance<'t>(id: &'t ServiceId, service: &'t Service, label: &str) -> Named<'t> {
+    if let Some(aim) = version_of(id, service, label) {
+        return Named::Exactly(aim);
+    }
+    match (number(label), serving(id, service, Why::Host)) {
+        (Some(instance), Ok(aim)) => at_instance(aim, instance),
+        _ => Named::Unknown,
+    }
+}
+
+fn version_of<'t>(id: &'t ServiceId, service: &'t Service, version: &str) -> Option<Aim<'t>> {
+    let version = service.versions.get(version)?;
+    Some(Aim { service: id, version, named: true, instance: None, why: Why::Host })
+}
+
+/// Only basic and manual scaling number their instances (row Y31).
+fn at_instance(mut aim: Aim<'_>, instance: u32) -> Named<'_> {
+    let instances = match &aim.version.config.scaling {
+        Scaling::Automatic(_) => 0,
+        Scaling::Basic(basic) => basic.max_instances,
+        Scaling::Manual(manual) => manual.instances,
+    };
+    if instance >= instances {
+        return Named::Unknown;
+    }
+    aim.instance = Some(instance);
+    Named::Exactly(aim)
+}
+
+fn number(label: &str) -> Option<u32> {
+    let plain = label.bytes().all(|b| b.is_ascii_digit()) && (label.len() == 1 || !label.starts_with('0'));
+    if plain { label.parse().ok() } else { None }
+}
+
+fn serving<'t>(id: &'t ServiceId, service: &'t Service, why: Why<'t>) -> Result<Aim<'t>, AimError> {
+    let version = service.versions.get(&service.serving).ok_or(AimError::NoService)?;
+    Ok(Aim { service: id, version, named: false, instance: None, why })
+}
+
+fn default<'t>(table: &'t RoutingTable, why: Why<'t>) -> Result<Aim<'t>, AimError> {
+    let (id, service) = default_service(table).ok_or(AimError::NoService)?;
+    serving(id, service, why)
+}
+
+/// The default service, or the only ones that exist (the SDK serves an app without a default service by any other).
+fn default_service(table: &RoutingTable) -> Option<(&ServiceId, &Service)> {
+    table.services.get_key_value("default").or_else(|| table.services.iter().next())
+}
+
+/// Whether rules of dispatch.yaml apply to a path: of `/_ah/`, only what the app itself serves there.
+pub fn is_dispatchable(path: &[u8]) -> bool {
+    !path.starts_with(b"/_ah/") || path.starts_with(b"/_ah/queue/deferred") || path.starts_with(b"/_ah/api")
+}
+
+fn dispatch<'t>(table: &'t RoutingTable, host: &Host<'_>, path: &[u8]) -> Option<&'t DispatchRule> {
+    if table.dispatch.is_empty() || !is_dispatchable(path) {
+        return None;
+    }
+    let name = match host {
+        Host::Name(name) => name.as_ref(),
+        Host::None | Host::Address(_) => "",
+    };
+    table.dispatch.iter().find(|rule| rule.host.matches(name) && rule.path.matches(path))
+}
+
+/// Whether a host outside the app's domains may be served: an address of this machine, or a name that the owner listed.
+fn allowed(table: &RoutingTable, host: &Host<'_>) -> bool {
+    match host {
+        Host::None => true,
+        Host::Address(address) => allows_address(&table.naming, *address),
+        Host::Name(name) => {
+            let own = table.naming.default_hostname.rsplit_once(':').map_or(table.naming.default_hostname.as_str(), |(name, _)| name);
+            let listed = table.naming.allowed.iter().any(|pattern| allows(pattern, name));
+            let dispatched = |rule: &DispatchRule| rule.host != HostPattern::Any && rule.host.matches(name);
+            listed || own.eq_ignore_ascii_case(name) || table.dispatch.iter().any(dispatched)
+        }
+    }
+}
+
+/// DNS rebinding needs a name, so addresses are safe wherever the owner chose to be reachable by them.
+fn allows_address(naming: &Naming, address: IpAddr) -> bool {
+    let listed = |pattern: &String| {
+        let bare = pattern.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(pattern);
+        pattern == "*" || bare.parse::<IpAddr>().is_ok_and(|listed| listed.to_canonical() == address)
+    };
+    naming.addresses || address.is_loopback() || address.is_unspecified() || naming.allowed.iter().any(listed)
+}
+
+/// `name`, `*.name` (one label in its place), `**.name` (any number of labels), `*` (everything).
+fn allows(pattern: &str, name: &str) -> bool {
+    let below = |domain: &str| -> Option<usize> {
+        let at = name.len().checked_sub(domain.len())?;
+        let fits = name.get(at..)?.eq_ignore_ascii_case(domain);
+        let labels = name.get(..at)?.strip_suffix('.')?;
+        (fits && !labels.is_empty()).then(|| labels.split('.').count())
+    };
+    if pattern == "*" {
+        true
+    } else if let Some(domain) = pattern.strip_prefix("**.") {
+        below(domain).is_some()
+    } else if let Some(domain) = pattern.strip_prefix("*.") {
+        below(domain) == Some(1)
+    } else {
+        pattern.strip_suffix('.').unwrap_or(pattern).eq_ignore_ascii_case(name)
+    }
 }
