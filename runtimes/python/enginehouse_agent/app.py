@@ -62,7 +62,8 @@ class App(object):
         application, path = found
         if self.first_generation:
             if path:
-                environ['PATH_TRANSLATED'] = connection.translated = path
+                environ['PATH_TRANSLATED'] = path
+                connection.translate(path)
             flag = True
         return wsgi.run(connection, application, environ, flag)
 
@@ -118,7 +119,7 @@ class App(object):
             script = self._scripts.get(name)
             if script is None:
                 script = self._scripts[name] = cgiscript.Script(name, self.config.root)
-            connection.translated = script.path
+            connection.translate(script.path)
             return script.run(environ['wsgi.input'])
 
     # After a request

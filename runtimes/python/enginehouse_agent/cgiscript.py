@@ -135,7 +135,7 @@ def parse(printed, name):
             continue
         match = _FIELD.match(line)
         if match is None or b'\0' in line or b'\r' in line:
-            shown = line[:80] if PY2 else ascii(line[:80])[1:]
+            shown = repr(line[:80]) if PY2 else repr(line[:80])[1:]
             raise InvalidResponse('the script "%s" printed a line that is no header: %s. It must print headers, an empty line and '
                                   'then the body' % (name, shown))
         fields.append(match.groups())

@@ -74,8 +74,8 @@ class Connection(object):
                 data = self.rest or recv(RECEIVE)
                 if not data:
                     return
-                if len(data) < 6:
-                    data = self._more(data, 6)
+                if len(data) < 5:
+                    data = self._more(data, 5)
                 kind, length = _unpack(data)
                 end = length + 5
                 if kind != protocol.REQUEST or not 1 <= length <= protocol.MAX_FRAME:
@@ -129,8 +129,8 @@ class Connection(object):
             parts = data[6:end].split('\0')
         else:
             parts = data[6:end].decode('latin-1').split('\0')
-        if not len(parts) & 1:
-            raise protocol.ProtocolError('a request environ with a name but no value')
+        if parts[-1] or not len(parts) & 1:
+            raise protocol.ProtocolError('a request environ that is no list of names and values')
         environ = app.template.copy()
         pairs = iter(parts)
         environ.update(zip(pairs, pairs))
@@ -237,6 +237,20 @@ class Connection(object):
         if self._environment is None:
             self._environment = environment.of_request(self.app.constants, self.parts, self.translated)
         return self._environment
+
+    def translate(self, path):
+        """The file of the handler is known only once it is loaded; os.environ may have been looked at by then."""
+        self.translated = path
+        if self._environment is not None:
+            self._environment['PATH_TRANSLATED'] = path
+
+    def remember(self, name, value):
+        """A change of os.environ. What a module sets while it is loaded is meant for the life of the process."""
+        if self.app.loading(self):
+            if value is None:
+                environment.process.pop(name, None)
+            else:
+                environment.process[name] = value
 
     def log(self, severity, text):
         line = protocol.log(severity, text)

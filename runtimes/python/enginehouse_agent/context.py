@@ -38,6 +38,9 @@ class Child(object):
     def environment(self):
         return self._environment
 
+    def remember(self, name, value):
+        pass
+
     def log(self, severity, text):
         return self._owner.serial == self._serial and self._owner.log(severity, text)
 

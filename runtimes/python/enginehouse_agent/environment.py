@@ -2,7 +2,8 @@
 
 Apps (and the SDK's users API) read `os.environ['USER_EMAIL']`, while several requests run in one process. So os.environ becomes
 a mapping that looks up the request of the calling thread. Outside requests, and for names the request does not set, it shows the
-environment of the process. Changes made inside a request vanish with it.
+environment of the process. Changes made inside a request vanish with it, except those a module makes while it is loaded:
+`os.environ['DJANGO_SETTINGS_MODULE'] = ...` at the top of main.py is meant for all requests, not for the first.
 """
 from __future__ import absolute_import
 
@@ -51,10 +52,20 @@ class Environ(MutableMapping):
             if sys.version_info[0] > 2:
                 raise TypeError('str expected, not %s' % type(value if isinstance(name, str) else name).__name__)
             value = str(value)
-        self._values()[name] = value
+        self._change(name, value)
 
     def __delitem__(self, name):
-        del self._values()[name]
+        self._change(name, None)
+
+    def _change(self, name, value):
+        request = context.current()
+        values = process if request is None else request.environment()
+        if value is None:
+            del values[name]
+        else:
+            values[name] = value
+        if request is not None:
+            request.remember(name, value)
 
     def __iter__(self):
         return iter(list(self._values().keys()))

@@ -23,12 +23,14 @@ def write(request, stream, severity, data):
     """Adds text (or bytes) to a stream of the request; whole lines become log lines, the rest waits."""
     if not isinstance(data, bytes):
         data = data.encode('utf-8', 'replace')
-    data = request.tails.get(stream, b'') + data
-    lines = data.split(b'\n')
+    before = request.tails.get(stream, b'')
+    if before is None:  # a long line was passed on already, up to here
+        before, data = b'', data[1:] if data[:1] == b'\n' else data
+    lines = (before + data).split(b'\n')
     rest = lines.pop()
     if len(rest) > LONGEST_LINE:
         lines.append(rest)
-        rest = b''
+        rest = None
     request.tails[stream] = rest
     for line in lines:
         if request.log(severity, line.rstrip(b'\r')) is False:

