@@ -138,7 +138,8 @@ impl SkipFiles {
     /// Whether the file or directory at `path` (relative, `/` separators; a directory without trailing slash) is left out. A file is also
     /// left out if one of its parent directories is, with or without a trailing slash.
     pub fn skips(&self, path: &str) -> bool {
-        let hit = |path: &str| self.0.iter().any(|pattern| pattern.is_match(path.as_bytes()));
+        // A pattern that gives up hides the file: what is skipped must not be served by accident.
+        let hit = |path: &str| self.0.iter().any(|pattern| pattern.try_match(path.as_bytes()).unwrap_or(true));
         hit(path) || path.match_indices('/').any(|(at, _)| hit(&path[..at]) || hit(&path[..=at]))
     }
 }

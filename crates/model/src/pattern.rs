@@ -1,13 +1,26 @@
 //! URL and file patterns: POSIX extended regular expressions with Perl's `\w \W \s \S \d \D` (row Y2), matched on bytes.
 //!
-//! `regex` runs whatever it accepts, in linear time; look-around and back-references inside a pattern, which the SDK's Python `re` tolerated, run
-//! on `fancy-regex` with a step limit. What both refuse but Python reads literally (`/{id}`, `\Z`, `\<`) is rewritten first.
+//! `regex` runs nearly all of them, in linear time; look-around and back-references inside a pattern, which the SDK's Python `re` tolerated, run
+//! on `fancy-regex` with a step limit. Both are given a translation ([`translate`]), because they read `/{id}`, `\Z` or `\<` otherwise than Python.
+//!
+//! `$` is the very end: Python's also holds before a final newline, so that `/ok.txt%0A` found the handler of `/ok.txt`, which row Y2 (anchored at
+//! both ends) rules out.
+
+mod translate;
 
 use std::fmt;
 use std::ops::Range;
 
+use self::translate::{Dialect, Translated, translate};
+
 /// Most backtracking steps of one match of a look-around or back-reference pattern, before it counts as not matching.
 pub const BACKTRACK_LIMIT: usize = 100_000;
+
+/// Longest pattern.
+const MAX_SOURCE: usize = 10_000;
+/// Most memory of a compiled pattern.
+const MAX_COMPILED: usize = 1 << 20;
+const TOO_LARGE: &str = "the pattern takes more than 1 MB once compiled; make the numbers in its `{…}` smaller";
 
 /// How a pattern is tied to the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +44,7 @@ pub struct PatternError {
 #[derive(Clone)]
 enum Engine {
     Linear(regex::bytes::Regex),
-    Backtracking(fancy_regex::Regex),
+    Backtracking(Box<fancy_regex::Regex>),
 }
 
 /// A backtracking pattern took more than [`BACKTRACK_LIMIT`] steps.
@@ -64,27 +77,38 @@ impl Pattern {
     /// # Errors
     /// If neither engine accepts it, or it is too large.
     pub fn new(source: &str, anchor: Anchor) -> Result<Self, PatternError> {
-        let body = match anchor {
-            Anchor::Whole => format!("^(?:{source})$"),
-            Anchor::Start => format!("^(?:{source})"),
-        };
-        let linear = format!("(?-u){body}");
-        match regex::bytes::Regex::new(&linear) {
-            Ok(engine) => Ok(Self {
-                source: source.to_owned(),
-                groups: engine.captures_len() - 1,
-                linear_source: Some(linear),
-                engine: Engine::Linear(engine),
-            }),
-            Err(error) => match fancy_regex::RegexBuilder::new(&body).backtrack_limit(BACKTRACK_LIMIT).build() {
+        let fail = |message: &str| Err(PatternError { message: message.to_owned(), span: None });
+        if source.len() > MAX_SOURCE {
+            return fail("the pattern is longer than 10,000 bytes");
+        }
+        let end = if anchor == Anchor::Whole { r"\z" } else { "" };
+        let linear = translate(source, Dialect::Linear);
+        // Whether it needs backtracking is known even where the linear dialect cannot say something.
+        if let Ok(Translated { body, needs_backtracking: false }) = &linear {
+            let text = format!(r"(?-u)\A{body}{end}");
+            return match regex::bytes::RegexBuilder::new(&text).size_limit(MAX_COMPILED).build() {
                 Ok(engine) => Ok(Self {
                     source: source.to_owned(),
                     groups: engine.captures_len() - 1,
-                    linear_source: None,
-                    engine: Engine::Backtracking(engine),
+                    linear_source: Some(text),
+                    engine: Engine::Linear(engine),
                 }),
-                Err(_) => Err(PatternError { message: error.to_string(), span: None }),
-            },
+                Err(regex::Error::CompiledTooBig(_)) => fail(TOO_LARGE),
+                Err(error) => fail(&last_line(&error.to_string())),
+            };
+        }
+        linear?;
+        let Translated { body, .. } = translate(source, Dialect::Backtracking)?;
+        let text = format!(r"\A{body}{end}");
+        let mut builder = fancy_regex::RegexBuilder::new(&text);
+        match builder.bytes_mode(fancy_regex::BytesMode::Ascii).backtrack_limit(BACKTRACK_LIMIT).delegate_size_limit(MAX_COMPILED).build() {
+            Ok(engine) => Ok(Self {
+                source: source.to_owned(),
+                groups: engine.captures_len() - 1,
+                linear_source: None,
+                engine: Engine::Backtracking(Box::new(engine)),
+            }),
+            Err(error) => fail(&last_line(&error.to_string())),
         }
     }
 
@@ -103,17 +127,20 @@ impl Pattern {
         self.groups
     }
 
-    /// Whether `text` matches; `Err` if a backtracking pattern gave up first.
+    /// Whether `text` matches.
+    ///
+    /// # Errors
+    /// If a backtracking pattern gave up first.
     pub fn try_match(&self, text: &[u8]) -> Result<bool, Exhausted> {
-        Ok(self.is_match(text))
+        match &self.engine {
+            Engine::Linear(engine) => Ok(engine.is_match(text)),
+            Engine::Backtracking(engine) => engine.is_match(text).map_err(|_| Exhausted),
+        }
     }
 
-    /// Whether `text` matches.
+    /// Whether `text` matches; a pattern that gives up does not.
     pub fn is_match(&self, text: &[u8]) -> bool {
-        match &self.engine {
-            Engine::Linear(engine) => engine.is_match(text),
-            Engine::Backtracking(engine) => std::str::from_utf8(text).is_ok_and(|text| engine.is_match(text).unwrap_or(false)),
-        }
+        self.try_match(text).unwrap_or(false)
     }
 
     /// Matches `text` and returns the groups.
@@ -124,11 +151,17 @@ impl Pattern {
                 Some(Captures(found.iter().map(|group| group.map(|m| m.range())).collect()))
             }
             Engine::Backtracking(engine) => {
-                let found = engine.captures(std::str::from_utf8(text).ok()?).ok()??;
-                Some(Captures((0..found.len()).map(|n| found.get(n).map(|m| m.range())).collect()))
+                let found = engine.captures(text).ok()??;
+                Some(Captures((0..found.len()).map(|n| found.get(n).map(|m| m.start()..m.end())).collect()))
             }
         }
     }
+}
+
+/// The part of an engine's message that says something.
+fn last_line(message: &str) -> String {
+    let line = message.lines().last().unwrap_or_default();
+    line.trim().trim_start_matches("error: ").to_owned()
 }
 
 impl fmt::Debug for Pattern {
@@ -182,9 +215,8 @@ impl Template {
             }
             if digits.is_empty() {
                 text.push(c);
-                if let Some((_, escaped)) = rest.next_if(|&(_, c)| c == '\\') {
-                    let _ = escaped;
-                }
+                // `\\\\` is one backslash, as in Python's `expand`.
+                let _ = rest.next_if(|&(_, c)| c == '\\');
                 continue;
             }
             let group: usize = digits.parse().unwrap_or(usize::MAX);
@@ -235,7 +267,156 @@ impl Template {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[track_caller]
+    fn check(pattern: &str, matching: &[&[u8]], other: &[&[u8]]) -> Pattern {
+        let compiled = Pattern::new(pattern, Anchor::Whole).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        for text in matching {
+            assert!(compiled.is_match(text), "{pattern} should match {:?}", String::from_utf8_lossy(text));
+            let whole = compiled.captures(text).expect("captures where it matches");
+            assert_eq!(whole.get(0, text), Some(*text), "{pattern}");
+        }
+        for text in other {
+            assert!(!compiled.is_match(text), "{pattern} should not match {:?}", String::from_utf8_lossy(text));
+            assert_eq!(compiled.captures(text), None, "{pattern}");
+        }
+        compiled
+    }
+
+    #[test]
+    fn y2_patterns_match_the_whole_path() {
+        check("/a", &[b"/a"], &[b"/ab", b"/a/", b"x/a", b"/A", b"/a\n", b""]);
+        check("/index.html$", &[b"/index.html"], &[b"/index.html\n"]);
+        check("/a|/b", &[b"/a", b"/b"], &[b"/ab", b"/a/b", b"/ac"]);
+        check("/(.*)", &[b"/", b"/x", b"/\xff\xfe", b"/\xc3\xa9"], &[b"/a\nb"]);
+        check(".*", &[b"", b"/x"], &[b"\n"]);
+    }
+
+    #[test]
+    fn y2_posix_and_perl_syntax() {
+        check(r"/\d{2,3}-\w+\s\S\D\W", &[b"/12-a_Z xy-"], &[b"/1-a xy-", b"/12-\xc3\xa9 xy-"]);
+        check("/[a-c-]+[^d-f]", &[b"/a-c-x", b"/a\xff"], &[b"/a-e", b"/x"]);
+        check("/[]a]+[^]b]", &[b"/]a]c"], &[b"/]]]", b"/ab"]);
+        check("/[[:alpha:][:digit:]_]+", &[b"/aZ9_"], &[b"/-", b"/:"]);
+        check(r"/[\w.-]+[\]\\][\d-]", &[b"/a.-]1", b"/a\\-"], &[b"/a."]);
+        check("/[a&&b~~c[]+[+--]", &[b"/a&&b~~c[,"], &[b"/a&&b~~c[d"]);
+        check("/(?:a|b)+?c??", &[b"/abc", b"/a"], &[b"/"]);
+        check(r"/favicon\.ico", &[b"/favicon.ico"], &[b"/faviconxico"]);
+        check("/(?i)abc", &[b"/ABC", b"/abc"], &[b"/abd"]);
+        check("/(?i:a)b", &[b"/Ab"], &[b"/AB"]);
+        check("/a(?s).b", &[b"/a\nb"], &[]);
+        check("/a b # not a comment", &[b"/a b # not a comment"], &[]);
+        check("(?x)/a b # comment", &[b"/ab"], &[b"/a b"]);
+    }
+
+    #[test]
+    fn y2_what_python_reads_literally() {
+        check("/{id}", &[b"/{id}"], &[b"/id"]);
+        check("/a{,3}", &[b"/", b"/aaa"], &[b"/aaaa", b"/a{,3}"]);
+        check("/a{2}{", &[b"/aa{"], &[]);
+        check("/a{}b{x}c}", &[b"/a{}b{x}c}"], &[]);
+        check("/a{,}", &[b"/", b"/aaaaa"], &[]);
+        check(r"/a\Z", &[b"/a"], &[b"/aZ", b"/a\n"]);
+        check(r"/\<a\>", &[b"/<a>"], &[b"/a"]);
+        check(r"/\_\-\/\q\é", &["/_-/qé".as_bytes()], &[b"/_-/q"]);
+        check(r"/\x2E\056\0", &[b"/..\0"], &[b"/ab\0"]);
+        check(r"/[\x41-\x43\b]+", &[b"/ABC\x08"], &[b"/D"]);
+        check("/(?#note)a(?P<n>b)", &[b"/ab"], &[]);
+        check("/caf\u{e9}+", &["/caféé".as_bytes()], &[b"/caf\xc3\xa9\xa9"]);
+        check("/[\u{e9}\u{e0}]x", &["/éx".as_bytes()], &[b"/\xc3x"]);
+        check("/[^\u{e9}]x", &["/èx".as_bytes(), b"/ax"], &["/éx".as_bytes()]);
+        check("/a]", &[b"/a]"], &[]);
+    }
+
+    #[test]
+    fn y2_look_around_and_back_references_work() {
+        let pattern = check("/(?!api/).*", &[b"/", b"/apix", b"/\xff\xfe"], &[b"/api/x"]);
+        assert_eq!(pattern.linear_source(), None);
+        check(r"/(\w)\1", &[b"/aa"], &[b"/ab", b"/a"]);
+        check(r"/(?P<n>ab)-(?P=n)", &[b"/ab-ab"], &[b"/ab-ac"]);
+        check(r"/a(?<=a)b(?<!a)c(?=d)d", &[b"/abcd"], &[]);
+        check("/(?=.*x)caf\u{e9}.*", &["/caféx".as_bytes()], &["/café".as_bytes()]);
+        check("/(a)?(?(1)b|c)", &[b"/ab", b"/c"], &[b"/ac", b"/b"]);
+        let text = b"/\xc3\xa9-x";
+        let captures = check("/(?!y)(.*)-(.)", &[text], &[]).captures(text).expect("matches");
+        assert_eq!((captures.get(1, text), captures.get(2, text)), (Some(&b"\xc3\xa9"[..]), Some(&b"x"[..])));
+    }
+
+    #[test]
+    fn y2_backtracking_is_bounded() {
+        let pattern = Pattern::new(r"/(?:(a|aa)(?!x))+b", Anchor::Whole).expect("compiles");
+        assert_eq!(pattern.try_match(format!("/{}b!", "a".repeat(5_000)).as_bytes()), Err(Exhausted));
+    }
+
+    #[track_caller]
+    fn refused(pattern: &str, span: &str, message: &str) {
+        let error = Pattern::new(pattern, Anchor::Whole).expect_err(pattern);
+        assert!(error.message.contains(message), "{pattern}: {}", error.message);
+        assert_eq!(error.span.map(|span| &pattern[span]).unwrap_or_default(), span, "{pattern}");
+    }
+
+    #[test]
+    fn y2_mistakes_are_shown_where_they_are() {
+        refused("/a++", "+", "repeats what is repeated already");
+        refused("/a**b", "*", "repeats what is repeated already");
+        refused("/a{2}{3}", "{3}", "repeats what is repeated already");
+        refused("*.html", "*", "nothing before `*` to repeat; write `\\*`");
+        refused("/(|+)", "+", "nothing before");
+        refused("/a(b", "(", "never closed");
+        refused("/a)b", ")", "closes no group");
+        refused("/[a", "[", "never closed");
+        refused("/[b-a]", "b-a", "backwards");
+        refused(r"/[\d-z]", r"\d-z", "range goes from one character");
+        refused("/[[.ch.]]", "[.", "collating elements");
+        refused("/[[=a=]]", "[=", "equivalence classes");
+        refused("/[[:alhpa:]]", "[:alhpa:]", "no character class");
+        refused(r"/a\", r"\", "lone");
+        refused(r"/\1(a)", r"\1", "does not exist");
+        refused(r"/\xZZ", r"\x", "hexadecimal");
+        refused("/(?<n>a)", "(?<", "(?P<name>");
+        refused("/(?>a)", "(?>", "no group that App Engine knows");
+        refused("/(?P<n>a)(?P<n>b)", "(?P<n>", "two groups named");
+        refused("/a{3,2}", "{3,2}", "larger than the second");
+        refused("/a{99999999999}", "{99999999999}", "repeats too often");
+        refused("/(((a{1000}){1000}){1000})", "", "more than 1 MB");
+        refused(&"(".repeat(101), "(", "nested");
+        refused(&format!("/{}", "a".repeat(10_000)), "", "longer than");
+    }
+
+    #[test]
+    fn y26_the_default_skip_files_compile() {
+        let skip = crate::config::SkipFiles(
+            crate::config::SkipFiles::DEFAULTS.iter().map(|source| Pattern::new(source, Anchor::Start).expect("compiles")).collect(),
+        );
+        for skipped in ["#a#", "a~", "x/a.pyc", "x/RCS/y", ".git", ".git/config", "a/.b/c", "x/y/.hidden"] {
+            assert!(skip.skips(skipped), "{skipped}");
+        }
+        for kept in ["a", "a.py", "a.pycx", "RCSx/a", "a~b"] {
+            assert!(!skip.skips(kept), "{kept}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn y2_nothing_panics(source in r"[a-c/\\\[\](){}?*+.^$|\-:=!<>P0-3,x\u{e9}]{0,24}", text in proptest::collection::vec(any::<u8>(), 0..12)) {
+            if let Ok(pattern) = Pattern::new(&source, Anchor::Whole) {
+                let matches = pattern.try_match(&text);
+                let captures = pattern.captures(&text);
+                if let Ok(matches) = matches {
+                    prop_assert_eq!(matches, captures.is_some());
+                }
+                if let Some(captures) = captures {
+                    prop_assert_eq!(captures.0.len(), pattern.groups() + 1);
+                    prop_assert_eq!(captures.get(0, &text), Some(&text[..]));
+                }
+            } else if let Err(PatternError { span: Some(span), .. }) = Pattern::new(&source, Anchor::Whole) {
+                prop_assert!(source.get(span).is_some());
+            }
+        }
+    }
 
     #[test]
     fn y13_templates_expand_groups_and_refuse_missing_ones() {
