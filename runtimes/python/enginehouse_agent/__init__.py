@@ -15,5 +15,6 @@ interpreter an app names. The wire format is described in docs/design/agent-prot
     deadline     DeadlineExceededError in requests that run too long
     files        the read-only file system and hidden files of the first generation
     sdk          a small stand-in for google.appengine when the SDK is absent
+    apistub      answers to the few API calls of the real SDK that need no service
     tracebacks   tracebacks without the agent's own frames
 """

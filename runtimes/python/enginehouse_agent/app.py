@@ -4,7 +4,7 @@ from __future__ import absolute_import
 import sys
 import threading
 
-from . import cgiscript, loader, logs, wsgi
+from . import apistub, cgiscript, loader, logs, wsgi
 from .errors import NotFound
 
 PLAIN = b'200 OK\0Content-Type\0text/plain\0'
@@ -32,6 +32,7 @@ class App(object):
         self._scripts = {}
         self._prepared = not config.first_generation
         self._middleware = None
+        self._stubbed = not config.first_generation
         # Importing is one at a time: two requests must not both find a module half made.
         self._load_lock = threading.RLock()
         self._loading = set()
@@ -97,6 +98,7 @@ class App(object):
                 self._prepare()
                 application, path = loader.find(script)
                 loader.check(application, script)
+                self._stub_apis()
                 if self._middleware is not None:
                     application = self._middleware(application)
                 found = self._objects[script] = (application, path)
@@ -109,6 +111,11 @@ class App(object):
             module = loader.import_module('appengine_config')
             self._middleware = getattr(module, 'webapp_add_wsgi_middleware', None)
             self._prepared = True
+            self._stub_apis()
+
+    def _stub_apis(self):
+        if not self._stubbed:
+            self._stubbed = apistub.install()
 
     def _run_script(self, connection, name, environ):
         with self._cgi_lock:
@@ -120,7 +127,10 @@ class App(object):
             if script is None:
                 script = self._scripts[name] = cgiscript.Script(name, self.config.root)
             connection.translate(script.path)
-            return script.run(environ['wsgi.input'])
+            try:
+                return script.run(environ['wsgi.input'])
+            finally:
+                self._stub_apis()
 
     # After a request
 

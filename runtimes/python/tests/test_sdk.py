@@ -89,6 +89,30 @@ class SdkTest(AgentTest):
         self.write('late/google/appengine/__init__.py', 'name = "real"')
         self.assertEqual(self.run_code('import google, sys\nsys.path.append("late")\nimport google.appengine\nresult = google.appengine.name'), 'real')
 
+    def test_calls_of_the_real_sdk(self):
+        """The sign-in pages are known without a service; all else gets a clear error. (A double of the SDK's call table.)"""
+        for name in ('google', 'google/appengine', 'google/appengine/api'):
+            self.write('libs/%s/__init__.py' % name, '')
+        self.write('libs/google/appengine/api/apiproxy_stub_map.py', '''
+            class APIProxyStubMap(object):
+                def __init__(self):
+                    self._stubs = {'taskqueue': 'own'}
+                    self.__default_stub = None
+                def GetStub(self, service):
+                    return self._stubs.get(service, self.__default_stub)
+                def RegisterStub(self, service, stub):
+                    self._stubs[service] = stub
+            apiproxy = APIProxyStubMap()
+            ''')
+        self.write('main.py', 'from google.appengine.api.apiproxy_stub_map import apiproxy\n' + APP)
+        self.agent = self.start(paths=[self.root + '/libs'])
+        setup = 'from google.appengine.api.apiproxy_stub_map import apiproxy\nclass Message(object):\n    destination_url = "/a b"\nm = Message()\n'
+        self.assertEqual(self.run_code(setup + 'apiproxy.GetStub("user").MakeSyncCall("user", "CreateLoginURL", m, m)\nresult = m.login_url'),
+                         '/_ah/login?continue=%2Fa%20b')
+        self.assertEqual(self.run_code(setup + 'result = apiproxy.GetStub("taskqueue")'), 'own')
+        self.assertIn('App Engine API "memcache" (call Get) is not available',
+                      self.run_code(setup + 'apiproxy.GetStub("memcache").MakeSyncCall("memcache", "Get", m, m)'))
+
     def test_second_generation_has_none_of_it(self):
         self.assertIn('Error', self.run_code('import google.appengine', agent=self.serve(APP, runtime='python311')))
 

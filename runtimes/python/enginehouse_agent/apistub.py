@@ -1,0 +1,63 @@
+"""Answers API calls of the real App Engine SDK that need no service: the sign-in addresses of the users API.
+
+The SDK makes a call even for users.create_login_url(). Every other call gets an error that says the API is not there, at once,
+instead of a search for a server that does not exist. Stubs the app (or its tests) registered itself are left alone.
+"""
+from __future__ import absolute_import
+
+import sys
+
+try:
+    from urllib.parse import quote
+except ImportError:
+    from urllib import quote
+
+PAGES = {'CreateLoginURL': ('login', 'login_url'), 'CreateLogoutURL': ('logout', 'logout_url')}
+
+
+class ApiNotAvailableError(NotImplementedError):
+    """The app calls an API that nothing here answers."""
+
+
+class Stub(object):
+    def MakeSyncCall(self, service, call, request, response, request_id=None):
+        if service == 'user' and call in PAGES:
+            page, field = PAGES[call]
+            # attributes in the SDK for Python 3, methods in that for Python 2
+            wanted = request.destination_url
+            wanted = wanted() if callable(wanted) else wanted
+            if not isinstance(wanted, str):
+                wanted = wanted.encode('utf-8')
+            url = '/_ah/%s?continue=%s' % (page, quote(wanted or '/', safe=''))
+            setter = getattr(response, 'set_' + field, None)
+            if setter is not None:
+                setter(url)
+            else:
+                setattr(response, field, url)
+            return
+        raise ApiNotAvailableError('the App Engine API "%s" (call %s) is not available on this server' % (service, call))
+
+    def CreateRPC(self):
+        # asynchronous calls: the SDK's own wrapper makes the synchronous one and keeps its error for later
+        rpc = __import__('google.appengine.api.apiproxy_rpc', fromlist=['RPC'])
+        return rpc.RPC(stub=self)
+
+    def CancelApiCalls(self):
+        pass
+
+
+def install():
+    """True once the SDK was seen; it is loaded by the app, if at all, so this is asked after every import of app code."""
+    module = sys.modules.get('google.appengine.api.apiproxy_stub_map')
+    proxy = getattr(module, 'apiproxy', None)
+    if proxy is None:
+        return False
+    stub = Stub()
+    if proxy.GetStub('user') is None:
+        proxy.RegisterStub('user', stub)
+    if proxy.GetStub('enginehouse') is None:  # no default stub
+        if hasattr(proxy, 'SetDefaultStub'):
+            proxy.SetDefaultStub(stub)
+        else:
+            proxy._APIProxyStubMap__default_stub = stub
+    return True
