@@ -2,6 +2,7 @@
 from __future__ import absolute_import
 
 import atexit
+import errno
 import fcntl
 import os
 import select
@@ -83,7 +84,7 @@ class Server(object):
             try:
                 sock, _ = self._listener.accept()
             except (socket.error, OSError) as error:
-                if error.args and error.args[0] not in (11, 4):  # EAGAIN: all taken; EINTR
+                if error.args and error.args[0] not in (errno.EAGAIN, errno.EINTR):
                     logs.note('cannot accept a connection: %s' % error)
                     time.sleep(0.1)  # out of descriptors, usually: wait for others to close instead of spinning
                 return

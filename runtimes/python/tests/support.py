@@ -65,8 +65,8 @@ class Client(object):
 
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(path)  # before the timeout, with which it would fail at once while the queue is full
         self.sock.settimeout(PATIENCE)
-        self.sock.connect(path)
         self.data = b''
 
     def close(self):

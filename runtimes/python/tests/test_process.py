@@ -2,6 +2,7 @@
 from __future__ import absolute_import
 
 import os
+import random
 import signal
 import struct
 import subprocess
@@ -47,6 +48,30 @@ class ProcessTest(AgentTest):
             client.close()
         self.check(good.ask(script='main.app'), 'ok')
         self.assertIn('closing a connection', agent.printed())
+        self.assertNotIn('Traceback', agent.printed())
+
+    def test_random_garbage(self):
+        agent = self.serve(APP)
+        good = agent.client()
+        choice = random.Random(20)
+        whole = good.encode({'QUERY_STRING': 'environ["wsgi.input"].read()[:5]'}, body=b'', script='main.app') + frame('B', b'body') + frame('B')
+        for _ in range(300):
+            data = bytearray(whole)
+            for _ in range(choice.randint(1, 4)):
+                at = choice.randrange(len(data))
+                kind = choice.randrange(3)
+                if kind == 0:
+                    data[at] = choice.randrange(256)
+                elif kind == 1:
+                    del data[at:at + choice.randrange(20)]
+                else:
+                    data[at:at] = bytearray(choice.randrange(256) for _ in range(choice.randrange(20)))
+                if not data:
+                    break
+            client = agent.client()
+            client.sock.sendall(bytes(data))
+            client.close()
+        self.check(good.ask(script='main.app'), 'ok')
         self.assertNotIn('Traceback', agent.printed())
 
     def test_garbage_in_a_body(self):

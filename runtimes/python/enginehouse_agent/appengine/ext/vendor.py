@@ -9,8 +9,8 @@ import sys
 def add(folder, position=1):
     """Puts the folder (relative to the caller's working directory, or absolute) on sys.path, behind the app itself."""
     if not os.path.isdir(folder):
-        candidate = os.path.join(folder, 'lib', 'python%d.%d' % sys.version_info[:2], 'site-packages')
-        raise ValueError('virtualenv: cannot access %s: no such folder (or %s)' % (folder, candidate))
+        raise ValueError('vendor.add(%r): there is no such folder; packages go there with "pip install -t %s NAME"' % (folder, folder))
+    # the folder may be a whole virtual environment
     inner = os.path.join(folder, 'lib', 'python%d.%d' % sys.version_info[:2], 'site-packages')
     path = inner if os.path.isdir(inner) else folder
     before = sys.path[:]
