@@ -4,11 +4,18 @@
 //! Reading goes in steps: text → spanned tree ([`yaml`]) → as written → merged with includes and builtins → `model` values with every default.
 #![warn(missing_docs)]
 
+mod app;
 pub mod code;
+mod companion;
 pub mod diagnostic;
+mod disk;
+mod fields;
 pub mod load;
+pub mod parse;
 pub mod render;
+mod scalar;
 pub mod source;
+pub mod yaml;
 
 pub use code::{Code, Severity};
 pub use diagnostic::{Diagnostic, Label};
@@ -20,13 +27,8 @@ pub use source::{FileId, Position, Source, Sources, Span};
 /// # Errors
 /// A text for people if it cannot.
 pub fn check_env_name(name: &str) -> Result<(), String> {
-    let fits =
-        !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if !fits {
-        return Err(format!("`{name}` is not the name of a variable: letters, digits and underscores, not beginning with a digit"));
+    match app::env::refusal(name) {
+        None => Ok(()),
+        Some(refusal) => Err(app::env::complaint(name, &refusal)),
     }
-    if name.starts_with("GAE") {
-        return Err(format!("`{name}` is reserved: names that begin with `GAE` belong to the system"));
-    }
-    Ok(())
 }

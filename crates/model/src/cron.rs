@@ -1,6 +1,11 @@
-//! cron.yaml: scheduled requests and when they are due. Time zones are resolved by the caller, time itself comes in as an argument.
+//! cron.yaml: scheduled requests and when they are due. Time comes in as an argument.
+
+mod groc;
+mod next;
 
 use std::time::Duration;
+
+pub use groc::ScheduleError;
 
 /// One job.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +41,7 @@ pub struct CronRetry {
     pub max_doublings: u32,
 }
 
-/// A parsed `schedule:`.
+/// A parsed `schedule:`; [`Schedule::parse`] reads it, [`Schedule::next_after`] says when it is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Schedule {
     /// `every N minutes`, `every N hours`.

@@ -1,0 +1,105 @@
+//! cron.yaml.
+
+use jiff::tz::TimeZone;
+use model::cron::{CronJob, CronRetry, Schedule};
+
+use super::{Companion, items, queue, target};
+use crate::code;
+use crate::diagnostic::{Diagnostic, Report};
+use crate::fields::{Fields, malformed, suggestion};
+use crate::source::{FileId, Sources};
+use crate::yaml::Node;
+
+/// Most characters of a description.
+const MAX_DESCRIPTION: usize = 499;
+
+/// Reads the jobs.
+pub(crate) fn read(file: FileId, sources: &Sources, report: &mut Report) -> Vec<CronJob> {
+    items(file, sources, ("cron.yaml", Companion::Cron, &[]), report, |_, list, report| {
+        list.iter().filter_map(|item| job(item, report)).collect()
+    })
+}
+
+fn job(item: &Node, report: &mut Report) -> Option<CronJob> {
+    let known = ["url", "schedule", "timezone", "description", "retry_parameters", "target", "attempt_deadline"];
+    let fields = Fields::open(item, "a cron job", &known, report)?;
+    fields.require("url", "for example `url: /tasks/summary`", report);
+    fields.require("schedule", "for example `schedule: every 24 hours`", report);
+    let url = fields.text("url", report).and_then(|url| {
+        if url.value.starts_with('/') && !url.value.contains('\n') {
+            return Some(url.value);
+        }
+        malformed(
+            url.span,
+            format!("`{}` is not a path: it must begin with `/`", url.value),
+            format!("write `/{}`", url.value.trim()),
+            report,
+        );
+        None
+    });
+    let description = fields.text("description", report);
+    if let Some(long) = description.as_ref().filter(|found| found.value.chars().count() > MAX_DESCRIPTION) {
+        malformed(long.span, format!("the description is longer than {MAX_DESCRIPTION} characters"), "shorten it", report);
+    }
+    let schedule = schedule(&fields, report);
+    let timezone = timezone(&fields, report);
+    let attempt_deadline = queue::age(&fields, "attempt_deadline", report);
+    Some(CronJob {
+        target: target::read(&fields, report),
+        retry: fields.get("retry_parameters").and_then(|node| retry(node, report)),
+        url: url?,
+        description: description.map(|found| found.value).unwrap_or_default(),
+        schedule: schedule?,
+        timezone: timezone?,
+        attempt_deadline,
+    })
+}
+
+fn schedule(fields: &Fields<'_>, report: &mut Report) -> Option<Schedule> {
+    let found = fields.text("schedule", report)?;
+    match Schedule::parse(&found.value) {
+        Ok(schedule) => Some(schedule),
+        Err(error) => {
+            let exact = found.value.len() == found.span.end - found.span.start;
+            let span = if exact { found.span.inside(error.span) } else { found.span };
+            let lower = found.value.to_lowercase();
+            let help = if lower != found.value && Schedule::parse(&lower).is_ok() {
+                format!("write it in lower case: `{lower}`")
+            } else {
+                "for example `every 5 minutes`, `every monday 09:00`, `1st,third tue of month 17:00`".to_owned()
+            };
+            let message = format!("this schedule cannot be read: {}", error.message);
+            report.push(Diagnostic::new(&code::A0701, span, message).help(help));
+            None
+        }
+    }
+}
+
+fn timezone(fields: &Fields<'_>, report: &mut Report) -> Option<String> {
+    if fields.get("timezone").is_none() {
+        return Some("UTC".to_owned());
+    }
+    let found = fields.text("timezone", report)?;
+    let known = jiff::tz::db().available().any(|name| name.as_str() == found.value);
+    if known && TimeZone::get(&found.value).is_ok() {
+        return Some(found.value);
+    }
+    let names: Vec<String> = jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect();
+    let message = format!("there is no time zone `{}`", found.value);
+    let help = suggestion(&found.value, names.iter().map(String::as_str)).unwrap_or_else(|| "for example `Europe/Berlin`".to_owned());
+    report.push(Diagnostic::new(&code::A0702, found.span, message).help(help));
+    None
+}
+
+fn retry(node: &Node, report: &mut Report) -> Option<CronRetry> {
+    let known = ["job_retry_limit", "job_age_limit", "min_backoff_seconds", "max_backoff_seconds", "max_doublings"];
+    let fields = Fields::open(node, "retry_parameters", &known, report)?;
+    let backoff = queue::backoff(&fields, report);
+    Some(CronRetry {
+        limit: fields.integer("job_retry_limit", 0..=u32::MAX, report).map(|found| found.value),
+        age_limit: queue::age(&fields, "job_age_limit", report),
+        min_backoff: backoff.min,
+        max_backoff: backoff.max,
+        max_doublings: fields.integer("max_doublings", 0..=u32::MAX, report).map_or(5, |found| found.value),
+    })
+}
