@@ -228,7 +228,9 @@ impl Pool for Fleet {
 
 /// A random number from the system.
 fn draw() -> u64 {
-    getrandom::u64().unwrap_or_else(|_| Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id()))
+    use std::hash::{BuildHasher, Hasher};
+    // Without the system's generator, what the standard library seeds its maps with will do: nothing secret hangs on it.
+    getrandom::u64().unwrap_or_else(|_| std::hash::RandomState::new().build_hasher().finish())
 }
 
 /// A directory that only we may enter, in the shortest suitable place.

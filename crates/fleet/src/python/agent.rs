@@ -36,6 +36,13 @@ pub(crate) fn unpack(cache: &Path) -> Result<PathBuf, PrepareError> {
     Ok(folder)
 }
 
+/// Modules of `google.appengine` that the agent has itself, found in its own files.
+pub(crate) fn stand_ins() -> Vec<String> {
+    let modules = FILES.iter().filter_map(|(name, _)| name.strip_prefix("appengine/")?.strip_suffix(".py"));
+    let names = modules.map(|name| name.strip_suffix("/__init__").unwrap_or(name)).filter(|name| *name != "__init__");
+    names.map(|name| format!("google.appengine.{}", name.replace('/', "."))).collect()
+}
+
 /// Writes to a temporary folder first: a folder that exists is whole.
 fn write(home: &Path) -> std::io::Result<()> {
     let fresh = home.with_extension(format!("new-{}", std::process::id()));
@@ -105,9 +112,9 @@ fn environ(house: &House, deployment: &Deployment, id: &InstanceId) -> BTreeMap<
     environ.insert("DATACENTER", "us1".to_owned());
     environ.insert("INSTANCE_ID", id.to_string());
     environ.insert("TZ", "UTC".to_owned());
-    if let InstanceId::Number(number) = id {
-        environ.insert("BACKEND_ID", config.key.service.to_string());
-        let _ = number;
+    if matches!(id, InstanceId::Number(_)) {
+        // dev_appserver: `manual:m1`, only under manual and basic scaling.
+        environ.insert("BACKEND_ID", format!("{}:{}", config.key.service, config.key.version));
     }
     environ
 }

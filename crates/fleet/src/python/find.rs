@@ -13,19 +13,17 @@ use crate::prepare::{Interpreter, PrepareError};
 
 /// An interpreter and what should be said about it.
 pub(crate) struct Found {
-    pub(crate) interpreter: Interpreter,
-    #[expect(dead_code, reason = "the package table of Python 2 asks for it")]
-    pub(crate) major: u32,
+    pub(crate) python: Word,
     pub(crate) notes: Vec<String>,
 }
 
 /// What an interpreter says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Word {
-    major: u32,
-    minor: u32,
-    version: String,
-    executable: PathBuf,
+pub(crate) struct Word {
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    pub(crate) version: String,
+    pub(crate) executable: PathBuf,
 }
 
 /// Long enough for a cold disk, short enough for a broken wrapper.
@@ -163,11 +161,15 @@ impl Search {
 
 impl Found {
     fn plain(word: Word) -> Self {
-        Self { major: word.major, interpreter: Interpreter { path: word.executable, version: word.version }, notes: Vec::new() }
+        Self { python: word, notes: Vec::new() }
     }
 }
 
 impl Word {
+    pub(crate) fn interpreter(&self) -> Interpreter {
+        Interpreter { path: self.executable.clone(), version: self.version.clone() }
+    }
+
     /// Whether it is the version `wanted`, `2.7` or `3.12` or just `3`.
     fn meets(&self, wanted: &str) -> bool {
         match wanted.split_once('.') {
@@ -222,7 +224,13 @@ fn parse(text: &str) -> Option<Word> {
     let mut parts = text.splitn(4, '|');
     let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let (version, executable) = (parts.next()?.to_owned(), parts.next()?);
-    (!executable.is_empty()).then(|| Word { major, minor, version, executable: executable.into() })
+    (!executable.is_empty()).then(|| Word { major, minor, version, executable: outside(executable.into()) })
+}
+
+/// The interpreter behind a virtual environment, on which ours are built: one inside another is not looked through by Python before 3.11.
+fn outside(executable: PathBuf) -> PathBuf {
+    let inside = executable.parent().and_then(Path::parent).is_some_and(|home| home.join("pyvenv.cfg").is_file());
+    if inside { executable.canonicalize().unwrap_or(executable) } else { executable }
 }
 
 /// When the file was last changed; the target of a link counts.

@@ -1,10 +1,19 @@
 //! Python: which interpreter, which packages, and how the agent is told what to serve.
 
 pub(crate) mod agent;
+mod environment;
 mod find;
+mod imports;
+mod libraries;
+mod pip;
+mod sdk;
 
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use environment::Recipe;
+use find::Word;
 use model::runtime::Language;
 use model::table::Version;
 
@@ -12,26 +21,129 @@ use crate::fleet::House;
 use crate::prepare::{AgentLaunch, CommandLaunch, Launch, PrepareError, Prepared, Progress, Summary};
 
 /// Everything for one Python version.
-pub(crate) fn prepare(house: &House, version: &Arc<Version>, _progress: &dyn Progress) -> Result<Prepared, PrepareError> {
+pub(crate) fn prepare(house: &House, version: &Arc<Version>, progress: &dyn Progress) -> Result<Prepared, PrepareError> {
+    let found = find::interpreter(&house.options, &version.config.runtime)?;
+    let summary = Summary { interpreter: Some(found.python.interpreter()), notes: found.notes, ..Summary::default() };
+    match version.config.runtime.language() {
+        Language::Python27 => first_generation(house, version, &found.python, summary, progress),
+        _ => second_generation(house, version, &found.python, summary, progress),
+    }
+}
+
+/// python27: the agent, with those libraries and that much of the SDK that the sources ask for.
+fn first_generation(
+    house: &House,
+    version: &Version,
+    python: &Word,
+    mut summary: Summary,
+    progress: &dyn Progress,
+) -> Result<Prepared, PrepareError> {
     let config = &version.config;
-    let found = find::interpreter(&house.options, &config.runtime)?;
-    let mut summary = Summary { interpreter: Some(found.interpreter.clone()), notes: found.notes, ..Summary::default() };
-    let entrypoint = config.entrypoint.clone().filter(|_| config.runtime.language() == Language::Python3);
+    let mut imported = imports::of(&version.root, &config.skip_files);
+    let sdk = sdk::is_needed(&imported);
+    let modern = python.major >= 3;
+    if sdk && !modern {
+        // The SDK's own modules import these.
+        imported.extend(["webapp2", "webob", "yaml", "six"].map(str::to_owned));
+    }
+    let mut needs = libraries::needs(&config.libraries, &imported, python.major);
+    if sdk && modern {
+        needs.packages.push("appengine-python-standard".into());
+    }
+    summary.notes.append(&mut needs.notes);
+    let mut paths = Vec::new();
+    let mut interpreter = python.executable.clone();
+    if modern || !needs.packages.is_empty() {
+        let recipe = Recipe { python, root: &version.root, requirements: None, packages: needs.packages };
+        let dir = environment::provide(house, &recipe, progress)?;
+        if modern {
+            interpreter = dir.join("bin/python");
+        } else {
+            paths.push(dir.join("site"));
+        }
+        summary.environment = Some(dir);
+    }
+    if !modern && (sdk || !needs.sdk.is_empty()) {
+        paths.extend(sdk::provide(house, python, &needs.sdk, progress)?);
+    }
+    summary.entrypoint = "the handlers' scripts".into();
+    let folder = agent::unpack(&house.options.cache)?;
+    Ok(Prepared { summary, launch: Launch::Agent(AgentLaunch { python: interpreter, folder, paths, script: String::new() }) })
+}
+
+/// python3x: a virtual environment with the app's requirements; its `entrypoint`, or `main:app` by the agent.
+fn second_generation(
+    house: &House,
+    version: &Version,
+    python: &Word,
+    mut summary: Summary,
+    progress: &dyn Progress,
+) -> Result<Prepared, PrepareError> {
+    let root = &version.root;
+    let requirements = Some(root.join("requirements.txt")).filter(|file| file.is_file());
+    if requirements.is_none() {
+        summary.notes.extend(unread(root));
+    }
+    let mut packages = Vec::new();
+    let entrypoint = version.config.entrypoint.as_deref();
+    if entrypoint.is_some_and(|line| names(line, "gunicorn")) && !requirements.as_deref().is_some_and(|file| lists(file, "gunicorn")) {
+        summary.notes.push("`entrypoint` uses gunicorn, which requirements.txt does not list; it is installed besides".into());
+        packages.push("gunicorn".to_owned());
+    }
+    if entrypoint.is_none() {
+        check_main(version)?;
+    }
+    let dir = environment::provide(house, &Recipe { python, root, requirements, packages }, progress)?;
+    summary.environment = Some(dir.clone());
     let launch = if let Some(line) = entrypoint {
-        summary.entrypoint.clone_from(&line);
-        Launch::Command(CommandLaunch { line, environment: None })
+        line.clone_into(&mut summary.entrypoint);
+        Launch::Command(CommandLaunch { line: line.to_owned(), environment: Some(dir) })
     } else {
-        let script = "main:app".to_owned();
-        summary.entrypoint.clone_from(&script);
+        "main:app".clone_into(&mut summary.entrypoint);
         let folder = agent::unpack(&house.options.cache)?;
-        Launch::Agent(AgentLaunch { python: found.interpreter.path, folder, paths: Vec::new(), script })
+        Launch::Agent(AgentLaunch { python: dir.join("bin/python"), folder, paths: Vec::new(), script: summary.entrypoint.clone() })
     };
     Ok(Prepared { summary, launch })
 }
 
+/// Without an entrypoint production serves `app` of main.py; handlers may name other objects (`script: api.app`), then it is not needed.
+fn check_main(version: &Version) -> Result<(), PrepareError> {
+    use model::handler::{HandlerKind, Script};
+    let root = &version.root;
+    let auto = version.config.handlers.iter().any(|handler| matches!(handler.kind, HandlerKind::Script(Script::Auto)));
+    if !auto || root.join("main.py").is_file() || root.join("main/__init__.py").is_file() {
+        return Ok(());
+    }
+    Err(PrepareError(format!(
+        "there is no main.py in {}; without `entrypoint:` the object `app` in main.py is served. Add main.py, or an entrypoint such as \
+         `entrypoint: gunicorn -b :$PORT mysite.wsgi`",
+        root.display()
+    )))
+}
+
+/// What to say about other ways to list packages.
+fn unread(root: &Path) -> Option<String> {
+    let file = ["Pipfile", "poetry.lock", "uv.lock", "pdm.lock"].into_iter().find(|name| root.join(name).is_file())?;
+    Some(format!("{file} is not read; packages come from requirements.txt, which this app does not have"))
+}
+
+/// Whether a shell command contains `word` as a word of its own, or as the last part of a path.
+fn names(line: &str, word: &str) -> bool {
+    line.split(|c: char| c.is_whitespace() || "/;&|()'\"".contains(c)).any(|part| part == word)
+}
+
+/// Whether a requirements file, or one that it includes, lists `package`.
+fn lists(file: &Path, package: &str) -> bool {
+    environment::closure(file).iter().any(|(_, content)| {
+        let text = String::from_utf8_lossy(content).to_ascii_lowercase();
+        text.lines().any(|line| {
+            line.trim().strip_prefix(package).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || "-_.".contains(c)))
+        })
+    })
+}
+
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
@@ -39,8 +151,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Writes a whole file or nothing of it.
-pub(crate) fn write_whole(path: &std::path::Path, content: &[u8]) -> std::io::Result<()> {
-    let fresh = path.with_extension(format!("new-{}", std::process::id()));
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let fresh: PathBuf = path.with_extension(format!("new-{}", std::process::id()));
     std::fs::write(&fresh, content)?;
     std::fs::rename(&fresh, path)
 }

@@ -2,4 +2,5 @@
 
 mod agent;
 mod entrypoint;
+mod environments;
 mod support;

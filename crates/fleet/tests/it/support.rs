@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fleet::{Fleet, Options, Prepared, prepare::Quiet};
+use fleet::{Fleet, Options, prepare::Quiet};
 use model::config::{AutoIdPolicy, SkipFiles, VersionConfig};
 use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
 use model::ids::VersionKey;
@@ -121,12 +121,6 @@ impl House {
         Arc::new(Version::new(config, self.root(), deployment))
     }
 
-    pub(crate) fn prepare(&self, config: VersionConfig) -> Result<(Arc<Version>, Prepared), String> {
-        let version = self.version(config, 1);
-        let prepared = self.fleet.prepare(&version, &Quiet).map_err(|e| e.to_string())?;
-        Ok((version, prepared))
-    }
-
     /// Prepares and publishes one version.
     pub(crate) fn publish(&self, config: VersionConfig, deployment: u64) {
         let version = self.version(config, deployment);
@@ -192,4 +186,11 @@ pub(crate) fn environ_of(pid: i32) -> String {
 pub(crate) fn is_alive(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// An interpreter on the search path that is no wrapper script of pyenv's.
+pub(crate) fn python(version: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").expect("set");
+    let candidates = std::env::split_paths(&path).map(|dir| dir.join(format!("python{version}")));
+    candidates.into_iter().find(|path| path.is_file() && !path.to_string_lossy().contains("shims")).expect("there is one")
 }

@@ -1,0 +1,103 @@
+//! Running pip: as the user, with the user's own pip settings, in a session that ends with us.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use crate::fleet::House;
+use crate::prepare::{PrepareError, Progress};
+use crate::spawn::Spec;
+
+/// Lines shown when pip fails: its own summary comes last, the compiler's complaint before it.
+const SHOWN: usize = 25;
+
+/// Prints a folder or wheel whose `pip` can be run as a script by another interpreter of the same version, which is how pip bootstraps itself:
+/// the installed one, or the one that ensurepip carries.
+const LOCATE: &str = "\
+import glob, os
+try:
+    import pip
+    found = [os.path.dirname(os.path.abspath(pip.__file__))]
+except ImportError:
+    import ensurepip
+    places = [os.path.join(os.path.dirname(ensurepip.__file__), '_bundled'), '/usr/share/python-wheels']
+    found = [os.path.join(wheel, 'pip') for place in places for wheel in sorted(glob.glob(os.path.join(place, 'pip-*.whl')))]
+print(found[-1])
+";
+
+/// Where pip is for `python`.
+pub(crate) fn locate(house: &House, python: &Path) -> Result<PathBuf, PrepareError> {
+    let missing = |_| {
+        let python = python.display();
+        PrepareError(format!(
+            "packages must be installed, but {python} has no pip; install it (`apt install python3-pip python3-venv`, or `{python} -m ensurepip`), \
+             or name another interpreter with --python PATH"
+        ))
+    };
+    let mut last = String::new();
+    let args = vec!["-c".into(), LOCATE.into()];
+    run(house, python, args, Path::new("/"), &mut |line| line.clone_into(&mut last)).map_err(missing)?;
+    Ok(PathBuf::from(last))
+}
+
+/// Runs `python` with `args` in `dir` and hands every line that it prints to `heard`. The error holds the last lines.
+pub(crate) fn run(house: &House, python: &Path, args: Vec<OsString>, dir: &Path, heard: &mut dyn FnMut(&str)) -> Result<(), Vec<String>> {
+    let broken = |e: std::io::Error| vec![format!("{} cannot be started: {e}", python.display())];
+    let mark = format!("{}.pip", house.token);
+    let spec = Spec { program: python.into(), args, env: surroundings(), dir: dir.to_owned(), stdin: None, mark: mark.clone() };
+    let (reader, writer) = std::io::pipe().map_err(broken)?;
+    let mut command = spec.command(&house.options.launcher);
+    command.stdout(writer.try_clone().map_err(broken)?).stderr(writer).stdin(Stdio::null());
+    let mut child = command.spawn().map_err(broken)?;
+    // The command holds the pipe's other end; as long as it does, the pipe has no end.
+    drop(command);
+    house.warden.watch(child.id(), &mark);
+    let mut last = VecDeque::new();
+    for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        heard(&line);
+        if last.len() == SHOWN {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+    let status = child.wait();
+    house.warden.end(child.id());
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => {
+            last.push_back(crate::life::describe(status));
+            Err(last.into())
+        }
+        Err(e) => Err(broken(e)),
+    }
+}
+
+/// The house's own environment, in which the user's proxies, indexes and certificates are configured, less what would lead Python astray.
+fn surroundings() -> Vec<(OsString, OsString)> {
+    const ASTRAY: [&str; 6] = ["PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "VIRTUAL_ENV", "PYENV_VERSION"];
+    let kept = std::env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        !name.starts_with("PYTHON") && !ASTRAY.contains(&&*name)
+    });
+    let own = [
+        ("PYTHONUNBUFFERED", "1"),
+        ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+        ("PIP_NO_INPUT", "1"),
+        // A setup.py finds setuptools only in an environment of its own; the one being made holds nothing yet.
+        ("PIP_USE_PEP517", "1"),
+        ("PIP_ROOT_USER_ACTION", "ignore"),
+    ];
+    kept.chain(own.map(|(name, value)| (name.into(), value.into()))).collect()
+}
+
+/// Lets `progress` hear the lines that mean something to a reader.
+pub(crate) fn narrate(progress: &dyn Progress) -> impl FnMut(&str) {
+    move |line| {
+        if !line.starts_with("DEPRECATION") && !line.starts_with("Looking in links") && !line.is_empty() {
+            progress.line(line);
+        }
+    }
+}
