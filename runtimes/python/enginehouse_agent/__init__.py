@@ -12,6 +12,7 @@ interpreter an app names. The wire format is described in docs/design/agent-prot
     wsgi, cgiscript, loader   run the app's code and check what it answers
     context, environment      what belongs to the request a thread is serving; os.environ
     logs         logging, print and standard error go to the log of the request
+    threadlocals forgets threading.local data after each request
     deadline     DeadlineExceededError in requests that run too long
     files        the read-only file system and hidden files of the first generation
     sdk          a small stand-in for google.appengine when the SDK is absent

@@ -11,7 +11,7 @@ PLAIN = b'200 OK\0Content-Type\0text/plain\0'
 
 
 class App(object):
-    def __init__(self, config, errors):
+    def __init__(self, config, errors, thread_locals):
         self.config = config
         self.first_generation = config.first_generation
         self.injecting = config.first_generation
@@ -38,7 +38,7 @@ class App(object):
         self._loading = set()
         self._gate = None if config.threadsafe else threading.Lock()
         self._cgi_lock = threading.Lock()
-        self._locals = _thread_dictionary() if config.first_generation else None
+        self.thread_locals = thread_locals
 
     # Requests
 
@@ -134,30 +134,11 @@ class App(object):
 
     # After a request
 
-    def thread_locals(self):
-        return self._locals() if self._locals is not None else None
-
     def after(self, connection):
+        """False if the thread must not serve another request."""
         if self._loading:
             self._loading.discard(connection.ident)
-        # The first generation promises that thread-local data is gone after each request; threads are reused here.
-        # They live in the dictionary of the interpreter's thread state, one entry for each threading.local.
-        if connection.locals:
-            for key in list(connection.locals):
-                if isinstance(key, str) and key.startswith('thread.local.'):
-                    del connection.locals[key]
-
-
-def _thread_dictionary():
-    """A function that gives the calling thread's state dictionary, or None where the interpreter offers none."""
-    if sys.version_info >= (3, 13):
-        return None  # thread-locals are kept elsewhere since 3.13
-    try:
-        import ctypes
-        get = ctypes.PYFUNCTYPE(ctypes.c_void_p)(('PyThreadState_GetDict', ctypes.pythonapi))
-    except (ImportError, AttributeError):
-        return None
-    return lambda: ctypes.cast(get(), ctypes.py_object).value
+        return self.thread_locals.clear(connection.locals)
 
 
 def _run_shutdown_hook():
@@ -171,12 +152,19 @@ def _run_shutdown_hook():
 def serve(connection, connections, ended):
     """The thread of a connection."""
     try:
-        connection.serve()
+        if connection.serve():
+            start(connection, connections, ended)
+            return
     except BaseException:
         logs.failure()  # an agent's bug must cost one connection, not the instance
+    connections.pop(connection, None)
+    try:
+        connection.sock.close()
     finally:
-        connections.pop(connection, None)
-        try:
-            connection.sock.close()
-        finally:
-            ended()
+        ended()
+
+
+def start(connection, connections, ended):
+    thread = threading.Thread(target=serve, args=(connection, connections, ended))
+    thread.daemon = True
+    thread.start()

@@ -45,6 +45,7 @@ class Connection(object):
         self.lock = threading.Lock()
         self.rest = b''
         self.gone = False
+        self.stale = False
         self.cpu = 0.0
         # the request being served
         self.active = False
@@ -64,16 +65,17 @@ class Connection(object):
     # Reading
 
     def serve(self):
+        """Until the connection ends, or True: it shall go on in another thread."""
         self.ident = context.get_ident()
         context.by_thread[self.ident] = self
         self.cpu = thread_time()
-        self.locals = self.app.thread_locals()
+        self.locals = self.app.thread_locals.of_thread()
         recv = self.sock.recv
         try:
             while True:
                 data = self.rest or recv(RECEIVE)
                 if not data:
-                    return
+                    return False
                 if len(data) < 5:
                     data = self._more(data, 5)
                 kind, length = _unpack(data)
@@ -83,7 +85,9 @@ class Connection(object):
                 if len(data) < end:
                     data = self._more(data, end)
                 if not self._request(data, end) or self.app.stopping or self.gone:
-                    return
+                    return False
+                if self.stale:
+                    return True
         except EnvironmentError:
             pass  # the front end is gone
         except protocol.ProtocolError as error:
@@ -91,6 +95,7 @@ class Connection(object):
                 logs.note('closing a connection: %s' % error)
         finally:
             context.by_thread.pop(self.ident, None)
+        return False
 
     def _more(self, data, size):
         """At least `size` bytes, `data` being the first of them."""
@@ -195,7 +200,7 @@ class Connection(object):
                 self.sock.sendall(out)
         self.parts = ()
         self._environment = None
-        app.after(self)
+        self.stale = not app.after(self)
         return source is EMPTY or source.finish()
 
     def _failure(self):

@@ -9,12 +9,11 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 
 from . import app as application
 from . import config as settings
-from . import context, environment, files, logs, sdk
+from . import context, environment, files, logs, sdk, threadlocals
 from .connection import Connection
 from .deadline import Timer, now
 
@@ -92,11 +91,9 @@ class Server(object):
             sock.settimeout(None)
             close_on_exec(sock.fileno())
             connection = Connection(sock, self._app, self._timer)
-            thread = threading.Thread(target=application.serve, args=(connection, self._connections, self._ended))
-            thread.daemon = True
             self._connections[connection] = connection
             try:
-                thread.start()
+                application.start(connection, self._connections, self._ended)
             except Exception as error:  # RuntimeError, in Python 2 thread.error
                 del self._connections[connection]
                 sock.close()
@@ -155,7 +152,7 @@ def main():
         context.inherit()
         sdk.install()
         files.install(config)
-    app = application.App(config, errors)
+    app = application.App(config, errors, threadlocals.install(config))
     connections = {}
     timer = Timer(connections, app.injecting)
     timer.start()

@@ -37,6 +37,16 @@ def later():
     done = seen['done'] = threading.Event()
     threading.Thread(target=run).start()
 
+class Own(threading.local):
+    def __init__(self, start):
+        self.number = start
+        self.extra = []
+    @property
+    def count(self):
+        self.number += 1
+        return self.number
+own = Own(0)
+
 def local_count():
     local.count = getattr(local, 'count', 0) + 1
     return local.count
@@ -102,10 +112,10 @@ class EnvironmentTest(AgentTest):
         self.assertIn('too late', self.agent.printed())
 
     def test_thread_locals_are_cleared(self):
-        import sys
         for _ in range(3):
-            count = self.ask('local_count()')
-        self.assertEqual(count, 1 if sys.version_info < (3, 13) else 3)
+            self.assertEqual(self.ask('[local_count(), local_count(), own.count, own.count]'), [1, 2, 1, 2])
+        self.ask('own.extra.append(1)')
+        self.assertEqual(self.ask('own.extra'), [])
 
     def test_second_generation_has_the_environment_of_the_process(self):
         self.agent = self.serve(APP, runtime='python311')
