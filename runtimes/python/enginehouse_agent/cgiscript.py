@@ -11,11 +11,6 @@ import re
 import sys
 import types
 
-try:
-    from http.client import responses as REASONS
-except ImportError:
-    from httplib import responses as REASONS
-
 from . import body, wsgi
 from .errors import InvalidResponse, NotFound
 
@@ -161,4 +156,8 @@ def _status(value, name):
     if number not in wsgi.STATUSES or value[3:4] not in (b'', b' '):
         raise InvalidResponse('the script "%s" printed the header "Status: %s"; it must start with a number from 200 to 599, as '
                               '"Status: 404 Not Found" does' % (name, value.decode('latin-1')))
-    return '%s %s' % (number, REASONS.get(int(number), 'Unknown Status Code'))
+    try:  # here, because it takes long to import and most apps have no scripts
+        from http.client import responses
+    except ImportError:
+        from httplib import responses
+    return '%s %s' % (number, responses.get(int(number), 'Unknown Status Code'))

@@ -1,9 +1,9 @@
 """Finds the WSGI object that a handler's `script` names: `pkg.mod.app` or `pkg.mod:app`."""
 from __future__ import absolute_import
 
-import inspect
 import os
 import sys
+from types import ModuleType
 
 from . import tracebacks
 from .errors import InvalidResponse, NotFound
@@ -31,7 +31,7 @@ def _attributes(found, names, script):
 
 
 def _called(found):
-    if inspect.ismodule(found):
+    if isinstance(found, ModuleType):
         return 'the module %s (%s)' % (found.__name__, getattr(found, '__file__', None) or 'built in')
     return 'the %s object before it' % type(found).__name__
 
@@ -63,7 +63,7 @@ def find(script):
                 if submodule is None:
                     _attributes(found, [name], script)
                 found = submodule
-            if inspect.ismodule(found):
+            if isinstance(found, ModuleType):
                 module = found
     return found, source_file(module)
 
@@ -73,15 +73,19 @@ def source_file(module):
     return os.path.abspath(path[:-1] if path.endswith(('.pyc', '.pyo')) else path) if path else None
 
 
+def _is_coroutine(function):
+    code = getattr(function, '__code__', None)
+    return bool(code is not None and code.co_flags & 0x280)  # CO_COROUTINE, CO_ASYNC_GENERATOR: `inspect` is slow to import
+
+
 def check(found, script):
     """Refuses what cannot be a WSGI object, in words that lead to the remedy."""
-    if inspect.ismodule(found):
+    if isinstance(found, ModuleType):
         raise NotFound('script "%s" in app.yaml names a module; name the WSGI object in it, for example "%s.app"' % (script, script))
     if not callable(found):
         raise InvalidResponse('script "%s" in app.yaml is a %s, which cannot be called; it must be a WSGI object' % (
             script, type(found).__name__))
-    is_coroutine = getattr(inspect, 'iscoroutinefunction', None)
-    if is_coroutine and (is_coroutine(found) or is_coroutine(getattr(type(found), '__call__', None))):
+    if _is_coroutine(found) or _is_coroutine(getattr(type(found), '__call__', None)):
         raise InvalidResponse(
             'script "%s" in app.yaml is an ASGI object, but handlers call WSGI objects. Start it with an ASGI server instead, in '
             'app.yaml: "entrypoint: uvicorn %s --host 127.0.0.1 --port $PORT", with uvicorn in requirements.txt' % (
