@@ -1,0 +1,93 @@
+//! What one core owns: its clock, its idle connections to instances, its scratch memory and its source of ids. Nothing here is shared or locked.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::HeaderValue;
+
+use crate::assets::Desk;
+use crate::draws::Draws;
+use crate::forward::Idle;
+use crate::gzip::Squeezer;
+use crate::house::House;
+use crate::link::Link;
+use crate::sweep::Sweep;
+
+/// One core.
+pub(crate) struct Core {
+    pub(crate) house: Arc<House>,
+    pub(crate) sweep: Sweep,
+    /// Where sockets are read into before anybody keeps the bytes.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    pub(crate) draws: Draws,
+    pub(crate) idle: Idle,
+    pub(crate) squeezer: Squeezer,
+    pub(crate) desk: Desk,
+    links: RefCell<Vec<Weak<Link>>>,
+    date: RefCell<(u64, HeaderValue)>,
+    pub(crate) draining: Cell<bool>,
+}
+
+/// Bytes that are read from a socket at once.
+const SCRATCH: usize = 64 * 1024;
+
+impl Core {
+    pub(crate) fn new(house: Arc<House>) -> Rc<Self> {
+        let step = house.options.timeouts.step();
+        Rc::new(Self {
+            sweep: Sweep::new(step),
+            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            draws: Draws::new(),
+            idle: Idle::default(),
+            squeezer: Squeezer::default(),
+            desk: Desk::default(),
+            links: RefCell::default(),
+            date: RefCell::new((0, HeaderValue::from_static(""))),
+            draining: Cell::new(false),
+            house,
+        })
+    }
+
+    /// Seconds since 1970, and the same as a Date header writes it.
+    pub(crate) fn date(&self, now: SystemTime) -> (u64, HeaderValue) {
+        let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut date = self.date.borrow_mut();
+        if date.0 != seconds {
+            let text = httpdate::fmt_http_date(UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+            *date = (seconds, HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("")));
+        }
+        (seconds, date.1.clone())
+    }
+
+    /// Takes a connection under the sweep's eye.
+    pub(crate) fn adopt(&self, link: &Rc<Link>) {
+        self.sweep.watch(Rc::downgrade(link) as Weak<dyn crate::sweep::Swept>);
+        self.links.borrow_mut().push(Rc::downgrade(link));
+        if self.draining.get() {
+            link.drain();
+        }
+    }
+
+    /// Housekeeping, once a step.
+    pub(crate) fn tidy(&self, now: u64) {
+        self.links.borrow_mut().retain(|link| link.strong_count() > 0);
+        self.idle.prune(now);
+        self.desk.prune();
+    }
+
+    /// Asks every connection to close after its current response.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        let links: Vec<Rc<Link>> = self.links.borrow().iter().filter_map(Weak::upgrade).collect();
+        for link in links {
+            link.drain();
+        }
+    }
+
+    /// Whether no connection is left.
+    pub(crate) fn empty(&self) -> bool {
+        self.links.borrow().iter().all(|link| link.strong_count() == 0)
+    }
+}

@@ -1,0 +1,242 @@
+//! One request head, checked line by line as it arrives (RFC 9112 §2–6).
+
+use memchr::memchr;
+
+use super::{Bounds, Framing, Refusal};
+
+/// What is known of a head so far.
+#[derive(Default)]
+pub(super) struct Head {
+    /// Where the line that is being read begins.
+    line: usize,
+    /// Bytes that hold no line end.
+    seen: usize,
+    /// Header fields so far; the request line is read once `started`.
+    fields: usize,
+    started: bool,
+    old: bool,
+    bodiless: bool,
+    hosts: u32,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+type Verdict<T> = Result<T, Refusal>;
+
+impl Head {
+    /// Whether nothing of it was read yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.seen == 0
+    }
+
+    /// Reads on. The head's length and its body's framing once it is complete; `None` while it is not.
+    pub(super) fn read(&mut self, bytes: &[u8], bounds: &Bounds) -> Verdict<Option<(usize, Framing)>> {
+        while let Some(at) = bytes.get(self.seen..).and_then(|rest| memchr(b'\n', rest)) {
+            let end = self.seen + at;
+            let line = bytes.get(self.line..end).unwrap_or_default();
+            let Some((b'\r', line)) = line.split_last() else {
+                return Err(Refusal::bad("a line ends with LF instead of CRLF"));
+            };
+            self.line = end + 1;
+            self.seen = end + 1;
+            if !self.started {
+                self.request_line(line, bounds)?;
+            } else if line.is_empty() {
+                if self.line > bounds.bytes {
+                    return Err(TOO_LARGE);
+                }
+                return self.framing().map(|framing| Some((self.line, framing)));
+            } else {
+                self.field(line, bounds)?;
+            }
+        }
+        self.seen = bytes.len();
+        if !self.started && bytes.len() > bounds.line {
+            return Err(LONG_LINE);
+        }
+        if bytes.len() > bounds.bytes {
+            return Err(TOO_LARGE);
+        }
+        Ok(None)
+    }
+
+    fn request_line(&mut self, line: &[u8], bounds: &Bounds) -> Verdict<()> {
+        if line.len() > bounds.line {
+            return Err(LONG_LINE);
+        }
+        let space = memchr(b' ', line).ok_or(NO_REQUEST_LINE)?;
+        let (method, rest) = (&line[..space], &line[space + 1..]);
+        let space = memchr(b' ', rest).ok_or(NO_REQUEST_LINE)?;
+        let (target, version) = (&rest[..space], &rest[space + 1..]);
+        if method.is_empty() || !method.iter().all(|&b| is_token(b)) {
+            return Err(Refusal::bad("the method is not a token"));
+        }
+        self.old = match version {
+            b"HTTP/1.1" => false,
+            b"HTTP/1.0" => true,
+            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+                return Err(Refusal { status: 505, reason: "only HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here" });
+            }
+            _ => return Err(Refusal::bad("the protocol version is malformed")),
+        };
+        target_form(method, target)?;
+        self.bodiless = matches!(method, b"GET" | b"HEAD" | b"TRACE");
+        self.started = true;
+        Ok(())
+    }
+
+    fn field(&mut self, line: &[u8], bounds: &Bounds) -> Verdict<()> {
+        self.fields += 1;
+        if self.fields > bounds.fields {
+            return Err(Refusal { status: 431, reason: "the request has too many header fields" });
+        }
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            return Err(Refusal::bad("a header line is folded or begins with white space"));
+        }
+        let colon = line.iter().position(|&b| !is_token(b)).unwrap_or(line.len());
+        match line.get(colon) {
+            Some(b':') if colon > 0 => {}
+            Some(b':') => return Err(Refusal::bad("a header name is empty")),
+            Some(b' ' | b'\t') => return Err(Refusal::bad("white space precedes the colon of a header")),
+            _ => return Err(Refusal::bad("a header name holds a character that it may not")),
+        }
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        if !value.iter().all(|&b| is_text(b)) {
+            return Err(Refusal::bad("a header value holds a control character"));
+        }
+        self.meaning(name, trim(value))
+    }
+
+    /// The fields that decide where the request ends and whom it is for.
+    fn meaning(&mut self, name: &[u8], value: &[u8]) -> Verdict<()> {
+        match name.first().map(|b| b | 0x20) {
+            Some(b'h') if name.eq_ignore_ascii_case(b"host") => {
+                self.hosts += 1;
+                if self.hosts > 1 {
+                    return Err(Refusal::bad("the request has several Host headers"));
+                }
+            }
+            Some(b'e') if name.eq_ignore_ascii_case(b"expect") => {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Refusal { status: 417, reason: "the only expectation met here is 100-continue" });
+                }
+            }
+            Some(b'c') if looks_like(name, b"contentlength") => {
+                if !name.eq_ignore_ascii_case(b"content-length") {
+                    return Err(Refusal::bad("a header looks like Content-Length but is not"));
+                }
+                if self.length.is_some() {
+                    return Err(Refusal::bad("the request has several Content-Length headers"));
+                }
+                self.length = Some(number(value).ok_or(Refusal::bad("Content-Length is not a number"))?);
+            }
+            Some(b't') if looks_like(name, b"transferencoding") => {
+                if !name.eq_ignore_ascii_case(b"transfer-encoding") {
+                    return Err(Refusal::bad("a header looks like Transfer-Encoding but is not"));
+                }
+                if self.chunked {
+                    return Err(Refusal::bad("the request has several Transfer-Encoding headers"));
+                }
+                if !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(coding(value));
+                }
+                self.chunked = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn framing(&self) -> Verdict<Framing> {
+        if self.chunked && self.length.is_some() {
+            return Err(Refusal::bad("the request has both Transfer-Encoding and Content-Length"));
+        }
+        if self.chunked && self.old {
+            return Err(Refusal::bad("Transfer-Encoding means nothing in HTTP/1.0"));
+        }
+        if self.hosts == 0 && !self.old {
+            return Err(Refusal::bad("the request has no Host header"));
+        }
+        if self.bodiless && (self.chunked || self.length.unwrap_or(0) > 0) {
+            return Err(Refusal::bad("GET, HEAD and TRACE requests may not contain bodies"));
+        }
+        Ok(match self.length {
+            Some(length) => Framing::Length(length),
+            None if self.chunked => Framing::Chunked,
+            None => Framing::None,
+        })
+    }
+}
+
+const TOO_LARGE: Refusal = Refusal { status: 431, reason: "the request's headers are too large" };
+const LONG_LINE: Refusal = Refusal { status: 414, reason: "the request line is too long" };
+const NO_REQUEST_LINE: Refusal = Refusal::bad("the request line is malformed");
+
+/// Which of the four forms of a target goes with which method (RFC 9112 §3.2).
+fn target_form(method: &[u8], target: &[u8]) -> Verdict<()> {
+    if target.is_empty() || !target.iter().all(|&b| b > b' ' && b != 0x7f && b != b'#') {
+        return Err(Refusal::bad("the request target holds a character that it may not"));
+    }
+    if method == b"CONNECT" {
+        return Err(Refusal { status: 405, reason: "CONNECT is not served here" });
+    }
+    let absolute = |scheme: &[u8]| target.len() > scheme.len() && target[..scheme.len()].eq_ignore_ascii_case(scheme);
+    match target {
+        [b'/', ..] => Ok(()),
+        b"*" if method == b"OPTIONS" => Ok(()),
+        _ if absolute(b"http://") || absolute(b"https://") => Ok(()),
+        _ => Err(Refusal::bad("the request target is neither a path nor a URL")),
+    }
+}
+
+fn coding(value: &[u8]) -> Refusal {
+    let mut parts = value.split(|&b| b == b',').map(trim);
+    let known_last = parts.next_back().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
+    let others = parts.all(|part| !part.is_empty() && part.iter().all(|&b| is_token(b)) && !part.eq_ignore_ascii_case(b"chunked"));
+    if known_last && others {
+        Refusal { status: 501, reason: "chunked is the only transfer coding understood here" }
+    } else {
+        Refusal::bad("Transfer-Encoding is not `chunked`")
+    }
+}
+
+/// Whether `name` is `plain` once everything but letters and digits is left out.
+fn looks_like(name: &[u8], plain: &[u8]) -> bool {
+    name.len() >= plain.len() && name.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).eq(plain.iter().copied())
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    let digits = (1..=19).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    if digits { value.iter().try_fold(0_u64, |n, b| n.checked_mul(10)?.checked_add(u64::from(b - b'0'))) } else { None }
+}
+
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// Characters of tokens (RFC 9110 §5.6.2).
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 128_u8 {
+        table[b as usize] =
+            b.is_ascii_alphanumeric() || matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
+        b += 1;
+    }
+    table
+};
+
+pub(super) fn is_token(b: u8) -> bool {
+    TOKEN[b as usize]
+}
+
+/// Characters of field values (RFC 9110 §5.5): visible ones, blanks, and bytes above ASCII.
+pub(super) fn is_text(b: u8) -> bool {
+    (b >= b' ' && b != 0x7f) || b == b'\t'
+}

@@ -1,0 +1,167 @@
+//! The threads: one core each, from start to drain.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::watch;
+
+use crate::core::Core;
+use crate::house::House;
+use crate::listen::Seat;
+use crate::{BindError, Bound, conn};
+
+/// What the cores are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Serve,
+    /// Accept nothing more; close each connection after its current response.
+    Drain,
+    /// Leave now.
+    Stop,
+}
+
+/// A data plane that serves. Dropping it stops it at once.
+#[derive(Debug)]
+pub struct Running {
+    order: watch::Sender<Order>,
+    /// Each core holds a receiver until it is done.
+    threads: Vec<JoinHandle<()>>,
+    house: Arc<House>,
+}
+
+impl std::fmt::Debug for House {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("House").finish_non_exhaustive()
+    }
+}
+
+/// What one core listens on.
+type Ears = Vec<(std::net::TcpListener, u16, Option<tokio_rustls::TlsAcceptor>)>;
+
+pub(crate) fn start(house: &Arc<House>, sockets: Vec<Bound>, cores: usize) -> Result<Running, BindError> {
+    let (order, orders) = watch::channel(Order::Serve);
+    let mut running = Running { order, threads: Vec::new(), house: house.clone() };
+    let mut ears: Vec<Ears> = (0..cores).map(|_| Vec::new()).collect();
+    for bound in sockets {
+        for (ears, listener) in ears.iter_mut().zip(bound.listeners) {
+            ears.push((listener, bound.address.port(), bound.tls.as_ref().map(conn::acceptor)));
+        }
+    }
+    for (number, ears) in ears.into_iter().enumerate() {
+        let (house, orders) = (house.clone(), orders.clone());
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(BindError::System);
+        // A local runtime cannot change threads, so this one only shows early that the system can give one.
+        drop(runtime?);
+        let thread = std::thread::Builder::new()
+            .name(format!("edge-{number}"))
+            .spawn(move || run(house, ears, orders))
+            .map_err(BindError::System)?;
+        running.threads.push(thread);
+    }
+    Ok(running)
+}
+
+fn run(house: Arc<House>, ears: Ears, orders: watch::Receiver<Order>) {
+    // `start` has just built one like it; if the system changed its mind since, this core serves nothing and the others do.
+    let Ok(runtime) = Builder::new_current_thread().enable_all().event_interval(61).build_local(LocalOptions::default()) else { return };
+    runtime.block_on(async move {
+        let core = Core::new(house);
+        let sweeper = core.clone();
+        let sweep = tokio::task::spawn_local(async move {
+            let watched = sweeper.clone();
+            sweeper.sweep.run(move |now| watched.tidy(now)).await;
+        });
+        live(&core, ears, orders).await;
+        sweep.abort();
+    });
+    // Dropping the runtime ends what is left of tasks; a file that is being read elsewhere is not waited for.
+}
+
+/// How often a draining core looks whether it is done.
+const LOOK: Duration = Duration::from_millis(10);
+
+async fn live(core: &Rc<Core>, ears: Ears, mut orders: watch::Receiver<Order>) {
+    let accepting: Vec<_> = ears
+        .into_iter()
+        .filter_map(|(listener, port, tls)| {
+            let listener = TcpListener::from_std(listener).ok()?;
+            Some(tokio::task::spawn_local(accept(core.clone(), listener, port, tls)))
+        })
+        .collect();
+    let first = orders.wait_for(|order| *order != Order::Serve).await.map_or(Order::Stop, |order| *order);
+    for task in accepting {
+        task.abort();
+        let _ = task.await;
+    }
+    if first == Order::Stop {
+        return;
+    }
+    core.drain();
+    let emptied = async {
+        while !core.empty() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = emptied => {}
+        _ = orders.wait_for(|order| *order == Order::Stop) => {}
+    }
+}
+
+async fn accept(core: Rc<Core>, listener: TcpListener, port: u16, tls: Option<tokio_rustls::TlsAcceptor>) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, from)) => {
+                // Too many connections: closing at once costs least, and says so to clients and load balancers alike.
+                let Some(seat) = Seat::take(&core.house, from.ip()) else { continue };
+                tokio::task::spawn_local(conn::serve(core.clone(), socket, from, port, tls.clone(), seat));
+            }
+            // Out of file descriptors: give the connections that are there time to end.
+            Err(error) if !transient(&error) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(_) => {}
+        }
+    }
+}
+
+/// The connection, not the listener, is at fault.
+fn transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted
+    )
+}
+
+impl Running {
+    /// Stops accepting, lets requests in flight end within `grace`, then closes what is left. Afterwards no thread and no task remains.
+    pub async fn drain(mut self, grace: Duration) {
+        self.house.draining.store(true, Ordering::Relaxed);
+        self.order.send_replace(Order::Drain);
+        // A core lets go of its receiver when it is done.
+        let _ = tokio::time::timeout(grace, self.order.closed()).await;
+        self.stop();
+    }
+
+    /// Whether every core still serves.
+    pub fn is_whole(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    fn stop(&mut self) {
+        self.order.send_replace(Order::Stop);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,98 @@
+//! TLS: certificates from files or made for `localhost`, ALPN, session tickets.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::BindError;
+use crate::options::Certificate;
+
+/// The TLS settings of one listener.
+pub(crate) fn configure(certificate: &Certificate) -> Result<Arc<ServerConfig>, BindError> {
+    let (chain, key) = match certificate {
+        Certificate::Files { chain, key } => (chain.clone(), key.clone()),
+        Certificate::SelfSigned { directory } => self_signed(directory)?,
+    };
+    let fail = |path: &Path, why: String| BindError::Certificate { path: path.to_owned(), why };
+    let certificates: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(&chain).and_then(Iterator::collect).map_err(|error| fail(&chain, error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(fail(&chain, "the file holds no certificate (`-----BEGIN CERTIFICATE-----`)".into()));
+    }
+    let private = PrivateKeyDer::from_pem_file(&key).map_err(|error| fail(&key, error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| fail(&chain, error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(certificates, private)
+        .map_err(|error| fail(&key, format!("the key and the certificate do not go together: {error}")))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| fail(&key, error.to_string()))?;
+    // One TLS 1.3 ticket is enough to resume once; each costs a write of its own.
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(config))
+}
+
+/// Names that a self-signed certificate is good for.
+const NAMES: [&str; 4] = ["localhost", "*.localhost", "127.0.0.1", "::1"];
+
+fn self_signed(directory: &Path) -> Result<(PathBuf, PathBuf), BindError> {
+    let (chain, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
+    if chain.is_file() && key.is_file() {
+        return Ok((chain, key));
+    }
+    let fail = |path: &Path, why: String| BindError::Certificate { path: path.to_owned(), why };
+    let made = rcgen::generate_simple_self_signed(NAMES.map(String::from)).map_err(|error| fail(&chain, error.to_string()))?;
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(directory)?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+        keep(&key, &made.signing_key.serialize_pem())?;
+        keep(&chain, &made.cert.pem())
+    };
+    write().map_err(|error| fail(directory, error.to_string()))?;
+    Ok((chain, key))
+}
+
+fn keep(path: &Path, text: &str) -> io::Result<()> {
+    use io::Write;
+    let temporary = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_self_signed_certificate_is_made_once_and_kept() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let certificate = Certificate::SelfSigned { directory: directory.path().join("tls") };
+        configure(&certificate).expect("made");
+        let before = fs::read(directory.path().join("tls/certificate.pem")).expect("kept");
+        configure(&certificate).expect("read again");
+        assert_eq!(fs::read(directory.path().join("tls/certificate.pem")).expect("kept"), before);
+        let mode = fs::metadata(directory.path().join("tls/key.pem")).expect("kept").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "nobody else reads the key");
+    }
+
+    #[test]
+    fn certificates_that_cannot_be_used_say_why() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("empty.pem");
+        fs::write(&path, "nothing").expect("written");
+        let missing = Certificate::Files { chain: directory.path().join("none.pem"), key: path.clone() };
+        assert!(configure(&missing).is_err_and(|error| error.to_string().contains("none.pem")));
+        let empty = Certificate::Files { chain: path.clone(), key: path };
+        assert!(configure(&empty).is_err_and(|error| error.to_string().contains("holds no certificate")));
+    }
+}

@@ -1,0 +1,215 @@
+//! A request's body on its way to an instance: counted, paced, its trailers dropped.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::core::Core;
+use crate::link::Pace;
+use crate::sweep::{Alarm, millis};
+
+/// Why a body could not be read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Cut {
+    /// 413.
+    #[error("the request's body is too large")]
+    TooLarge,
+    /// 408.
+    #[error("the request's body came too slowly")]
+    TooSlow,
+    /// 400: malformed chunks, or fewer bytes than announced.
+    #[error("the request's body is malformed or incomplete")]
+    Broken,
+}
+
+/// A body.
+pub(crate) struct Upload {
+    source: Source,
+    /// Bytes that may still come.
+    left: u64,
+    /// Why it ended early; shared with whoever sends it on, because HTTP clients hide their bodies' errors.
+    cut: Rc<Cell<Option<Cut>>>,
+    patience: Option<Box<Patience>>,
+}
+
+enum Source {
+    Empty,
+    Whole(Bytes),
+    Client(Incoming),
+}
+
+/// HTTP/2 bodies are timed here; those of HTTP/1 at the socket.
+struct Patience {
+    core: Rc<Core>,
+    alarm: Rc<Alarm>,
+    pace: Pace,
+}
+
+impl Upload {
+    /// The body of a request. `multiplexed`: it came over HTTP/2.
+    pub(crate) fn new(body: Incoming, core: &Rc<Core>, multiplexed: bool) -> Self {
+        let left = core.house.options.limits.request_body;
+        if body.is_end_stream() {
+            return Self::of(Source::Empty, left);
+        }
+        let mut upload = Self::of(Source::Client(body), left);
+        if multiplexed {
+            let alarm = core.sweep.alarm(core.house.options.timeouts.stall);
+            alarm.set(None);
+            upload.patience = Some(Box::new(Patience { core: core.clone(), alarm, pace: Pace::default() }));
+        }
+        upload
+    }
+
+    fn of(source: Source, left: u64) -> Self {
+        Self { source, left, cut: Rc::default(), patience: None }
+    }
+
+    /// A body that was collected before.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        let left = bytes.len() as u64;
+        Self::of(if bytes.is_empty() { Source::Empty } else { Source::Whole(bytes) }, left)
+    }
+
+    /// Its length, if known in advance.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match &self.source {
+            Source::Empty => Some(0),
+            Source::Whole(bytes) => Some(bytes.len() as u64),
+            Source::Client(body) => body.size_hint().exact(),
+        }
+    }
+
+    /// Whether it is larger than allowed, before a byte of it was read.
+    pub(crate) fn too_large(&self) -> bool {
+        self.length().is_some_and(|length| length > self.left)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.source, Source::Empty)
+    }
+
+    /// Why it ended early, for whoever gave it away.
+    pub(crate) fn cut(&self) -> Rc<Cell<Option<Cut>>> {
+        self.cut.clone()
+    }
+
+    fn fail(&mut self, cut: Cut) -> Poll<Option<Result<Bytes, Cut>>> {
+        self.source = Source::Empty;
+        self.cut.set(Some(cut));
+        Poll::Ready(Some(Err(cut)))
+    }
+
+    /// The next piece.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        loop {
+            let body = match &mut self.source {
+                Source::Empty => return Poll::Ready(None),
+                Source::Whole(bytes) => {
+                    let bytes = std::mem::take(bytes);
+                    self.source = Source::Empty;
+                    return Poll::Ready(Some(Ok(bytes)));
+                }
+                Source::Client(body) => body,
+            };
+            let polled = Pin::new(body).poll_frame(cx);
+            if let Some(patience) = &self.patience
+                && patience.tired(&polled, cx)
+            {
+                return self.fail(Cut::TooSlow);
+            }
+            let frame = match ready!(polled) {
+                None => {
+                    self.source = Source::Empty;
+                    return Poll::Ready(None);
+                }
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return self.fail(reason(&error)),
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            if data.is_empty() {
+                continue;
+            }
+            let Some(left) = self.left.checked_sub(data.len() as u64) else { return self.fail(Cut::TooLarge) };
+            self.left = left;
+            return Poll::Ready(Some(Ok(data)));
+        }
+    }
+
+    /// Reads all of it.
+    pub(crate) async fn collect(&mut self) -> Result<Bytes, Cut> {
+        let Some(first) = self.piece().await.transpose()? else { return Ok(Bytes::new()) };
+        let Some(second) = self.piece().await.transpose()? else { return Ok(first) };
+        let expected = self.length().and_then(|left| usize::try_from(left).ok()).unwrap_or(0);
+        let mut all = BytesMut::with_capacity(first.len() + second.len() + expected.min(FORESEEN));
+        all.extend_from_slice(&first);
+        all.extend_from_slice(&second);
+        while let Some(next) = self.piece().await.transpose()? {
+            all.extend_from_slice(&next);
+        }
+        Ok(all.freeze())
+    }
+
+    async fn piece(&mut self) -> Option<Result<Bytes, Cut>> {
+        std::future::poll_fn(|cx| self.poll_piece(cx)).await
+    }
+}
+
+/// Memory that is set aside on the word of a Content-Length alone.
+const FORESEEN: usize = 1024 * 1024;
+
+/// Why hyper could not read on.
+fn reason(error: &hyper::Error) -> Cut {
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if inner.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
+            return Cut::TooSlow;
+        }
+        source = inner.source();
+    }
+    Cut::Broken
+}
+
+impl Patience {
+    fn tired<T>(&self, polled: &Poll<Option<Result<Frame<Bytes>, T>>>, cx: &Context<'_>) -> bool {
+        let options = &self.core.house.options;
+        let now = self.core.sweep.now();
+        let most = millis(options.timeouts.stall);
+        match polled {
+            Poll::Pending => {
+                self.pace.wait(now);
+                self.alarm.set(Some(now + self.pace.left(now, most)));
+                self.alarm.poll(cx).is_ready()
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                let quota = options.limits.min_rate.saturating_mul(options.timeouts.stall.as_secs().max(1));
+                self.pace.moved(frame.data_ref().map_or(0, Bytes::len), now, quota);
+                self.alarm.set(None);
+                false
+            }
+            Poll::Ready(_) => false,
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.poll_piece(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length().map_or_else(SizeHint::new, SizeHint::with_exact)
+    }
+}

@@ -1,0 +1,88 @@
+//! One request from its head to the last byte of its answer. Dropping the visit is its end, whatever happened: the record is written and the
+//! connection may rest.
+
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use model::journal::{Entry, Request};
+
+use crate::body::Aborted;
+use crate::core::Core;
+use crate::forward::Notes;
+use crate::link::Link;
+use crate::sweep::Alarm;
+
+/// A request that is being served.
+pub(crate) struct Visit {
+    pub(crate) core: Rc<Core>,
+    pub(crate) link: Rc<Link>,
+    pub(crate) at: SystemTime,
+    begun: Instant,
+    /// What is written down; absent if nobody wants it.
+    pub(crate) record: Option<Box<Request>>,
+    bytes: u64,
+    /// What the app said besides its response.
+    pub(crate) notes: Option<Rc<Notes>>,
+    /// HTTP/2 only: rings when the client takes no more of the answer.
+    pub(crate) stall: Option<Rc<Alarm>>,
+}
+
+impl Visit {
+    pub(crate) fn new(core: Rc<Core>, link: Rc<Link>, record: Option<Box<Request>>, at: SystemTime) -> Self {
+        Self { core, link, at, begun: Instant::now(), record, bytes: 0, notes: None, stall: None }
+    }
+
+    /// Time since the request began.
+    pub(crate) fn took(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Changes the record, if there is one.
+    pub(crate) fn note(&mut self, change: impl FnOnce(&mut Request)) {
+        if let Some(record) = &mut self.record {
+            change(record);
+        }
+    }
+
+    /// Hears what the answer's body said.
+    pub(crate) fn step(&mut self, polled: &Poll<Option<Result<Bytes, Aborted>>>) {
+        match polled {
+            Poll::Pending => {
+                if let Some(stall) = &self.stall {
+                    stall.set(None);
+                }
+            }
+            Poll::Ready(Some(Ok(bytes))) => {
+                self.bytes += bytes.len() as u64;
+                if let Some(stall) = &self.stall {
+                    let most = crate::sweep::millis(self.core.house.options.timeouts.stall);
+                    stall.set(Some(self.core.sweep.now() + most));
+                }
+            }
+            Poll::Ready(Some(Err(Aborted(why)))) => self.note(|record| {
+                record.fault.get_or_insert_with(|| (*why).to_owned());
+            }),
+            Poll::Ready(None) => {}
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.link.end(self.core.sweep.now());
+        if let Some(mut record) = self.record.take() {
+            record.took = self.begun.elapsed();
+            record.bytes = self.bytes;
+            if let Some(notes) = &self.notes {
+                record.lines = notes.lines.take();
+                record.cpu = notes.cpu.get();
+                if let Some(fault) = notes.fault.take() {
+                    record.fault = Some(fault);
+                }
+            }
+            self.core.house.journal.write(Entry::Request(record));
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! A request's straight walk through the house: washed, aimed, matched, let in, served, finished, written down. Each step is one call into
+//! `model` or one wait for a shell; an early end is a [`Stop`].
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use http::header::{CONTENT_LENGTH, HOST, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version as Protocol};
+use hyper::body::Incoming;
+use model::asset;
+use model::environ;
+use model::gate::{self, Caller, Verdict};
+use model::handler::{HandlerKind, Script};
+use model::headers::gzip;
+use model::headers::request::{Client, Facts, Forwarded, add, clean};
+use model::journal;
+use model::pool::{Endpoint, Lease, Wanted};
+use model::route::handler::Matched;
+use model::route::path::Reading;
+use model::route::{host, path};
+use model::scaling::Scaling;
+use model::table::{RoutingTable, Version};
+use model::user::User;
+
+use crate::answer::{self, Answer, Ending, Manner};
+use crate::assets;
+use crate::body::{Body, Kind};
+use crate::conn::Peer;
+use crate::core::Core;
+use crate::draws::Hex;
+use crate::fault::Fault;
+use crate::forward::{Notes, Reply, agent, http as upstream};
+use crate::link::Link;
+use crate::login;
+use crate::sweep::Alarm;
+use crate::upload::Upload;
+use crate::visit::Visit;
+
+/// An early end.
+enum Stop {
+    /// The answer is known: a redirect, a sign-in page.
+    Answer(Box<Answer>),
+    /// There is none.
+    Fault(Fault),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Answer> for Stop {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(Box::new(answer))
+    }
+}
+
+/// One request on its way.
+struct Walk<'a> {
+    core: &'a Rc<Core>,
+    table: &'a RoutingTable,
+    link: &'a Link,
+    peer: &'a Peer,
+    number: u64,
+    visit: &'a mut Visit,
+    parts: &'a mut Parts,
+    body: Option<Incoming>,
+    /// Known once the host was read; error pages are looked up in it.
+    version: Option<Arc<Version>>,
+}
+
+/// Serves one request. `stall`: HTTP/2 only, rings when the client takes no more of the answer.
+pub(crate) async fn walk(
+    core: Rc<Core>,
+    link: Rc<Link>,
+    peer: Rc<Peer>,
+    request: Request<Incoming>,
+    stall: Option<Rc<Alarm>>,
+) -> Result<Response<Body>, Infallible> {
+    let number = link.begin();
+    let at = SystemTime::now();
+    let log_id = Hex::new(core.draws.id());
+    let (mut parts, body) = request.into_parts();
+    let record = core.house.journal.wants_requests().then(|| record(&parts, peer.ip, at, log_id.as_str()));
+    let mut visit = Box::new(Visit::new(core.clone(), link.clone(), record, at));
+    visit.stall = stall;
+    let table = core.house.table.load_full();
+    let (method, protocol) = (parts.method.clone(), parts.version);
+    let mut walk = Walk {
+        core: &core,
+        table: &table,
+        link: &link,
+        peer: &peer,
+        number,
+        visit: &mut visit,
+        parts: &mut parts,
+        body: Some(body),
+        version: None,
+    };
+    let outcome = caught(walk.steps(log_id)).await;
+    let version = walk.version.take();
+    let mut close = false;
+    let answer = match outcome {
+        Ok(answer) => answer,
+        Err(Stop::Answer(answer)) => *answer,
+        Err(Stop::Fault(fault)) => {
+            close = fault.closes() || link.refused().is_some();
+            visit.note(|record| record.fault = Some(fault.log()));
+            answer::fault(&core, version.as_ref(), &fault)
+        }
+    };
+    let ending = Ending { core: &core, method: &method, protocol, at, close };
+    Ok(answer::respond(ending, answer, visit).await)
+}
+
+/// A panic in one request is its own affair: it becomes a fault.
+async fn caught(steps: impl Future<Output = Result<Answer, Stop>>) -> Result<Answer, Stop> {
+    let mut steps = std::pin::pin!(steps);
+    std::future::poll_fn(|cx| {
+        std::panic::catch_unwind(AssertUnwindSafe(|| steps.as_mut().poll(cx))).unwrap_or(Poll::Ready(Err(Stop::Fault(Fault::Panic))))
+    })
+    .await
+}
+
+fn record(parts: &Parts, client: IpAddr, at: SystemTime, log_id: &str) -> Box<journal::Request> {
+    Box::new(journal::Request {
+        at,
+        log_id: log_id.to_owned(),
+        client,
+        method: parts.method.as_str().to_owned(),
+        host: String::new(),
+        target: parts.uri.path_and_query().map_or_else(String::new, |target| target.as_str().to_owned()),
+        protocol: protocol_name(parts.version),
+        status: 0,
+        bytes: 0,
+        took: Duration::ZERO,
+        pending: Duration::ZERO,
+        version: None,
+        instance: None,
+        cold: false,
+        handler: None,
+        user: None,
+        cpu: None,
+        fault: None,
+        lines: Vec::new(),
+    })
+}
+
+fn protocol_name(version: Protocol) -> &'static str {
+    match version {
+        Protocol::HTTP_10 => "HTTP/1.0",
+        Protocol::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// Who asks, after a trusted proxy in front of us was heard.
+enum Origin<'a> {
+    Peer(&'a Client, &'a Forwarded),
+    Proxied(Box<(Client, Forwarded)>),
+}
+
+impl Origin<'_> {
+    fn client(&self) -> &Client {
+        match self {
+            Self::Peer(client, _) => client,
+            Self::Proxied(both) => &both.0,
+        }
+    }
+
+    fn forwarded(&self) -> &Forwarded {
+        match self {
+            Self::Peer(_, forwarded) => forwarded,
+            Self::Proxied(both) => &both.1,
+        }
+    }
+}
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const TRACE: HeaderName = HeaderName::from_static("x-cloud-trace-context");
+
+fn origin<'a>(core: &Core, peer: &'a Peer, headers: &HeaderMap) -> Origin<'a> {
+    if !peer.trusted {
+        return Origin::Peer(&peer.client, &peer.forwarded);
+    }
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let first = text(&FORWARDED_FOR).and_then(|chain| chain.split(',').next()?.trim().parse::<IpAddr>().ok());
+    let ip = first.unwrap_or(peer.ip);
+    let https = text(&FORWARDED_PROTO).map_or(peer.client.https, |proto| proto.eq_ignore_ascii_case("https"));
+    let client = Client::new(ip, https, core.house.geo(ip));
+    let chain = first.and_then(|_| headers.get(FORWARDED_FOR).cloned());
+    let forwarded = Forwarded { proxy: chain.is_some().then_some(peer.ip), chain, trace: headers.get(TRACE).cloned() };
+    Origin::Proxied(Box::new((client, forwarded)))
+}
+
+impl Walk<'_> {
+    async fn steps(&mut self, log_id: Hex) -> Result<Answer, Stop> {
+        if let Some((number, refusal)) = self.link.refused()
+            && number == self.number
+        {
+            return Err(Fault::from(refusal).into());
+        }
+        let bad = |text: &'static str| Fault::client(StatusCode::BAD_REQUEST, text);
+        let authority = path::authority(self.parts).map_err(bad)?.to_owned();
+        self.visit.note(|record| record.host.clone_from(&authority));
+        let uri = self.parts.uri.clone();
+        let (raw, query) = (uri.path(), uri.query());
+        let path = match path::read(raw, query) {
+            Reading::Clean(path) => path,
+            Reading::Moved(to) => return Err(Answer::redirect(StatusCode::FOUND, &to).into()),
+            Reading::Bad(text) => return Err(bad(text).into()),
+        };
+        let table = self.table;
+        let aim = host::aim(table, &authority, &path).map_err(|error| Fault::client(error.status(), error.to_string()))?;
+        self.version = Some(aim.version.clone());
+        self.visit.note(|record| record.version = Some(aim.version.config.key.clone()));
+
+        let origin = origin(self.core, self.peer, &self.parts.headers);
+        if table.firewall.denies(origin.client().ip).is_some() {
+            return Err(Fault::Denied.into());
+        }
+        self.visit.note(|record| record.client = origin.client().ip);
+        let user = self.core.house.seal.user(&self.parts.headers, self.visit.at);
+        self.visit.note(|record| record.user = user.as_ref().map(|user| user.email.clone()));
+        let place = Place { authority: &authority, raw, query, path: &path, origin: &origin, user: user.as_ref(), log_id: &log_id };
+        if let Some(answer) = self.own_pages(&place).await? {
+            return Ok(answer);
+        }
+        let gzip = gzip::accepts(&self.parts.headers);
+        clean(&mut self.parts.headers, Caller::External);
+
+        let version = aim.version;
+        let mut found = version.handlers.find(&path);
+        while let Some(matched) = found {
+            let handler = matched.handler;
+            self.visit.note(|record| record.handler = Some(handler_name(&matched)));
+            self.pass(&matched, &place)?;
+            match &handler.kind {
+                HandlerKind::Script(script) => {
+                    let call = Call { version, matched: &matched, script, instance: aim.instance };
+                    let reply = self.ask(&call, &place).await?;
+                    let admin = place.user.is_some_and(|user| user.admin);
+                    return Ok(Answer { reply, manner: Manner::Dynamic { gzip, admin } });
+                }
+                HandlerKind::Static(files) => {
+                    if let Some(reply) = self.file(version, &matched, &path, gzip).await? {
+                        return Ok(Answer { reply, manner: Manner::Own });
+                    }
+                    if !files.require_matching_file {
+                        return Err(missing(&self.parts.headers));
+                    }
+                    found = version.handlers.find_after(matched.index, &path);
+                }
+            }
+        }
+        Err(Fault::NotFound("The requested URL was not found on this server: no handler matches it.".into()).into())
+    }
+
+    /// The gate: `secure` and `login`.
+    fn pass(&self, matched: &Matched<'_>, place: &Place<'_>) -> Result<(), Stop> {
+        let house = &self.core.house;
+        let ask = gate::Ask {
+            caller: Caller::External,
+            user: place.user,
+            https: place.origin.client().https,
+            enforce_secure: house.https_port != 0 && house.http_port != 0 || self.peer.trusted,
+            authority: place.authority,
+            path: place.raw,
+            query: place.query,
+            http_port: if self.peer.trusted { 80 } else { house.http_port },
+            https_port: if self.peer.trusted { 443 } else { house.https_port },
+        };
+        match gate::check(matched.handler, &ask) {
+            Verdict::Pass => Ok(()),
+            Verdict::Redirect { status, location } => Err(Answer::redirect(status, &location).into()),
+            Verdict::LogIn { location } => Err(Answer::redirect(StatusCode::FOUND, &location).into()),
+            Verdict::Unauthorized(text) => {
+                let mut headers = crate::page::headers();
+                // RFC 9110 §11.6.1 wants a challenge with every 401; this one makes no browser ask for a password.
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Cookie realm=\"App Engine\", form-action=\"/_ah/login\""));
+                Err(Answer::own(StatusCode::UNAUTHORIZED, headers, text).into())
+            }
+        }
+    }
+
+    /// `/_ah/login` and `/_ah/logout`, which come before the app's handlers.
+    async fn own_pages(&mut self, place: &Place<'_>) -> Result<Option<Answer>, Fault> {
+        let signing_in = match place.path {
+            b"/_ah/login" => true,
+            b"/_ah/logout" => false,
+            _ => return Ok(None),
+        };
+        if !matches!(self.parts.method, Method::GET | Method::HEAD | Method::POST) {
+            return Err(Fault::client(StatusCode::METHOD_NOT_ALLOWED, "This page takes GET and POST."));
+        }
+        let mut upload = self.upload()?;
+        let form = if self.parts.method == Method::POST { upload.collect().await.map_err(Fault::Cut)? } else { bytes::Bytes::new() };
+        let draw = Hex::new(self.core.draws.ticket());
+        let ask = login::Ask {
+            method: &self.parts.method,
+            headers: &self.parts.headers,
+            query: place.query,
+            form: &form,
+            authority: place.authority,
+            https: place.origin.client().https,
+            user: place.user,
+            now: self.visit.at,
+            draw: draw.as_str(),
+        };
+        let own = |host: &str| host::aim(self.table, host, b"/").is_ok();
+        let page = if signing_in { login::sign_in(&self.core.house.seal, &ask, own) } else { login::sign_out(&ask, own) };
+        Ok(Some(Answer::own(page.status, page.headers, page.html)))
+    }
+
+    async fn file(&self, version: &Arc<Version>, matched: &Matched<'_>, path: &[u8], gzip: bool) -> Result<Option<Reply>, Fault> {
+        let Some(file) = asset::locate(&version.config, matched, path) else { return Ok(None) };
+        let wish = assets::Wish {
+            version,
+            matched,
+            file: &file,
+            method: &self.parts.method,
+            headers: &self.parts.headers,
+            gzip,
+            now: self.core.date(self.visit.at).0,
+        };
+        assets::serve(self.core, &wish).await
+    }
+
+    fn upload(&mut self) -> Result<Upload, Fault> {
+        let multiplexed = self.parts.version == Protocol::HTTP_2;
+        let upload = match self.body.take() {
+            Some(body) => Upload::new(body, self.core, multiplexed),
+            None => Upload::whole(bytes::Bytes::new()),
+        };
+        if upload.too_large() { Err(Fault::Cut(crate::upload::Cut::TooLarge)) } else { Ok(upload) }
+    }
+
+    /// Waits for an instance and asks it.
+    async fn ask(&mut self, call: &Call<'_>, place: &Place<'_>) -> Result<Reply, Fault> {
+        if *call.script == Script::Nothing {
+            return Ok(Reply { status: StatusCode::OK, headers: HeaderMap::new(), body: Kind::Empty });
+        }
+        let config = &call.version.config;
+        let buffered = config.runtime.is_first_generation();
+        let mut upload = self.upload()?;
+        let known = upload.length();
+        if (buffered || known.is_none()) && !upload.is_empty() && (buffered || config.entrypoint.is_none()) {
+            // WSGI and CGI read CONTENT_LENGTH bytes: a body of unknown length is collected first.
+            upload = Upload::whole(upload.collect().await.map_err(Fault::Cut)?);
+        }
+        let lease = self.lease(call).await?;
+        let notes = Rc::new(Notes::default());
+        self.visit.notes = Some(notes.clone());
+        let script = match call.script {
+            Script::Wsgi(template) | Script::Cgi(template) => {
+                let expanded = template.expand(&call.matched.captures(place.path), place.path);
+                Some(String::from_utf8(expanded).map_err(|_| Fault::NoScript("the script's name is not UTF-8".into()))?)
+            }
+            Script::Auto | Script::Nothing => None,
+        };
+        let deadline = self.core.house.options.timeouts.deadline.unwrap_or_else(|| deadline(call.version));
+        let ticket = Hex::new(self.core.draws.ticket());
+        let facts = Facts {
+            caller: Caller::External,
+            client: place.origin.client(),
+            forwarded: place.origin.forwarded(),
+            trace: self.core.draws.id(),
+            log_id: place.log_id.as_str(),
+            ticket: ticket.as_str(),
+            timeout: deadline,
+            default_hostname: &self.table.naming.default_hostname,
+            user: place.user,
+            login: gate::shows_user(call.matched.handler, config),
+        };
+        match lease.instance.endpoint.clone() {
+            Endpoint::Agent(socket) => {
+                let environ = environ::Call {
+                    version: call.version,
+                    facts: &facts,
+                    method: &self.parts.method,
+                    authority: place.authority,
+                    port: self.peer.port,
+                    path: place.path,
+                    raw_path: place.raw,
+                    query: place.query,
+                    protocol: protocol_name(self.parts.version),
+                    headers: &self.parts.headers,
+                    content_length: upload.length().unwrap_or(0),
+                    script: script.as_deref(),
+                    kind: call.script,
+                };
+                let question = agent::Question { lease, upload, buffered, deadline, notes };
+                agent::ask(self.core, &socket, question, |out| environ::write(out, &environ)).await
+            }
+            Endpoint::Http(address) => {
+                let mut headers = std::mem::take(&mut self.parts.headers);
+                add(&mut headers, &facts);
+                if let Ok(value) = HeaderValue::try_from(place.authority) {
+                    headers.insert(HOST, value);
+                }
+                if known.is_none() {
+                    headers.remove(CONTENT_LENGTH);
+                }
+                let target = self.parts.uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
+                let method = self.parts.method.clone();
+                let question = upstream::Question { lease, method, target, headers, upload, buffered, deadline, notes };
+                upstream::ask(self.core, address, question).await
+            }
+        }
+    }
+
+    async fn lease(&mut self, call: &Call<'_>) -> Result<Lease, Fault> {
+        let wanted = Wanted { version: call.version.config.key.clone(), instance: call.instance };
+        let house = &self.core.house;
+        let lease = match house.pool.try_acquire(&wanted) {
+            Some(lease) => lease,
+            None => house.pool.acquire(wanted, house.options.patience).await?,
+        };
+        self.visit.note(|record| {
+            record.instance = Some(lease.instance.id.clone());
+            record.cold = lease.cold;
+            record.pending = lease.waited;
+        });
+        Ok(lease)
+    }
+}
+
+/// What is known of a request before a handler is looked for.
+struct Place<'a> {
+    authority: &'a str,
+    raw: &'a str,
+    query: Option<&'a str>,
+    path: &'a [u8],
+    origin: &'a Origin<'a>,
+    user: Option<&'a User>,
+    log_id: &'a Hex,
+}
+
+/// A script that is to be run.
+struct Call<'a> {
+    version: &'a Arc<Version>,
+    matched: &'a Matched<'a>,
+    script: &'a Script,
+    instance: Option<u32>,
+}
+
+fn missing(headers: &HeaderMap) -> Stop {
+    match asset::missing(headers) {
+        StatusCode::NOT_FOUND => Fault::NotFound("The requested URL was not found on this server.".into()).into(),
+        status => Fault::client(status, "The file does not exist.").into(),
+    }
+}
+
+fn handler_name(matched: &Matched<'_>) -> String {
+    let origin = &matched.handler.origin;
+    if origin.line == 0 {
+        return matched.handler.written.clone();
+    }
+    format!("{}:{} {}", origin.file, origin.line, matched.handler.written)
+}
+
+/// How long a version may take for one request (row H25; runtime-contract.md §4).
+fn deadline(version: &Version) -> Duration {
+    match version.config.scaling {
+        Scaling::Automatic(_) if version.config.runtime.is_first_generation() => Duration::from_secs(60),
+        Scaling::Automatic(_) => Duration::from_secs(600),
+        Scaling::Basic(_) | Scaling::Manual(_) => Duration::from_secs(24 * 3600),
+    }
+}
