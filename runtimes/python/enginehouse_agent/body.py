@@ -1,35 +1,12 @@
-"""The request body as the file that wsgi.input and sys.stdin promise.
+"""The request body of a second-generation app as the file that wsgi.input promises.
 
 The body arrives in B frames while the app reads it, so an upload is never held in memory as a whole unless the app asks for
-all of it. Reading stops at the end of the body, not of the connection, which carries the next request afterwards.
+all of it. (The first generation has always had the whole body before the app starts, in a file that can seek; there `connection`
+reads it into an io.BytesIO.) Reading stops at the end of the body, not of the connection, which carries the next request afterwards.
 """
 from __future__ import absolute_import
 
-import io
-
 from . import protocol
-
-
-class Empty(object):
-    """The input of a request without a body; one object serves them all, for it has no state."""
-
-    def read(self, size=-1):
-        return b''
-
-    def readline(self, size=-1):
-        return b''
-
-    def readlines(self, hint=-1):
-        return []
-
-    def __iter__(self):
-        return iter(())
-
-    def finish(self):
-        return True
-
-    def close(self):
-        pass
 
 
 class Body(object):
@@ -122,19 +99,3 @@ class Body(object):
             return True
         except IOError:
             return False
-
-
-class Raw(io.RawIOBase):
-    """What io.BufferedReader needs to make sys.stdin of a body in Python 3."""
-
-    def __init__(self, body):
-        io.RawIOBase.__init__(self)
-        self._body = body
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        piece = self._body.read(len(buffer))
-        buffer[:len(piece)] = piece
-        return len(piece)

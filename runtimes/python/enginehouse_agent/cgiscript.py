@@ -11,7 +11,7 @@ import re
 import sys
 import types
 
-from . import body, wsgi
+from . import wsgi
 from .errors import InvalidResponse, NotFound
 
 PY2 = sys.version_info[0] == 2
@@ -68,8 +68,7 @@ class Script(object):
         if PY2:
             sys.stdin, sys.stdout = source, output
         else:
-            raw = source if isinstance(source, body.Body) else io.BytesIO()
-            sys.stdin = io.TextIOWrapper(io.BufferedReader(body.Raw(raw)), encoding='utf-8', errors='surrogateescape')
+            sys.stdin = io.TextIOWrapper(source, encoding='utf-8', errors='surrogateescape')
             sys.stdout = io.TextIOWrapper(output, encoding='utf-8', errors='surrogateescape', newline='', write_through=True)
         sys.argv = [self.path]
         ours = sys.stdin, sys.stdout  # a wrapper that is collected closes what it wraps

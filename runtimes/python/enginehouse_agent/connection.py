@@ -5,9 +5,11 @@ dictionary updates, and nothing allocated that most requests do not need.
 """
 from __future__ import absolute_import
 
+import os
 import sys
 import threading
 import time
+from io import BytesIO
 
 from . import body, context, deadline, environment, logs, protocol, tracebacks
 from .errors import InvalidResponse, NotFound
@@ -20,7 +22,10 @@ RECEIVE = 64 << 10
 # Log lines wait for the response and travel with it, unless they become many (or the request long: see deadline).
 LOG_BATCH = 16 << 10
 
-EMPTY = body.Empty()
+# A process that app code forks shares the socket; it must not speak on it, nor carry on here when the app's function returns.
+getpid = os.getpid
+PID = getpid()
+
 _unpack = protocol.HEADER.unpack_from
 _pack = protocol.HEADER.pack
 _pack_end = protocol.END.pack
@@ -144,10 +149,21 @@ class Connection(object):
         script = pop('enginehouse.script', '')
         kind = pop('enginehouse.kind', 'http')
         milliseconds = pop('enginehouse.deadline_ms', None)
-        if flags & protocol.FLAG_BODY:
-            source = body.Body(self)
+        if milliseconds is not None and app.injecting and milliseconds.isdigit():
+            seconds = int(milliseconds) / 1000.0
+            when = deadline.now() + seconds - deadline.margin(seconds)
         else:
-            source = EMPTY
+            when = None
+        if not flags & protocol.FLAG_BODY:
+            source = BytesIO()
+            arriving = None
+        else:
+            source = arriving = body.Body(self)
+            if app.first_generation:
+                try:
+                    source = BytesIO(arriving.read())
+                except IOError:
+                    return False
         environ['wsgi.input'] = source
         self.parts = parts
         self._environment = None
@@ -155,9 +171,8 @@ class Connection(object):
         self.head_sent = False
         self.serial += 1
         self.active = True
-        if milliseconds is not None and app.injecting and milliseconds.isdigit():
-            seconds = int(milliseconds) / 1000.0
-            self.deadline_at = when = deadline.now() + seconds - deadline.margin(seconds)
+        if when is not None:
+            self.deadline_at = when
             self.armed = True
             if when < self.timer.wake_at:
                 self.timer.wake(when)
@@ -192,6 +207,8 @@ class Connection(object):
             out += _pack_end(69, 9, outcome, used)  # E
         else:
             out = b''.join([protocol.frame(protocol.HEAD, head)] + protocol.data(chunks, size) + [protocol.end(outcome, used)])
+        if getpid() != PID:
+            os._exit(0)
         with self.lock:
             self.active = False
             if self.pending:
@@ -201,7 +218,7 @@ class Connection(object):
         self.parts = ()
         self._environment = None
         self.stale = not app.after(self)
-        return source is EMPTY or source.finish()
+        return arriving is None or arriving.finish()
 
     def _failure(self):
         """The outcome and its detail for the exception being handled."""
@@ -260,7 +277,7 @@ class Connection(object):
     def log(self, severity, text):
         line = protocol.log(severity, text)
         with self.lock:
-            if not self.active:
+            if not self.active or getpid() != PID:
                 return False
             self.pending.append(line)
             self.pending_size += len(line)

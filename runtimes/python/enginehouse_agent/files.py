@@ -7,7 +7,6 @@ functions and is left alone.
 from __future__ import absolute_import
 
 import errno
-import functools
 import io
 import os
 import re
@@ -154,11 +153,28 @@ def _audit(guard):
     sys.addaudithook(hook)
 
 
+class _Function(object):
+    """Stands in for a built-in function. Not a Python function, because the standard library keeps built-ins as class attributes
+    (tempfile, pathlib), where a Python function would become a method."""
+
+    def __init__(self, call, original):
+        self._call = call
+        self.__name__ = original.__name__
+        self.__doc__ = original.__doc__
+        self.__wrapped__ = original
+
+    def __call__(self, *args, **kwargs):
+        return self._call(*args, **kwargs)
+
+    def __repr__(self):
+        return repr(self.__wrapped__)
+
+
 def _replace(module, name, make):
     original = getattr(module, name, None)
     if original is None:
         return
-    replacement = functools.wraps(original, assigned=('__name__', '__doc__'), updated=())(make(original))
+    replacement = _Function(make(original), original)
     setattr(module, name, replacement)
     for capabilities in ('supports_dir_fd', 'supports_fd', 'supports_follow_symlinks', 'supports_effective_ids'):
         members = getattr(os, capabilities, ())

@@ -20,7 +20,7 @@ LONGEST_LINE = 64 << 10
 
 
 def write(request, stream, severity, data):
-    """Adds text (or bytes) to a stream of the request; whole lines become log lines, the rest waits."""
+    """Adds text (or bytes) to a stream of the request; whole lines become log entries, the rest waits."""
     if not isinstance(data, bytes):
         data = data.encode('utf-8', 'replace')
     before = request.tails.get(stream, b'')
@@ -32,6 +32,8 @@ def write(request, stream, severity, data):
         lines.append(rest)
         rest = None
     request.tails[stream] = rest
+    if severity >= WARNING and len(lines) > 1:
+        lines = [b'\n'.join(lines)]  # a traceback that was written at once stays one entry
     for line in lines:
         if request.log(severity, line.rstrip(b'\r')) is False:
             _process_line(stream, line)

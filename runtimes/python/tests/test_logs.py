@@ -57,7 +57,7 @@ class LogTest(AgentTest):
             self.assertEqual(self.logs('print("one"); print("two", end=""); print(" three\\nfour"); sys.stdout.write("open end")', runtime),
                              [(1, 'one'), (1, 'two three'), (1, 'four'), (1, 'open end')])
             self.assertEqual(self.logs('sys.stderr.write("a\\nb\\n"); environ["wsgi.errors"].write("c\\n"); environ["wsgi.errors"].writelines(["d\\n", "e"])', runtime),
-                             [(2, 'a'), (2, 'b'), (3, 'c'), (3, 'd'), (3, 'e')])
+                             [(2, 'a\nb'), (3, 'c'), (3, 'd'), (3, 'e')])
 
     def test_text_that_is_no_ascii(self):
         self.assertEqual(self.logs('print(u"gr\\u00fcn"); logging.info(u"\\u20ac %s", u"\\u00fc")'), [(1, u'gr\xfcn'), (1, u'\u20ac \xfc')])

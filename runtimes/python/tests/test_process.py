@@ -129,6 +129,27 @@ class ProcessTest(AgentTest):
         self.assertLess(little, 20000)
         self.assertGreater(much, 10 * little)
 
+    def test_forked_processes_keep_off_the_connection(self):
+        agent = self.serve('''
+            import os, sys
+            def app(environ, start_response):
+                start_response('200 OK', [])
+                pid = os.fork()
+                if pid == 0:
+                    print('from the child')
+                    if environ['QUERY_STRING'] == 'exit':
+                        os._exit(0)
+                    return [b'child']
+                os.waitpid(pid, 0)
+                print('from the parent')
+                return [b'parent']
+            ''')
+        client = agent.client()
+        for how in ('exit', 'return'):
+            answer = self.check(client.ask({'QUERY_STRING': how}, script='main.app'), 'parent')
+            self.assertEqual(answer.lines, ['from the parent'])
+        self.check(client.ask({'QUERY_STRING': 'exit'}, script='main.app'), 'parent')
+
     def test_memory_error_replaces_the_process(self):
         answer = self.serve('def app(e, s):\n    raise MemoryError\n').ask(script='main.app')
         self.assertEqual((answer.outcome, answer.status), (5, None))
