@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -94,12 +95,19 @@ pub(crate) struct House {
     pub(crate) run_dir: PathBuf,
     /// Marks the processes of this house.
     pub(crate) token: String,
+    /// Nothing is started any more.
+    pub(crate) closing: AtomicBool,
     /// Set once nobody waits politely any more.
     pub(crate) force: watch::Sender<bool>,
     epoch: Instant,
 }
 
 impl House {
+    /// Marks the processes that install packages.
+    pub(crate) fn installer_mark(&self) -> String {
+        format!("{}.installer", self.token)
+    }
+
     pub(crate) fn now(&self) -> Tick {
         Tick(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
@@ -135,6 +143,7 @@ impl Fleet {
             ports: Ports::default(),
             run_dir,
             token,
+            closing: AtomicBool::new(false),
             force: watch::channel(false).0,
             epoch: Instant::now(),
         };
@@ -173,6 +182,9 @@ impl Fleet {
 
     /// Admits nothing any more, lets requests finish for at most `grace`, then kills what is left. When it returns no process is left.
     pub async fn stop(&self, grace: Duration) {
+        self.house.closing.store(true, Ordering::SeqCst);
+        // Installations hold no request; nobody needs to wait for them.
+        self.house.warden.end_marked(&self.house.installer_mark());
         let pools = self.pools.load_full();
         for pool in pools.values() {
             pool.drain();

@@ -63,6 +63,12 @@ impl Warden {
         inner.tell(&format!("-{leader}\n"));
     }
 
+    /// Ends the sessions with this mark; who waits for their leaders strikes them off.
+    pub(crate) fn end_marked(&self, mark: &str) {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        sweep(&inner.sessions.iter().filter(|(_, marked)| *marked == mark).map(|(leader, mark)| (*leader, mark.clone())).collect());
+    }
+
     /// Ends every session now.
     pub(crate) fn end_all(&self) {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

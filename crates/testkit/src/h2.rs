@@ -37,7 +37,8 @@ pub fn exchange(address: SocketAddr, tls: bool, requests: &[Request]) -> Vec<Res
 }
 
 async fn talk<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, scheme: &str, requests: &[Request]) -> Vec<Response> {
-    let (sender, connection) = hyper::client::conn::http2::handshake::<_, _, Full<Bytes>>(Local, Io(stream)).await.expect("an HTTP/2 handshake");
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake::<_, _, Full<Bytes>>(Local, Io(stream)).await.expect("an HTTP/2 handshake");
     let driver = tokio::task::spawn_local(connection);
     let mut waiting = Vec::new();
     for request in requests {

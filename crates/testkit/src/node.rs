@@ -289,7 +289,11 @@ impl Node {
             }
             looked = seen.len();
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no line with {what} in time, only:\n{}", seen.iter().fold(String::new(), |all, (_, line)| all + line + "\n"));
+            assert!(
+                !left.is_zero(),
+                "no line with {what} in time, only:\n{}",
+                seen.iter().fold(String::new(), |all, (_, line)| all + line + "\n")
+            );
             seen = self.lines.more.wait_timeout(seen, left).expect("not poisoned").0;
         }
     }
@@ -311,7 +315,13 @@ impl Node {
             if wanted(&response) {
                 return response;
             }
-            assert!(Instant::now() < until, "never the wanted answer, at last {}: {}\n{}", response.status, response.text(), self.everything());
+            assert!(
+                Instant::now() < until,
+                "never the wanted answer, at last {}: {}\n{}",
+                response.status,
+                response.text(),
+                self.everything()
+            );
             std::thread::park_timeout(Duration::from_millis(5));
         }
     }

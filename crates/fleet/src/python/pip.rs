@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::Ordering;
 
 use crate::fleet::House;
 use crate::prepare::{PrepareError, Progress};
@@ -44,8 +45,11 @@ pub(crate) fn locate(house: &House, python: &Path) -> Result<PathBuf, PrepareErr
 
 /// Runs `python` with `args` in `dir` and hands every line that it prints to `heard`. The error holds the last lines.
 pub(crate) fn run(house: &House, python: &Path, args: Vec<OsString>, dir: &Path, heard: &mut dyn FnMut(&str)) -> Result<(), Vec<String>> {
+    if house.closing.load(Ordering::SeqCst) {
+        return Err(vec!["the house is closing".into()]);
+    }
     let broken = |e: std::io::Error| vec![format!("{} cannot be started: {e}", python.display())];
-    let mark = format!("{}.pip", house.token);
+    let mark = house.installer_mark();
     let spec = Spec { program: python.into(), args, env: surroundings(), dir: dir.to_owned(), stdin: None, mark: mark.clone() };
     let (reader, writer) = std::io::pipe().map_err(broken)?;
     let mut command = spec.command(&house.options.launcher);
@@ -54,6 +58,10 @@ pub(crate) fn run(house: &House, python: &Path, args: Vec<OsString>, dir: &Path,
     // The command holds the pipe's other end; as long as it does, the pipe has no end.
     drop(command);
     house.warden.watch(child.id(), &mark);
+    if house.closing.load(Ordering::SeqCst) {
+        // The house began to close between the start and the entry in the warden's book.
+        house.warden.end(child.id());
+    }
     let mut last = VecDeque::new();
     for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();

