@@ -28,7 +28,7 @@ mod runtime;
 mod scaling;
 mod shadow;
 
-pub(crate) use merge::{FoundInclude, Includes};
+pub(crate) use merge::{FoundInclude, Includes, check_include};
 
 use builtins::Switch;
 use handlers::RawHandler;

@@ -80,3 +80,8 @@ pub fn index_yaml(name: &str, text: &str) -> Parsed<Vec<Index>> {
 pub fn dos_yaml(name: &str, text: &str) -> Parsed<Firewall> {
     one(name, text, companion::dos::read)
 }
+
+/// An include file by itself; the files that it includes in turn are not followed.
+pub fn include_yaml(name: &str, text: &str) -> Parsed<()> {
+    one(name, text, app::check_include)
+}

@@ -25,20 +25,17 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
     };
     let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.id));
     if let Some(primary) = &diagnostic.primary {
+        let mut labels = vec![(AnnotationKind::Primary, primary)];
+        labels.extend(diagnostic.related.iter().map(|label| (AnnotationKind::Context, label)));
+        let (same, other): (Vec<_>, Vec<_>) = labels.into_iter().partition(|(_, label)| label.span.file == primary.span.file);
         let source = sources.get(primary.span.file);
         if source.text.is_empty() {
             group = group.element(Origin::path(source.name.as_str()));
         } else {
-            let (same, other): (Vec<_>, Vec<_>) = diagnostic.related.iter().partition(|label| label.span.file == primary.span.file);
-            let mut snippet = snippet(source).annotation(mark(AnnotationKind::Primary, primary, source));
-            for label in same {
-                snippet = snippet.annotation(mark(AnnotationKind::Context, label, source));
-            }
-            group = group.element(snippet);
-            for label in other {
-                let source = sources.get(label.span.file);
-                group = group.element(self::snippet(source).annotation(mark(AnnotationKind::Context, label, source)));
-            }
+            group = group.element(snippet(source, &same));
+        }
+        for label in other {
+            group = group.element(snippet(sources.get(label.1.span.file), &[label]));
         }
     }
     match &diagnostic.help {
@@ -47,14 +44,22 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
     }
 }
 
-fn snippet<'a>(source: &'a Source) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    Snippet::source(source.text.as_str()).path(source.name.as_str())
-}
+type Snip<'a> = Snippet<'a, annotate_snippets::Annotation<'a>>;
 
-fn mark<'a>(kind: AnnotationKind, label: &'a Label, source: &Source) -> annotate_snippets::Annotation<'a> {
-    let floor = |at: usize| (0..=at.min(source.text.len())).rev().find(|&at| source.text.is_char_boundary(at)).unwrap_or(0);
-    let mark = kind.span(floor(label.span.start)..floor(label.span.end));
-    if label.text.is_empty() { mark } else { mark.label(label.text.as_str()) }
+/// The lines that the labels touch; the renderer leaves out what lies between. It never sees the whole of a large file.
+fn snippet<'a>(source: &'a Source, labels: &[(AnnotationKind, &'a Label)]) -> Snip<'a> {
+    let text = source.text.as_str();
+    let floor = |at: usize| (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    let first = labels.iter().map(|(_, label)| floor(label.span.start)).min().unwrap_or(0);
+    let last = labels.iter().map(|(_, label)| floor(label.span.end)).max().unwrap_or(0).max(first);
+    let start = text[..first].rfind('\n').map_or(0, |at| at + 1);
+    let end = text[last..].find('\n').map_or(text.len(), |at| last + at);
+    let line = source.position(start).line as usize;
+    let marks = labels.iter().map(|(kind, label)| {
+        let mark = kind.span(floor(label.span.start) - start..floor(label.span.end.max(label.span.start)) - start);
+        if label.text.is_empty() { mark } else { mark.label(label.text.as_str()) }
+    });
+    Snippet::source(&text[start..end]).line_start(line).path(source.name.as_str()).annotations(marks)
 }
 
 #[derive(Serialize)]

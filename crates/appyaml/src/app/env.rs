@@ -40,7 +40,9 @@ pub(super) fn read(app: &Fields<'_>, report: &mut Report) -> Vec<(String, String
     for (key, node) in fields::map(node, "env_variables", report).unwrap_or_default() {
         if let Some(refusal) = refusal(&key.text) {
             let code = if matches!(refusal, Refusal::Reserved) { &code::A0205 } else { &code::A0206 };
-            report.push(Diagnostic::new(code, key.span, complaint(&key.text, &refusal)));
+            // Google let this one name through; it switched python27 from URL Fetch to sockets.
+            let sockets = (key.text == "GAE_USE_SOCKETS_HTTPLIB").then(|| "remove it: sockets always work here".to_owned());
+            report.push(Diagnostic::new(code, key.span, complaint(&key.text, &refusal)).maybe_help(sockets));
             continue;
         }
         let Some(value) = fields::text(node, &key.text, report) else { continue };

@@ -161,24 +161,42 @@ impl Gathering<'_> {
     }
 
     fn read_document(&mut self, tree: &yaml::Tree, file: FileId) -> Option<Shared> {
-        let root = super::document(tree, file, self.report)?;
-        let fields = Fields::open_any(root, "an include file", self.report)?;
-        for (key, _) in fields.entries().iter().filter(|(key, _)| !INCLUDE_KEYS.contains(&key.text.as_str())) {
-            let help = match near(&key.text, INCLUDE_KEYS) {
-                Some(best) => format!("did you mean `{best}`?"),
-                None if super::KNOWN.contains(&key.text.as_str()) => "move it to app.yaml".to_owned(),
-                None => {
-                    format!("it may have {}", one_of(INCLUDE_KEYS.into_iter().filter(|key| !key.contains("vm") && !key.contains("beta"))))
-                }
-            };
-            let message = format!("an include file has no key `{}`", key.text);
-            self.report.push(Diagnostic::new(&code::A0402, key.span, message).help(help));
-        }
-        if let Some(instances) = scaling::of_include(&fields, self.report)
+        let (shared, instances) = read_document(tree, file, self.report)?;
+        if let Some(instances) = instances
             && self.instances.as_ref().is_none_or(|other| instances.value > other.value)
         {
             self.instances = Some(instances);
         }
-        Some(read_shared(&fields, self.report))
+        Some(shared)
     }
+}
+
+/// Reads an include file without following what it includes.
+fn read_document(tree: &yaml::Tree, file: FileId, report: &mut Report) -> Option<(Shared, Option<Spanned<u32>>)> {
+    let root = super::document(tree, file, report)?;
+    let fields = Fields::open_any(root, "an include file", report)?;
+    for (key, _) in fields.entries().iter().filter(|(key, _)| !INCLUDE_KEYS.contains(&key.text.as_str())) {
+        let help = match near(&key.text, INCLUDE_KEYS) {
+            Some(best) => format!("did you mean `{best}`?"),
+            None if super::KNOWN.contains(&key.text.as_str()) => "move it to app.yaml".to_owned(),
+            None => {
+                format!("it may have {}", one_of(INCLUDE_KEYS.into_iter().filter(|key| !key.contains("vm") && !key.contains("beta"))))
+            }
+        };
+        let message = format!("an include file has no key `{}`", key.text);
+        report.push(Diagnostic::new(&code::A0402, key.span, message).help(help));
+    }
+    let instances = scaling::of_include(&fields, report);
+    Some((read_shared(&fields, report), instances))
+}
+
+/// Checks an include file by itself.
+pub(crate) fn check_include(file: FileId, sources: &Sources, report: &mut Report) {
+    let tree = yaml::parse(file, sources, report);
+    report.partial = tree.partial;
+    let empty = tree.root.as_ref().is_none_or(crate::fields::is_null);
+    if !empty {
+        read_document(&tree, file, report);
+    }
+    report.partial = false;
 }

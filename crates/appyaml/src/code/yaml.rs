@@ -94,4 +94,8 @@ super::codes! {
     what "The key is accepted because App Engine accepts it, but nothing here acts on it."
     why "So that nobody waits for an effect that does not come."
     => "app.yaml" "runtime: python312\nmain: ./cmd\n"
+
+    A0020 Warning "more mistakes than are shown"
+    what "At most 500 errors and 500 warnings are shown."
+    why "Mending the first ones usually mends many others."
 }
