@@ -15,15 +15,16 @@ def read(environ):
     except ValueError:
         length = 0
     data = environ['wsgi.input'].read(min(length, LONGEST_FORM))
-    fields = {}
-    for name, value in parse_qsl(data, keep_blank_values=True):
-        fields[name.decode('utf-8', 'replace')] = value.decode('utf-8', 'replace')
-    return fields
+    data = data if str is bytes else data.decode('ascii', 'replace')
+    return dict((text(name), text(value)) for name, value in parse_qsl(data, keep_blank_values=True))
+
+
+def text(value):
+    return value.decode('utf-8', 'replace') if isinstance(value, bytes) else value
 
 
 def escape(value):
-    if isinstance(value, bytes):
-        value = value.decode('utf-8', 'replace')
+    value = text(value)
     for plain, safe in ((u'&', u'&amp;'), (u'<', u'&lt;'), (u'>', u'&gt;'), (u'"', u'&quot;'), (u"'", u'&#39;')):
         value = value.replace(plain, safe)
     return value

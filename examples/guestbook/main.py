@@ -21,9 +21,9 @@ entries = []
 lock = threading.Lock()
 
 
-def template(name, **values):
-    """Fills in templates/NAME; values are escaped, except those whose name ends with _html."""
-    with io.open(os.path.join(HERE, 'templates', name), encoding='utf-8') as source:
+def template(file, **values):
+    """Fills in templates/FILE; values are escaped, except those whose name ends with _html."""
+    with io.open(os.path.join(HERE, 'templates', file), encoding='utf-8') as source:
         text = string.Template(source.read())
     safe = dict((key, value if key.endswith('_html') else forms.escape(value)) for key, value in values.items())
     return text.substitute(safe)

@@ -55,9 +55,6 @@ pub(crate) fn start(house: &Arc<House>, sockets: Vec<Bound>, cores: usize) -> Re
     }
     for (number, ears) in ears.into_iter().enumerate() {
         let (house, orders) = (house.clone(), orders.clone());
-        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(BindError::System);
-        // A local runtime cannot change threads, so this one only shows early that the system can give one.
-        drop(runtime?);
         let thread = std::thread::Builder::new()
             .name(format!("edge-{number}"))
             .spawn(move || run(house, ears, orders))
@@ -68,7 +65,7 @@ pub(crate) fn start(house: &Arc<House>, sockets: Vec<Bound>, cores: usize) -> Re
 }
 
 fn run(house: Arc<House>, ears: Ears, orders: watch::Receiver<Order>) {
-    // `start` has just built one like it; if the system changed its mind since, this core serves nothing and the others do.
+    // A local runtime cannot change threads, so it is made here; if the system gives none, this core serves nothing and the others do.
     let Ok(runtime) = Builder::new_current_thread().enable_all().event_interval(61).build_local(LocalOptions::default()) else { return };
     runtime.block_on(async move {
         let core = Core::new(house);

@@ -1,9 +1,11 @@
 //! The command line: what can be asked, and the help texts. What is done about it lives in the modules named after the commands.
+#![allow(clippy::doc_markdown, reason = "the texts are shown in a terminal, where backquotes mean what is typed")]
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fleet::PythonChoice;
 use model::ids::AppId;
 
 /// Runs App Engine standard apps exactly as production would.
@@ -58,7 +60,7 @@ EXAMPLES
     enginehouse run                              the app of this folder on http://localhost:8080
     enginehouse run app.yaml api/api.yaml        two services: http://localhost:8080 and http://api.localhost:8080
     enginehouse run --port 0 --ready-file up.json   any free port; up.json tells which, once it answers
-    enginehouse run --tls self-signed            https and http on the same port, so that `secure:` takes effect
+    enginehouse run --tls self-signed            also https://localhost:8443, so that `secure:` takes effect
 
 EXIT STATUS
     0  stopped by Ctrl-C or SIGTERM, every request answered
@@ -98,12 +100,12 @@ pub(crate) struct Run {
     /// Set a variable in the environment of every service, over `env_variables`
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub(crate) env_var: Vec<(String, String)>,
-    /// Also answer under this host name (`*.example.org` for all below it, `*` for any)
+    /// Also answer under this host name (`*.example.org` for one label below it, `**.example.org` for any number, `*` for any name)
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
-    /// The Python interpreter to use where its version fits the runtime; may be given once per version
-    #[arg(long, value_name = "FILE")]
-    pub(crate) python: Vec<PathBuf>,
+    /// The Python interpreter to use, for all Python runtimes or for one; may be repeated
+    #[arg(long, value_name = "[RUNTIME=]FILE")]
+    pub(crate) python: Vec<PythonChoice>,
     /// The certificate chain in PEM form for https
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
@@ -172,16 +174,8 @@ pub(crate) struct Explain {
 
 /// Reads `NAME=VALUE` under the rules of `env_variables` (row Y9).
 fn variable(text: &str) -> Result<(String, String), String> {
-    let Some((name, value)) = text.split_once('=') else {
-        return Err("write NAME=VALUE".into());
-    };
-    let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    if !first || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err(format!("`{name}` is not the name of a variable: letters, digits and `_`, not beginning with a digit"));
-    }
-    if name.starts_with("GAE") {
-        return Err(format!("`{name}` is reserved: names that begin with GAE belong to App Engine"));
-    }
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    appyaml::check_env_name(name)?;
     Ok((name.to_owned(), value.to_owned()))
 }
 

@@ -118,13 +118,18 @@ fn plain(entry: &Entry, text: &mut String) {
         Entry::Request(request) => plain_request(request, text),
         Entry::Output { version, instance, severity, text: said } => {
             let style = severity_style(*severity);
-            let _ = writeln!(text, "{DIM}{} {}{DIM:#} {style}{}{style:#}", version, short(instance), printable(said));
+            for part in cut(said).lines() {
+                let _ = writeln!(text, "{DIM}{}{DIM:#} {style}{}{style:#}", whose(version, Some(instance)), printable(part));
+            }
         }
         Entry::Notice { severity, version, text: said } => {
             let style = severity_style(*severity);
             let whom = version.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
             let mark = if *severity >= Severity::Warning { "!" } else { "·" };
-            let _ = writeln!(text, "{style}{mark} {whom}{}{style:#}", printable(said));
+            for (n, part) in cut(said).lines().enumerate() {
+                let head = if n == 0 { format!("{mark} {whom}") } else { "    ".to_owned() };
+                let _ = writeln!(text, "{style}{head}{}{style:#}", printable(part));
+            }
         }
     }
 }

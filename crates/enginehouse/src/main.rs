@@ -1,10 +1,19 @@
 //! The binary: the command line and the wiring. The only crate that sees all others.
 
+mod addresses;
+mod app;
+mod change;
+mod check;
 mod cli;
+mod entrance;
+mod explain;
 mod journal;
+mod run;
 mod stop;
+mod storage;
 mod ui;
 mod watch;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -14,10 +23,15 @@ use crate::cli::{Cli, Command};
 use crate::ui::Ui;
 
 fn main() -> ExitCode {
+    // Instances begin their life as this very binary.
+    if let Some(code) = fleet::launch::intercept() {
+        return code;
+    }
     let cli = Cli::parse();
     let ui = Ui::new(cli.color);
     match cli.command {
-        Command::Run(_) | Command::Check(_) | Command::Explain(_) => ui.error("not built yet"),
+        Command::Run(asked) => run::run(&ui, &asked),
+        Command::Check(asked) => check::check(&ui, &asked),
+        Command::Explain(asked) => explain::explain(&ui, &asked),
     }
-    ExitCode::FAILURE
 }

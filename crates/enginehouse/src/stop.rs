@@ -47,9 +47,4 @@ impl Stop {
         // An error means that the listener is gone, and with it the runtime: nothing is left to wait for.
         let _ = receiver.wait_for(|now| *now >= phase).await;
     }
-
-    /// Whether stopping was asked for.
-    pub(crate) fn asked(&self) -> bool {
-        *self.0.borrow() >= Phase::Draining
-    }
 }

@@ -1,6 +1,6 @@
 //! The only place that prints. Data (findings, explanations, the log) goes to stdout, status (what was found, progress, complaints) to stderr.
 //!
-//! Colours follow `--color`, NO_COLOR and whether the stream is a terminal; the text is written with escapes and `anstream` takes them out.
+//! Colours follow `--color`, `NO_COLOR` and whether the stream is a terminal; the text is written with escapes and `anstream` takes them out.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -109,12 +109,13 @@ impl Task {
         }
     }
 
-    /// It is over; `text` stays on the screen.
-    pub(crate) fn done(self, text: &str) {
+    /// A detail of what is being done now: shown on a terminal only, in place of the one before.
+    pub(crate) fn detail(&self, text: &str) {
         if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+            let said = bar.message();
+            let step = said.split('\n').next().unwrap_or_default();
+            bar.set_message(format!("{step}\n  {DIM}{text}{DIM:#}"));
         }
-        self.ui.status(text);
     }
 }
 

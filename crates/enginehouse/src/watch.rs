@@ -183,10 +183,9 @@ impl Eyes {
         let arrives = matches!(event.kind, EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(_)));
         let mut matter = Vec::new();
         for path in event.paths {
-            if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))) {
-                if self.folders.remove(&path) {
-                    let _ = self.system.unwatch(&path);
-                }
+            let leaves = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+            if leaves && self.folders.remove(&path) {
+                let _ = self.system.unwatch(&path);
             }
             if !self.scope.wants(&path) {
                 continue;

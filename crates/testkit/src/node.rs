@@ -108,7 +108,19 @@ impl Builder {
         ];
         let mut folders = self.folders;
         folders.push(home.path().to_path_buf());
-        Node { child: Some(child), home, mark, ready_file, started, lines, readers, folders, http: None, services: BTreeMap::new() }
+        Node {
+            child: Some(child),
+            home,
+            mark,
+            ready_file,
+            started,
+            lines,
+            readers,
+            folders,
+            http: None,
+            https: None,
+            services: BTreeMap::new(),
+        }
     }
 
     /// Starts `enginehouse run` and waits until it serves.
@@ -182,6 +194,7 @@ pub struct Node {
     readers: Vec<JoinHandle<()>>,
     folders: Vec<PathBuf>,
     http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
     services: BTreeMap<String, String>,
 }
 
@@ -205,6 +218,7 @@ impl Node {
         let ready: serde_json::Value = serde_json::from_str(&text).expect("the ready file is JSON");
         let url = ready["http"].as_str().expect("the ready file names the URL");
         self.http = Some(address(url));
+        self.https = ready["https"].as_str().map(address);
         let services = ready["services"].as_object().expect("the ready file lists services");
         self.services = services.iter().map(|(name, url)| (name.clone(), url.as_str().expect("a URL").to_owned())).collect();
     }
@@ -218,6 +232,11 @@ impl Node {
     #[track_caller]
     pub fn address(&self) -> SocketAddr {
         self.http.expect("the node is ready")
+    }
+
+    /// Where it listens for TLS, if it does.
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.https
     }
 
     /// The URL of each service, as the ready file says.

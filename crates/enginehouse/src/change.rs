@@ -1,0 +1,69 @@
+//! What a change of files means for a service: nothing, a new routing table, or a new deployment. Pure; the watcher and the loader feed it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use appyaml::LoadedService;
+use model::config::VersionConfig;
+use model::handler::{HandlerKind, Origin, StaticFiles, StaticSource};
+
+/// What has to be done about a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Effect {
+    /// The service is not concerned.
+    Nothing,
+    /// The front end must look again: static files, error pages, handlers' details.
+    Table,
+    /// Running instances are out of date.
+    Deployment,
+}
+
+/// Weighs the changed files, and the two readings of the configuration, for one service.
+pub(crate) fn effect(old: &LoadedService, new: &LoadedService, changed: &BTreeSet<PathBuf>, configuration: &BTreeSet<PathBuf>) -> Effect {
+    if old.root != new.root || for_instances(&old.config) != for_instances(&new.config) {
+        return Effect::Deployment;
+    }
+    let from_configuration = if old.config == new.config { Effect::Nothing } else { Effect::Table };
+    let from_files = changed.iter().filter(|path| !configuration.contains(*path)).map(|path| of_file(new, path)).max();
+    from_configuration.max(from_files.unwrap_or(Effect::Nothing))
+}
+
+/// The configuration without what only the front end uses.
+fn for_instances(config: &VersionConfig) -> VersionConfig {
+    let mut config = config.clone();
+    config.error_pages.clear();
+    config.default_expiration = model::time::Expiration::DEFAULT;
+    for handler in &mut config.handlers {
+        handler.origin = Origin::default();
+        if let HandlerKind::Static(files) = &mut handler.kind {
+            files.expiration = None;
+            files.mime_type = None;
+            files.http_headers.clear();
+        }
+    }
+    config
+}
+
+fn of_file(service: &LoadedService, path: &Path) -> Effect {
+    let Some(relative) = path.strip_prefix(&service.root).ok().and_then(Path::to_str) else { return Effect::Nothing };
+    let config = &service.config;
+    if config.skip_files.skips(relative) {
+        return Effect::Nothing;
+    }
+    let statics = config.handlers.iter().filter_map(|handler| match &handler.kind {
+        HandlerKind::Static(files) => Some(files.as_ref()),
+        HandlerKind::Script(_) => None,
+    });
+    let mut owners = statics.filter(|files| owns(files, relative)).peekable();
+    let is_static = owners.peek().is_some();
+    let read_by_app = owners.any(|files| files.application_readable);
+    let is_error_page = config.error_pages.iter().any(|page| page.file == relative);
+    if read_by_app || !(is_static || is_error_page) { Effect::Deployment } else { Effect::Table }
+}
+
+fn owns(files: &StaticFiles, relative: &str) -> bool {
+    match &files.source {
+        StaticSource::Dir(dir) => relative.strip_prefix(dir.as_str()).is_some_and(|rest| dir.is_empty() || rest.starts_with('/')),
+        StaticSource::Files { upload, .. } => upload.is_match(relative.as_bytes()),
+    }
+}

@@ -1,0 +1,309 @@
+//! The wiring: front end, fleet, journal and watcher are made here and meet nowhere else. Readable from top to bottom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use arc_swap::ArcSwap;
+use fleet::{Fleet, Prepared, Progress};
+use model::ids::VersionKey;
+use model::journal::{Journal, Severity};
+use model::pool::Pool;
+use model::table::{Naming, RoutingTable, Version};
+use store::Storage;
+
+use crate::addresses::{Addresses, naming};
+use crate::app::{Edition, Source};
+use crate::check::tally;
+use crate::cli::{Run, Tls};
+use crate::entrance::Entrance;
+use crate::journal::Printer;
+use crate::ui::{BOLD, CYAN, DIM, GREEN, Task, Ui, YELLOW};
+
+/// Requests may finish for this long after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(30);
+/// Requests that read the previous routing table may still ask for a version that it named.
+const STRAGGLERS: Duration = Duration::from_millis(500);
+
+/// A running app.
+pub(crate) struct Works {
+    ui: Ui,
+    journal: Arc<Printer>,
+    source: Source,
+    edition: Edition,
+    naming: Naming,
+    app: model::ids::AppId,
+    table: Arc<ArcSwap<RoutingTable>>,
+    fleet: Arc<Fleet>,
+    entrance: Arc<Entrance>,
+    /// Gone once it drains.
+    edge: Option<edge::Running>,
+    prepared: BTreeMap<VersionKey, Prepared>,
+    addresses: Addresses,
+    /// Holds the lock.
+    _storage: Storage,
+}
+
+impl Works {
+    /// Starts everything but the instances: when it returns, static files are served and scripts wait.
+    pub(crate) fn start(ui: &Ui, asked: &Run) -> anyhow::Result<Self> {
+        let source = source(asked);
+        let loaded = source.read();
+        complain(ui, &loaded);
+        if !loaded.is_ok() {
+            bail!("the app cannot be started: {}", tally(&loaded.diagnostics));
+        }
+        let app = crate::app::id(&loaded);
+        let edition = Edition::first(loaded);
+        let folder = asked.storage.clone().map_or_else(|| crate::storage::default_folder(&app), Ok)?;
+        let storage = Storage::open(&folder, asked.clear)?;
+        let journal = Printer::start(ui.clone(), asked.log_format, !asked.quiet).context("cannot start a thread")?;
+        let fleet = Fleet::new(fleet_options(asked, &app, &journal)?).context("cannot prepare to start instances")?;
+        let entrance = Entrance::new(Arc::clone(&fleet), edition.versions.keys().cloned());
+        let bound = edge::Edge::bind(edge_options(asked, &storage)?)?;
+        let listening = bound.addresses();
+        let http = *listening.first().context("nothing is listened on")?;
+        let names = naming(http, &asked.allow_host);
+        let table = Arc::new(ArcSwap::from_pointee(edition.table(&app, &names)));
+        let pool = Arc::clone(&entrance) as Arc<dyn Pool>;
+        let edge = bound.start(Arc::clone(&table), pool, Arc::clone(&journal) as Arc<dyn Journal>)?;
+        let addresses = Addresses::new(http, listening.get(1).copied(), edition.versions.keys().map(|key| &key.service));
+        Ok(Self {
+            ui: ui.clone(),
+            journal,
+            source,
+            edition,
+            naming: names,
+            app,
+            table,
+            fleet,
+            entrance,
+            edge: Some(edge),
+            prepared: BTreeMap::new(),
+            addresses,
+            _storage: storage,
+        })
+    }
+
+    /// Finds interpreters and installs packages for the versions that are new, then lets their instances start.
+    pub(crate) async fn prepare(&mut self) -> anyhow::Result<()> {
+        let made = self.prepare_versions(&self.edition).await?;
+        for (key, prepared) in made {
+            self.tell_found(&key, &prepared);
+            self.prepared.insert(key, prepared);
+        }
+        self.publish(&self.edition.versions);
+        self.entrance.open(self.edition.versions.keys().cloned());
+        Ok(())
+    }
+
+    /// Reads the app again after files changed. Whatever goes wrong, what runs goes on running.
+    pub(crate) async fn reload(&mut self, changed: &BTreeSet<PathBuf>) -> crate::watch::Scope {
+        let loaded = self.source.read();
+        if !loaded.is_ok() {
+            complain(&self.ui, &loaded);
+            let text = format!("{}; the previous configuration keeps serving", tally(&loaded.diagnostics));
+            self.journal.notice(Severity::Error, text);
+            let files = loaded.files_read.union(&self.edition.loaded.files_read).cloned().collect();
+            return crate::app::scope(&self.edition.loaded.services, files);
+        }
+        let Some(next) = self.edition.next(loaded, changed) else { return self.edition.scope() };
+        complain(&self.ui, &next.loaded);
+        match self.prepare_versions(&next).await {
+            Ok(made) => self.replace(next, made, changed).await,
+            Err(error) => self.journal.notice(Severity::Error, format!("{error:#}; the previous deployment keeps serving")),
+        }
+        self.edition.scope()
+    }
+
+    /// Instances of the new deployments first, then the table that sends requests to them, then the old ones drain.
+    async fn replace(&mut self, next: Edition, made: BTreeMap<VersionKey, Prepared>, changed: &BTreeSet<PathBuf>) {
+        let text = format!("{}: {}", reloaded(&next), names(changed, &next));
+        self.prepared.extend(made);
+        let mut both = self.edition.versions.clone();
+        both.extend(next.versions.iter().map(|(key, version)| (key.clone(), Arc::clone(version))));
+        self.publish(&both);
+        self.table.store(Arc::new(next.table(&self.app, &self.naming)));
+        self.entrance.open(next.versions.keys().cloned());
+        if both.len() > next.versions.len() {
+            tokio::time::sleep(STRAGGLERS).await;
+            self.prepared.retain(|key, _| next.versions.contains_key(key));
+            self.publish(&next.versions);
+        }
+        self.edition = next;
+        self.journal.notice(Severity::Info, text);
+    }
+
+    fn publish(&self, versions: &BTreeMap<VersionKey, Arc<Version>>) {
+        let ready = versions.iter().filter_map(|(key, version)| Some((Arc::clone(version), self.prepared.get(key)?.clone())));
+        self.fleet.publish(ready.collect());
+    }
+
+    /// Prepares what has to be deployed, all versions at once, each on a thread that may block.
+    async fn prepare_versions(&self, edition: &Edition) -> anyhow::Result<BTreeMap<VersionKey, Prepared>> {
+        let mut running = Vec::new();
+        for key in &edition.deployed {
+            let Some(version) = edition.versions.get(key).map(Arc::clone) else { continue };
+            let (fleet, ui, key) = (Arc::clone(&self.fleet), self.ui.clone(), key.clone());
+            running.push(tokio::task::spawn_blocking(move || {
+                let telling = Telling { ui, key: key.clone(), task: std::sync::Mutex::new(None) };
+                (key, fleet.prepare(&version, &telling))
+            }));
+        }
+        let mut made = BTreeMap::new();
+        for one in running {
+            let (key, prepared) = one.await.context("preparing a version broke off")?;
+            made.insert(key.clone(), prepared.map_err(|error| anyhow!("{key} cannot run: {error}"))?);
+        }
+        Ok(made)
+    }
+
+    /// The URLs.
+    pub(crate) fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// What is watched from the beginning.
+    pub(crate) fn scope(&self) -> crate::watch::Scope {
+        self.edition.scope()
+    }
+
+    /// Prints what was found in the files, and where each service answers.
+    pub(crate) fn tell_services(&self) {
+        let ui = &self.ui;
+        ui.status(&format!("{BOLD}{}{BOLD:#}", self.app));
+        for service in &self.edition.loaded.services {
+            let key = &service.config.key;
+            let url = self.addresses.services.get(&key.service).map_or("", String::as_str);
+            let runtime = &service.config.runtime;
+            ui.status(&format!("  {GREEN}{key}{GREEN:#}  {CYAN}{url}{CYAN:#}  {DIM}{runtime}, {}{DIM:#}", service.file.display()));
+        }
+        if let Some(https) = &self.addresses.https {
+            ui.status(&format!("  {CYAN}{https}{CYAN:#}  {DIM}for all of them{DIM:#}"));
+        }
+    }
+
+    /// Prints with what a version runs.
+    fn tell_found(&self, key: &VersionKey, prepared: &Prepared) {
+        let found = &prepared.summary;
+        let mut parts = Vec::new();
+        if let Some(interpreter) = &found.interpreter {
+            parts.push(interpreter.to_string());
+        }
+        if !found.entrypoint.is_empty() {
+            parts.push(format!("runs {}", found.entrypoint));
+        }
+        if let Some(environment) = &found.environment {
+            parts.push(format!("packages in {}", environment.display()));
+        }
+        if parts.is_empty() {
+            parts.push("static files only".into());
+        }
+        self.ui.status(&format!("  {GREEN}{key}{GREEN:#}  {}", parts.join(", ")));
+        for note in &found.notes {
+            self.ui.status(&format!("  {YELLOW}note{YELLOW:#}: {key}: {note}"));
+        }
+    }
+
+    /// Takes no new requests, lets those under way finish, and ends every process.
+    pub(crate) async fn drain(&mut self) {
+        if let Some(edge) = self.edge.take() {
+            edge.drain(GRACE).await;
+        }
+        self.fleet.stop(GRACE).await;
+    }
+
+    /// Ends every process at once.
+    pub(crate) async fn halt(&self) {
+        self.fleet.stop(Duration::ZERO).await;
+    }
+
+    /// Writes what the log still holds.
+    pub(crate) fn close(&self) {
+        self.journal.close();
+    }
+}
+
+/// Prints what the files have wrong, or doubtful.
+fn complain(ui: &Ui, loaded: &appyaml::Loaded) {
+    ui.block(&appyaml::render::text(&loaded.diagnostics, &loaded.sources, true));
+}
+
+fn source(asked: &Run) -> Source {
+    let env = asked.env_var.iter().cloned().collect();
+    Source { paths: asked.target.paths.clone(), options: appyaml::Options { project: asked.project.clone(), env } }
+}
+
+fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Printer>) -> anyhow::Result<fleet::Options> {
+    let runtime = tokio::runtime::Handle::current();
+    let mut options = fleet::Options::new(app.clone(), Arc::clone(journal) as Arc<dyn Journal>, crate::storage::cache()?, runtime);
+    options.pythons.clone_from(&asked.python);
+    options.development = true;
+    Ok(options)
+}
+
+fn edge_options(asked: &Run, storage: &Storage) -> anyhow::Result<edge::Options> {
+    let mut listeners = vec![edge::Listener::plain((asked.host, asked.port).into())];
+    let certificate = match (&asked.tls_cert, &asked.tls_key, asked.tls) {
+        (Some(chain), Some(key), _) => Some(edge::Certificate::Files { chain: chain.clone(), key: key.clone() }),
+        (_, _, Some(Tls::SelfSigned)) => Some(edge::Certificate::SelfSigned { directory: storage.folder("tls")? }),
+        _ => None,
+    };
+    if let Some(certificate) = certificate {
+        let port = asked.tls_port.unwrap_or(if asked.port == 0 { 0 } else { 8443 });
+        listeners.push(edge::Listener { address: (asked.host, port).into(), tls: Some(certificate) });
+    }
+    Ok(edge::Options {
+        listeners,
+        server_name: concat!("Development/", env!("CARGO_PKG_VERSION")).into(),
+        development: true,
+        geoip: asked.geoip.clone(),
+        login_secret: storage.secret("login")?.to_vec(),
+        threads: asked.threads.map_or(0, usize::from),
+        ..edge::Options::default()
+    })
+}
+
+/// `reloaded default/v1` or `read again`, if no instance is concerned.
+fn reloaded(edition: &Edition) -> String {
+    let keys: Vec<String> = edition.deployed.iter().map(ToString::to_string).collect();
+    if keys.is_empty() { "changed, instances stay".into() } else { format!("reloaded {}", keys.join(", ")) }
+}
+
+/// The changed files as the user knows them; many are counted.
+fn names(changed: &BTreeSet<PathBuf>, edition: &Edition) -> String {
+    let short = |path: &PathBuf| {
+        let roots = edition.loaded.services.iter().map(|service| service.root.as_path());
+        let relative = roots.filter_map(|root| path.strip_prefix(root).ok()).min_by_key(|rest| rest.as_os_str().len());
+        relative.unwrap_or(path).display().to_string()
+    };
+    let shown: Vec<String> = changed.iter().take(3).map(short).collect();
+    let more = changed.len().saturating_sub(shown.len());
+    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
+/// Shows how preparation goes on. A line appears only if there is something to tell: a warm cache is silent.
+struct Telling {
+    ui: Ui,
+    key: VersionKey,
+    task: std::sync::Mutex<Option<Task>>,
+}
+
+impl Progress for Telling {
+    fn step(&self, text: &str) {
+        let text = format!("{}: {text}", self.key);
+        let mut task = self.task.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match task.as_ref() {
+            Some(task) => task.step(&text),
+            None => *task = Some(self.ui.task(&text)),
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if let Some(task) = self.task.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_ref() {
+            task.detail(text);
+        }
+    }
+}

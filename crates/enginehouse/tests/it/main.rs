@@ -1,0 +1,49 @@
+//! The real binary, real sockets, real Pythons. Tests are named by requirement row.
+
+mod apps;
+mod bad_input;
+mod command;
+mod examples;
+mod handlers;
+mod headers;
+mod login;
+mod reload;
+mod responses;
+mod services;
+mod statics;
+mod stopping;
+
+use std::path::{Path, PathBuf};
+
+use testkit::{App, Builder, Node, Python};
+
+/// A node of the binary under test, not yet started.
+fn node() -> Builder {
+    Builder::new(env!("CARGO_BIN_EXE_enginehouse"))
+}
+
+/// Starts an app.
+#[track_caller]
+fn serve(app: &App) -> Node {
+    node().app(app).start()
+}
+
+/// `enginehouse COMMAND…` until its end.
+#[track_caller]
+fn command<'a>(args: impl IntoIterator<Item = &'a str>) -> testkit::Finished {
+    node().args(args).output()
+}
+
+/// The workspace's folder.
+fn workspace() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).expect("crates/enginehouse lies in the workspace").to_path_buf()
+}
+
+/// Runs a test on 2.7 and on 3.
+fn on_both(test: impl Fn(Python)) {
+    for python in testkit::BOTH {
+        eprintln!("--- {}", python.runtime());
+        test(python);
+    }
+}
