@@ -124,7 +124,7 @@ fn body(pairs: &mut Pairs<'_>, call: &Call<'_>, first_generation: bool) {
 }
 
 /// `HTTP_*`. Repeated headers are joined with commas (RFC 3875 §4.1.18), cookies with semicolons (RFC 9113 §8.2.3). Where `X-Foo` and `X_Foo`
-/// would be one variable, the first spelling wins.
+/// would be one variable, the hyphen wins.
 fn client_headers(pairs: &mut Pairs<'_>, headers: &HeaderMap) {
     let mut last: Option<&header::HeaderName> = None;
     for (name, value) in headers {
@@ -137,13 +137,20 @@ fn client_headers(pairs: &mut Pairs<'_>, headers: &HeaderMap) {
         }
         last = Some(name);
         let text = name.as_str();
-        if memchr::memchr(b'_', text.as_bytes()).is_some() && headers.contains_key(text.replace('_', "-")) {
+        if memchr::memchr(b'_', text.as_bytes()).is_some() && headers.keys().any(|other| stands_before(other.as_str(), text)) {
             // Its further values are skipped by the same test.
             last = None;
             continue;
         }
         pairs.header(text, value.as_bytes());
     }
+}
+
+/// Whether `other` is another spelling of the same variable, and the one that is kept: the one with hyphens only, or the first of the alphabet.
+fn stands_before(other: &str, name: &str) -> bool {
+    let fold = |b: u8| if b == b'_' { b'-' } else { b };
+    let same = other.len() == name.len() && other.bytes().map(fold).eq(name.bytes().map(fold));
+    same && other != name && (!other.contains('_') || other < name)
 }
 
 /// What first-generation code reads without the `HTTP_X_APPENGINE_` prefix (dev_appserver.md §3).

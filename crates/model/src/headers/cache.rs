@@ -41,11 +41,22 @@ fn directives_of(value: &str) -> impl Iterator<Item = &str> {
         .filter(|directive| !directive.is_empty())
 }
 
-/// RFC 9111 §5.3: an invalid date, `0` above all, lies in the past.
+/// A number such as `0` is an old way to say "past" (RFC 9111 §5.3); any other text that is no date is not trusted to be read as one.
 fn is_past(expires: Option<&HeaderValue>, now: u64) -> bool {
-    let Some(expires) = expires else { return false };
-    let Ok(date) = httpdate::parse_http_date(expires.to_str().unwrap_or_default()) else { return true };
-    date.duration_since(std::time::UNIX_EPOCH).map_or(true, |since| since.as_secs() <= now)
+    let text = expires.and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
+    match date(text) {
+        Some(date) => date.duration_since(std::time::UNIX_EPOCH).map_or(true, |since| since.as_secs() <= now),
+        None => text.parse::<i64>().is_ok(),
+    }
+}
+
+/// An HTTP date; a weekday that does not go with the date is overlooked, as in the SDK.
+fn date(text: &str) -> Option<std::time::SystemTime> {
+    let weekdays = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    httpdate::parse_http_date(text).ok().or_else(|| {
+        let (_, rest) = text.split_once(", ")?;
+        weekdays.iter().find_map(|day| httpdate::parse_http_date(&format!("{day}, {rest}")).ok())
+    })
 }
 
 /// Row H18: without a word from the app, only the browser may keep the answer; with `Vary` because the body may be compressed.

@@ -74,7 +74,7 @@ impl HandlerSet {
 
     /// The first match behind handler `index`: where a static handler with `require_matching_file` falls through to.
     pub fn find_after(&self, index: usize, path: &[u8]) -> Option<Matched<'_>> {
-        self.find_from(index + 1, path)
+        self.find_from(index.saturating_add(1), path)
     }
 
     /// One by one.
@@ -107,5 +107,87 @@ fn compile(sources: &[&str]) -> Option<meta::Regex> {
 impl fmt::Debug for HandlerSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.handlers.iter().map(|handler| &handler.written)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::handler::{AuthFail, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
+    use crate::pattern::{Anchor, Pattern};
+
+    fn set(patterns: &[&str]) -> HandlerSet {
+        let handler = |source: &&str| Handler {
+            url: Pattern::new(source, Anchor::Whole).unwrap_or_else(|error| panic!("{source}: {error}")),
+            written: (*source).to_owned(),
+            kind: HandlerKind::Script(Script::Auto),
+            secure: Secure::Optional,
+            redirect: RedirectCode::Found,
+            login: Login::Optional,
+            auth_fail: AuthFail::Redirect,
+            origin: Origin::default(),
+        };
+        HandlerSet::new(patterns.iter().map(handler).collect())
+    }
+
+    #[test]
+    fn y11_the_first_match_wins() {
+        let set = set(&["/a/.*", "/a/b", "/(?!c)[bc]", "/b|/c", "/c", ".*"]);
+        let find = |path: &str| set.find(path.as_bytes()).map(|matched| matched.index);
+        assert_eq!(find("/a/b"), Some(0));
+        assert_eq!(find("/b"), Some(2));
+        assert_eq!(find("/c"), Some(3));
+        assert_eq!(find("/d"), Some(5));
+        assert_eq!(find("/d\n"), None);
+        assert_eq!(set.find_after(0, b"/a/b").map(|matched| matched.index), Some(1));
+        assert_eq!(set.find_after(1, b"/a/b").map(|matched| matched.index), Some(5));
+        assert_eq!(set.find_after(5, b"/a/b").map(|matched| matched.index), None);
+        assert_eq!(set.find_after(usize::MAX - 1, b"/").map(|matched| matched.index), None);
+        assert_eq!(set.find(b"/a/x").map(|matched| matched.captures(b"/a/x").0.len()), Some(1));
+    }
+
+    #[test]
+    fn y11_a_path_that_exhausts_a_handler_reaches_no_later_one() {
+        let set = set(&["/x", "/(?:(a|aa)(?!x))+b", "/.*"]);
+        assert_eq!(set.find(format!("/{}b!", "a".repeat(5_000)).as_bytes()).map(|matched| matched.index), None);
+        assert_eq!(set.find(b"/aab!").map(|matched| matched.index), Some(2));
+        assert_eq!(set.find(b"/aab").map(|matched| matched.index), Some(1));
+    }
+
+    #[test]
+    fn y11_few_handlers() {
+        assert!(set(&[]).find(b"/").is_none());
+        assert_eq!(set(&["/a"]).find(b"/a").map(|matched| matched.index), Some(0));
+        assert!(set(&["/a"]).find(b"/ab").is_none());
+        assert!(set(&["/(?!a).*"]).find(b"/ab").is_none());
+    }
+
+    /// What the one pass must be equal to.
+    fn naive(set: &HandlerSet, path: &[u8]) -> Option<usize> {
+        set.handlers().iter().position(|handler| handler.url.is_match(path))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+        #[test]
+        fn y11_one_pass_equals_trying_in_order(
+            patterns in proptest::collection::vec(
+                prop_oneof![
+                    6 => "/[ab]{0,3}(\\.\\*|\\(\\.\\*\\)|\\(a\\|b\\)|\\[ab\\]\\+|\\(a\\|ab\\)\\(c\\|bcd\\)|\\\\w\\+|a\\*\\?|\\$)?[a-c/]{0,2}",
+                    1 => "/\\(\\?!a\\)[ab]{0,1}\\.\\*",
+                    1 => "/\\(\\\\w\\)\\\\1\\.\\*",
+                ],
+                1..12,
+            ),
+            paths in proptest::collection::vec("/[abcd/\n\u{e9}]{0,6}", 1..12),
+        ) {
+            let sources: Vec<&str> = patterns.iter().map(String::as_str).collect();
+            let set = set(&sources);
+            for path in &paths {
+                prop_assert_eq!(set.find(path.as_bytes()).map(|matched| matched.index), naive(&set, path.as_bytes()), "{:?} {:?}", &sources, path);
+            }
+        }
     }
 }

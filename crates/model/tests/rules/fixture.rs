@@ -1,0 +1,152 @@
+//! Apps to ask about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use model::config::{AutoIdPolicy, SkipFiles, VersionConfig};
+use model::dispatch::{DispatchRule, HostPattern, PathPattern};
+use model::firewall::Firewall;
+use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure, StaticFiles, StaticSource};
+use model::ids::VersionKey;
+use model::pattern::{Anchor, Pattern, Template};
+use model::runtime::Runtime;
+use model::scaling::{InstanceClass, Manual, Scaling};
+use model::table::{Naming, RoutingTable, Service, Version};
+use model::time::Expiration;
+
+pub(crate) fn key(service: &str, version: &str) -> VersionKey {
+    VersionKey::new(service.parse().expect("a service"), version.parse().expect("a version")).expect("short enough")
+}
+
+pub(crate) fn config(service: &str, version: &str, runtime: &str) -> VersionConfig {
+    let runtime = Runtime::parse(runtime).expect("a runtime");
+    VersionConfig {
+        key: key(service, version),
+        application: None,
+        threadsafe: true,
+        entrypoint: None,
+        main: None,
+        env: BTreeMap::new(),
+        handlers: vec![script("/.*", "main.app")],
+        error_pages: Vec::new(),
+        inbound: BTreeSet::new(),
+        scaling: Scaling::default(),
+        class: InstanceClass::F1,
+        libraries: Vec::new(),
+        skip_files: SkipFiles(SkipFiles::DEFAULTS.iter().map(|source| Pattern::new(source, Anchor::Start).expect("compiles")).collect()),
+        default_expiration: Expiration::DEFAULT,
+        auto_id_policy: AutoIdPolicy::Default,
+        vpc_connector: None,
+        app_engine_apis: runtime.is_first_generation(),
+        builtins: BTreeSet::new(),
+        runtime,
+    }
+}
+
+pub(crate) fn handler(url: &str, kind: HandlerKind) -> Handler {
+    Handler {
+        url: Pattern::new(url, Anchor::Whole).expect("compiles"),
+        written: url.to_owned(),
+        kind,
+        secure: Secure::Optional,
+        redirect: RedirectCode::Found,
+        login: Login::Optional,
+        auth_fail: AuthFail::Redirect,
+        origin: Origin { file: "app.yaml".into(), line: 7 },
+    }
+}
+
+pub(crate) fn script(url: &str, script: &str) -> Handler {
+    let groups = Pattern::new(url, Anchor::Whole).expect("compiles").groups();
+    let template = Template::new(script, groups).expect("groups exist");
+    let kind = if script == "auto" {
+        Script::Auto
+    } else if script.contains('/') || script.ends_with(".py") {
+        Script::Cgi(template)
+    } else {
+        Script::Wsgi(template)
+    };
+    handler(url, HandlerKind::Script(kind))
+}
+
+pub(crate) fn static_of(source: StaticSource) -> StaticFiles {
+    StaticFiles {
+        source,
+        mime_type: None,
+        expiration: None,
+        http_headers: Vec::new(),
+        require_matching_file: false,
+        application_readable: false,
+    }
+}
+
+pub(crate) fn static_dir(url: &str, dir: &str) -> Handler {
+    let mut made = handler(&format!("{url}/(.*)"), HandlerKind::Static(Box::new(static_of(StaticSource::Dir(dir.to_owned())))));
+    made.written = url.to_owned();
+    made
+}
+
+pub(crate) fn static_files(url: &str, files: &str, upload: &str) -> Handler {
+    let groups = Pattern::new(url, Anchor::Whole).expect("compiles").groups();
+    let path = Template::new(files, groups).expect("groups exist");
+    let upload = Pattern::new(upload, Anchor::Start).expect("compiles");
+    handler(url, HandlerKind::Static(Box::new(static_of(StaticSource::Files { path, upload }))))
+}
+
+pub(crate) fn version(config: VersionConfig) -> Version {
+    Version::new(config, PathBuf::from("/srv/app"), 370)
+}
+
+pub(crate) fn manual(mut config: VersionConfig, instances: u32) -> VersionConfig {
+    config.scaling = Scaling::Manual(Manual { instances });
+    config.class = InstanceClass::B2;
+    config
+}
+
+/// A service whose first version serves.
+pub(crate) fn service(versions: Vec<VersionConfig>) -> Service {
+    let serving = versions[0].key.version.clone();
+    let versions = versions.into_iter().map(|config| (config.key.version.clone(), Arc::new(version(config)))).collect();
+    Service { versions, serving }
+}
+
+pub(crate) fn rule(url: &str, service: &str) -> DispatchRule {
+    let (host, path) = url.split_at(url.find('/').expect("a path"));
+    let host = match host.strip_prefix('*') {
+        Some("") => HostPattern::Any,
+        Some(suffix) => HostPattern::Suffix(suffix.to_owned()),
+        None => HostPattern::Exact(host.to_owned()),
+    };
+    let path = path.strip_suffix('*').map_or_else(|| PathPattern::Exact(path.to_owned()), |prefix| PathPattern::Prefix(prefix.to_owned()));
+    DispatchRule { written: url.to_owned(), host, path, service: service.parse().expect("a service"), line: 3 }
+}
+
+pub(crate) fn table(services: Vec<Service>, dispatch: Vec<DispatchRule>) -> RoutingTable {
+    let services = services.into_iter().map(|service| (service.versions[&service.serving].config.key.service.clone(), service)).collect();
+    RoutingTable {
+        generation: 1,
+        app: "s~shop".parse().expect("an app"),
+        naming: Naming {
+            domains: vec!["localhost".into(), "shop.example.org".into()],
+            allowed: Vec::new(),
+            addresses: false,
+            default_hostname: "localhost:8080".into(),
+        },
+        services,
+        dispatch,
+        firewall: Firewall::default(),
+    }
+}
+
+/// default (v1, v2), api (v1, 7, manual m1 with 3 instances), of python27.
+pub(crate) fn shop() -> RoutingTable {
+    let of = |service: &str, version: &str| config(service, version, "python27");
+    table(
+        vec![
+            service(vec![of("default", "v1"), of("default", "v2")]),
+            service(vec![manual(of("api", "m1"), 3), of("api", "v1"), of("api", "1")]),
+        ],
+        vec![rule("*/tasks/*", "api"), rule("admin.example.com/*", "api"), rule("*.cdn.example.com/x", "default"), rule("*/gone", "ghost")],
+    )
+}

@@ -1,0 +1,11 @@
+//! The rules, driven from outside as the front end drives them.
+
+mod aim;
+mod asset;
+mod cases;
+mod environ;
+mod explain;
+mod fixture;
+mod gate;
+mod request;
+mod response;
