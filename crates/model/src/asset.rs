@@ -13,7 +13,7 @@ use crate::handler::{Handler, HandlerKind, Login, StaticFiles, StaticSource};
 use crate::route::handler::Matched;
 
 /// The file that a static handler names for `path`, relative to the app, `/` separators; `None` is a 404. Already proved to stay
-/// inside the app as far as text can prove it; skip_files are checked too. The shell must still refuse symbolic links that lead out.
+/// inside the app as far as text can prove it; `skip_files` are checked too. The shell must still refuse symbolic links that lead out.
 ///
 /// `upload` counts: what it does not name was not deployed with the handler (row Y15).
 pub fn locate(config: &VersionConfig, matched: &Matched<'_>, path: &[u8]) -> Option<String> {

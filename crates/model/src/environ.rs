@@ -153,7 +153,7 @@ fn stands_before(other: &str, name: &str) -> bool {
     same && other != name && (!other.contains('_') || other < name)
 }
 
-/// What first-generation code reads without the `HTTP_X_APPENGINE_` prefix (dev_appserver.md §3).
+/// What first-generation code reads without the `HTTP_X_APPENGINE_` prefix (the SDK's runtime strips it).
 fn first_generation_facts(pairs: &mut Pairs<'_>, call: &Call<'_>) {
     let facts = call.facts;
     pairs.text("REQUEST_URI", call.raw_path);
@@ -168,12 +168,11 @@ fn first_generation_facts(pairs: &mut Pairs<'_>, call: &Call<'_>) {
     pairs.text("USER_ORGANIZATION", user.map_or("", |user| user.organization()));
     pairs.text("USER_IS_ADMIN", if user.is_some_and(|user| user.admin) { "1" } else { "0" });
     if let (Some(script), Some(root)) = (call.script, call.version.root.to_str()) {
-        match call.kind {
-            Script::Cgi(_) => pairs.format("PATH_TRANSLATED", format_args!("{root}/{script}")),
-            _ => {
-                let module = script.rsplit_once('.').map_or(script, |(module, _object)| module).replace('.', "/");
-                pairs.format("PATH_TRANSLATED", format_args!("{root}/{module}.py"));
-            }
+        if matches!(call.kind, Script::Cgi(_)) {
+            pairs.format("PATH_TRANSLATED", format_args!("{root}/{script}"));
+        } else {
+            let module = script.rsplit_once('.').map_or(script, |(module, _object)| module).replace('.', "/");
+            pairs.format("PATH_TRANSLATED", format_args!("{root}/{module}.py"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! File extensions and their content types: IANA's, with the SDK's own additions (dev_appserver.md §5), and `text/javascript` as RFC 9239 has it.
+//! File extensions and their content types: IANA's, with the additions of the SDK's development server, and `text/javascript` as RFC 9239 has it.
 
 /// Sorted by extension.
 const TYPES: &[(&str, &str)] = &[

@@ -4,7 +4,7 @@
 
 /// What follows `x-appengine-` in the names that the house gives a meaning to (row H2: exactly these, and no other `X-Appengine-…`). Sorted.
 ///
-/// Documents 001 and 003, and what the SDK's front ends set for apps or believe of each other (dev_appserver.md §3, §11–§13).
+/// Documents 001 and 003, and what the SDK's front ends set for apps or believe of each other, as far as public code and documents tell.
 pub const APP_ENGINE: &[&str] = &[
     "api-host",
     "api-port",

@@ -193,7 +193,7 @@ impl Value<'_> {
     pub fn bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Absent => None,
-            Self::Static(text) => Some(text.as_bytes()),
+            Self::Static(text) => Some(str::as_bytes(text)),
             Self::Text(text) => Some(text.as_bytes()),
             Self::Ready(value) => Some(value.as_bytes()),
             Self::Made(text) => Some(text.as_bytes()),

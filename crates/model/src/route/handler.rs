@@ -9,7 +9,7 @@ use crate::handler::Handler;
 use crate::pattern::Captures;
 
 /// Most memory of the lazily built automaton, per thread that searches. It holds only states that were visited: measured in
-/// examples/route_bench.rs.
+/// `examples/route_bench.rs`.
 const LAZY_STATES: usize = 64 << 20;
 /// Largest automaton before the patterns are tried one by one instead; a thousand ordinary handlers take two megabytes.
 const MAX_AUTOMATON: usize = 256 << 20;

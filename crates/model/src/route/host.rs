@@ -114,13 +114,11 @@ impl<'h> Host<'h> {
 /// The port in what follows a host: nothing, `:` or `:8080`; the outer `None` is a mistake.
 #[allow(clippy::option_option, reason = "absent and malformed are different answers")]
 fn port(after: &str) -> Option<Option<u16>> {
-    match after.strip_prefix(':') {
-        None if after.is_empty() => Some(None),
-        None => None,
-        Some("") => Some(None),
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok().map(Some),
-        Some(_) => None,
+    if after.is_empty() || after == ":" {
+        return Some(None);
     }
+    let digits = after.strip_prefix(':')?;
+    if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok().map(Some) } else { None }
 }
 
 fn is_name(name: &str) -> bool {

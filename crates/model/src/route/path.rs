@@ -223,7 +223,7 @@ mod tests {
                     prop_assert!(!path.starts_with("//"));
                     prop_assert!(matches!(read(path, None), Reading::Clean(_)), "{raw} -> {to}");
                 }
-                Reading::Bad(_) => prop_assert!(raw.contains("%")),
+                Reading::Bad(_) => prop_assert!(raw.contains('%')),
             }
         }
     }

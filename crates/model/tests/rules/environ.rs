@@ -100,7 +100,7 @@ fn h4_python27_sees_the_variables_of_production() {
         script: wsgi("pkg.main.app"),
         ..Sent::default()
     };
-    expect![[r#"
+    expect![[r"
         CONTENT_LENGTH=9
         CONTENT_TYPE=application/x-www-form-urlencoded
         DEFAULT_VERSION_HOSTNAME=localhost:8080
@@ -151,7 +151,7 @@ fn h4_python27_sees_the_variables_of_production() {
         enginehouse.kind=http
         enginehouse.script=pkg.main.app
         wsgi.url_scheme=http
-    "#]]
+    "]]
     .assert_eq(&lines(&environ(&version, sent)));
 }
 

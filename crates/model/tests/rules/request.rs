@@ -155,7 +155,7 @@ fn h6_to_h11_what_is_added() {
     let forwarded = Forwarded::default();
     let mut map = headers(&[("Host", "localhost")]);
     add(&mut map, &facts(&client, &forwarded, Some(&user)));
-    expect![[r#"
+    expect![[r"
         host: localhost
         x-appengine-api-ticket: t1cket
         x-appengine-auth-domain: example.com
@@ -176,7 +176,7 @@ fn h6_to_h11_what_is_added() {
         x-cloud-trace-context: 0123456789abcdef0011223344556677/15736175019746352678;o=1
         x-forwarded-for: 2001:db8::1
         x-forwarded-proto: https
-    "#]]
+    "]]
     .assert_eq(&text(&map));
 }
 
