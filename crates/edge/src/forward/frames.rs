@@ -127,12 +127,12 @@ fn end(payload: &[u8]) -> Result<Event, Broken> {
         return Err(Broken("a short end".into()));
     };
     let ending = match outcome {
-        0 => Ending::Answered,
-        1 => Ending::Exception,
-        2 => Ending::Missing,
-        3 => Ending::Deadline,
-        4 => Ending::Invalid,
-        5 => Ending::Replace,
+        b'0' => Ending::Answered,
+        b'1' => Ending::Exception,
+        b'2' => Ending::Missing,
+        b'3' => Ending::Deadline,
+        b'4' => Ending::Invalid,
+        b'5' => Ending::Replace,
         other => return Err(Broken(format!("an unknown outcome {other}"))),
     };
     let detail = String::from_utf8_lossy(payload.get(9..).unwrap_or_default()).into_owned();
@@ -186,7 +186,7 @@ mod tests {
         let mut all = frame(b'L', b"1starting");
         all.extend(frame(b'H', b"201 Created\0Content-Type\0text/plain\0Bad Name\0x\0X-A\0b"));
         all.extend(frame(b'D', b"hello"));
-        all.extend(frame(b'E', &[0, 0, 0, 0, 0, 0, 0, 1, 2]));
+        all.extend(frame(b'E', &[b'0', 0, 0, 0, 0, 0, 0, 1, 2]));
         for step in 1..all.len() {
             let (mut reader, mut input, mut body, mut log) = (Reader::default(), BytesMut::new(), Vec::new(), Vec::new());
             for part in all.chunks(step) {

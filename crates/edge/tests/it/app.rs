@@ -157,7 +157,7 @@ impl Agent {
 
 /// The end of a request: outcome, 3 ms of CPU, detail.
 pub fn end(outcome: u8, detail: &str) -> Vec<u8> {
-    [&[outcome][..], &3000_u64.to_be_bytes(), detail.as_bytes()].concat()
+    [&[b'0' + outcome][..], &3000_u64.to_be_bytes(), detail.as_bytes()].concat()
 }
 
 /// An agent. `serve` is called for each request; false closes the connection.
