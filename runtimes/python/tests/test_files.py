@@ -114,6 +114,19 @@ class FilesTest(AgentTest):
             with open(existing) as file:
                 self.assertEqual(file.read(), 'content')
 
+    def test_default_skip_files(self):
+        pattern = r'^(.*/)?((#.*#)|(.*~)|(.*\.py[co])|(.*/RCS/.*)|(\..*)|)$'
+        for name in ('a~', '#a#', 'deep/.hidden', 'x/RCS/y', 'old.pyc', 'fine.txt', 'deep/fine.py'):
+            self.write(name, 'content')
+        self.agent = self.serve(APP, skipped=[pattern])
+        self.client = self.agent.client()
+        for name in ('a~', '#a#', 'deep/.hidden', 'x/RCS/y', 'old.pyc'):
+            self.assertEqual(self.ask('text(%r)' % name), NO)
+        for name in ('fine.txt', 'deep/fine.py'):
+            self.assertEqual(self.ask('text(%r)' % name), 'content')
+        self.assertEqual(self.ask('os.listdir("deep")'), ['fine.py'])
+        self.assertTrue(self.ask('os.path.isdir(".") and os.path.isdir("deep") and os.listdir(".")'))
+
     def test_temporary_files(self):
         self.assertEqual(self.ask('temporary()'), ['xx', False])
         self.assertEqual(self.ask('put(os.devnull)'), 'written')

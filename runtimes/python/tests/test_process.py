@@ -161,20 +161,31 @@ class ProcessTest(AgentTest):
         self.assertEqual(len(other), 2)
 
     def test_sigterm_finishes_requests(self):
-        agent = self.serve('import atexit, os\natexit.register(lambda: os.write(1, b"at exit"))\n' + APP)
-        idle, busy, helper = agent.client(), agent.client(), agent.client()
+        agent = self.serve("""
+            import atexit, os
+            atexit.register(lambda: os.write(1, b'at exit'))
+            def app(environ, start_response):
+                start_response('200 OK', [])
+                if not environ['QUERY_STRING']:
+                    return [b'ok']
+                print('waiting')
+                with open(environ['QUERY_STRING']) as gate:  # until the test writes into the named pipe
+                    return [gate.read().encode()]
+            """)
+        idle, first, second = agent.client(), agent.client(), agent.client()
         self.check(idle.ask(script='main.app'), 'ok')
-        busy.send({'QUERY_STRING': 'wait()'}, script='main.app')
-        helper.send({'QUERY_STRING': 'wait() and b"helper"'}, script='main.app')
-        self.check(idle.ask({'QUERY_STRING': 'entered.wait(20) and b"entered"'}, script='main.app'), 'entered')
-        setter = agent.client()
-        # A third request opens the gate once the idle connection has seen its end, that is after the signal was handled.
-        setter.send({'QUERY_STRING': '__import__("time").sleep(0.3) or go.set() or b"set"'}, script='main.app')
+        for client, name in ((first, 'first'), (second, 'second')):
+            os.mkfifo(os.path.join(self.root, name))
+            client.send({'QUERY_STRING': os.path.join(self.root, name)}, script='main.app')
+            self.assertEqual(client.receive_frame(), ('L', b'1waiting'))
         agent.terminate()
         self.assertTrue(idle.at_end())
-        self.check(setter.receive(), 'set')
-        self.check(busy.receive(), 'waited')
-        self.check(helper.receive(), 'helper')
+        for client, name in ((first, 'first'), (second, 'second')):
+            self.assertIsNone(agent.process.poll())
+            with open(os.path.join(self.root, name), 'w') as gate:
+                gate.write(name)
+            self.check(client.receive(), name)
+            self.assertTrue(client.at_end())
         self.assertEqual(agent.wait(), 0)
         self.assertIn('at exit', agent.printed())
 
