@@ -168,7 +168,9 @@ impl<'n> Fields<'n> {
 
     /// Reports a missing key.
     pub(crate) fn require(&self, name: &str, help: &str, report: &mut Report) {
-        if self.get(name).is_none() {
+        // A misspelt key was reported already, with this one as the suggestion.
+        let misspelt = || self.entries.iter().any(|(key, _)| key.text != name && near(&key.text, [name]).is_some());
+        if self.get(name).is_none() && (self.key(name).is_some() || !misspelt()) {
             let message = format!("{} needs `{name}`", self.what);
             let span = self.key(name).map_or(self.span, |key| key.span);
             report.push_missing(Diagnostic::new(&code::A0013, span, message).help(help));
@@ -231,8 +233,9 @@ impl<'n> Fields<'n> {
             Reading::Int(digits) => digits != "0",
             _ => {
                 let found = text(node, name, report)?;
-                let message = format!("`{name}` is `true` or `false`, not `{}`", found.value);
                 let quoted = matches!(&node.value, Value::Scalar(scalar) if !scalar.plain);
+                let what = if quoted { "the text " } else { "" };
+                let message = format!("`{name}` is `true` or `false`, not {what}`{}`", found.value);
                 let help = quoted.then(|| "write it without quotes".to_owned());
                 report.push(Diagnostic::new(&code::A0014, node.span, message).maybe_help(help));
                 return None;

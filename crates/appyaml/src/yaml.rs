@@ -270,6 +270,10 @@ impl<'a> Builder<'a> {
         let rest = self.text[line..].lines().next().unwrap_or_default();
         let indent = &rest[..rest.len() - rest.trim_start_matches([' ', '\t']).len()];
         let span = Span { file: self.file, start: at, end };
+        if error.info().contains("unknown anchor") {
+            self.refuse_anchor(span, "alias");
+            return;
+        }
         let diagnostic = if let Some(tab) = indent.find('\t') {
             let span = Span { file: self.file, start: line + tab, end: line + tab + 1 };
             Diagnostic::new(&code::A0004, span, "YAML does not allow tabs for indentation").label("a tab").help("indent with spaces")
