@@ -133,7 +133,8 @@ pub(crate) struct RawApp {
     vpc_connector: Option<String>,
     app_engine_apis: bool,
     pub(crate) error_pages: Vec<RawErrorPage>,
-    has_handlers: bool,
+    /// Where the key `handlers` is written.
+    handlers_key: Option<Span>,
     /// Whether it is known which service the file describes.
     pub(crate) named: bool,
     shared: Shared,
@@ -226,7 +227,7 @@ fn read_root(root: &Node, file: FileId, partial: bool, report: &mut Report) -> O
         vpc_connector: vpc_connector(&app, report),
         app_engine_apis: app.boolean("app_engine_apis", report).is_some_and(|found| found.value),
         error_pages: error_pages(&app, report),
-        has_handlers: app.get("handlers").is_some(),
+        handlers_key: app.key("handlers").filter(|_| app.get("handlers").is_some()).map(|key| key.span),
         shared,
     })
     .inspect(|raw| {
@@ -360,17 +361,14 @@ fn inbound(app: &Fields<'_>, report: &mut Report) -> BTreeSet<InboundService> {
     let mut services = BTreeSet::new();
     for item in app.list("inbound_services", report).unwrap_or_default() {
         let Some(found) = fields::text(item, "inbound_services", report) else { continue };
-        match INBOUND.iter().find(|(name, _)| *name == found.value) {
-            Some((_, service)) => {
-                services.insert(*service);
-            }
-            None => {
-                let names = || INBOUND.iter().map(|(name, _)| *name);
-                let help = fields::suggestion(&found.value, names())
-                    .unwrap_or_else(|| format!("the inbound services are {}", fields::one_of(names())));
-                let message = format!("there is no inbound service `{}`", found.value);
-                report.push(Diagnostic::new(&code::A0014, found.span, message).help(help));
-            }
+        if let Some((_, service)) = INBOUND.iter().find(|(name, _)| *name == found.value) {
+            services.insert(*service);
+        } else {
+            let names = || INBOUND.iter().map(|(name, _)| *name);
+            let help = fields::suggestion(&found.value, names())
+                .unwrap_or_else(|| format!("the inbound services are {}", fields::one_of(names())));
+            let message = format!("there is no inbound service `{}`", found.value);
+            report.push(Diagnostic::new(&code::A0014, found.span, message).help(help));
         }
     }
     services

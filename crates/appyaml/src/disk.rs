@@ -109,7 +109,7 @@ pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, String> {
         }
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..at].iter().filter(|&&b| b == b'\n').count() + 1;
+            let line = error.as_bytes()[..at].split(|&b| b == b'\n').count();
             return Err(format!("line {line} has bytes that are none"));
         }
     };

@@ -82,23 +82,21 @@ pub(crate) fn is_null(node: &Node) -> bool {
 
 /// A single value as text, as the SDK's `str()` makes it.
 pub(crate) fn text(node: &Node, name: &str, report: &mut Report) -> Option<Spanned<String>> {
-    match &node.value {
-        Value::Scalar(scalar) => Some(Spanned { value: scalar::as_text(scalar), span: node.span }),
-        _ => {
-            wrong_type(node, name, "a single value", report);
-            None
-        }
+    if let Value::Scalar(scalar) = &node.value {
+        Some(Spanned { value: scalar::as_text(scalar), span: node.span })
+    } else {
+        wrong_type(node, name, "a single value", report);
+        None
     }
 }
 
 /// The entries of a mapping.
 pub(crate) fn map<'n>(node: &'n Node, name: &str, report: &mut Report) -> Option<&'n [(Key, Node)]> {
-    match &node.value {
-        Value::Map(entries) => Some(entries),
-        _ => {
-            wrong_type(node, name, "a mapping", report);
-            None
-        }
+    if let Value::Map(entries) = &node.value {
+        Some(entries)
+    } else {
+        wrong_type(node, name, "a mapping", report);
+        None
     }
 }
 
@@ -221,12 +219,11 @@ impl<'n> Fields<'n> {
     /// A boolean: YAML's, or a number (the SDK's conversion). Quoted text is refused, because the SDK reads every text, `"false"` too, as true.
     pub(crate) fn boolean(&self, name: &str, report: &mut Report) -> Option<Spanned<bool>> {
         let node = self.get(name)?;
-        let reading = match &node.value {
-            Value::Scalar(scalar) => scalar::read(scalar),
-            _ => {
-                wrong_type(node, name, "`true` or `false`", report);
-                return None;
-            }
+        let reading = if let Value::Scalar(scalar) = &node.value {
+            scalar::read(scalar)
+        } else {
+            wrong_type(node, name, "`true` or `false`", report);
+            return None;
         };
         let value = match reading {
             Reading::Bool(value) => value,
@@ -253,17 +250,16 @@ impl<'n> Fields<'n> {
             report.push(Diagnostic::new(&code::A0015, found.span, message));
             return None;
         }
-        match found.value.parse::<u32>().ok().filter(|n| range.contains(n)) {
-            Some(value) => Some(Spanned { value, span: found.span }),
-            None => {
-                let bounds = if *range.end() == u32::MAX {
-                    format!("at least {}", range.start())
-                } else {
-                    format!("from {} to {}", range.start(), range.end())
-                };
-                report.push(Diagnostic::new(&code::A0016, found.span, format!("`{name}` is {bounds}, not {}", found.value)));
-                None
-            }
+        if let Some(value) = found.value.parse::<u32>().ok().filter(|n| range.contains(n)) {
+            Some(Spanned { value, span: found.span })
+        } else {
+            let bounds = if *range.end() == u32::MAX {
+                format!("at least {}", range.start())
+            } else {
+                format!("from {} to {}", range.start(), range.end())
+            };
+            report.push(Diagnostic::new(&code::A0016, found.span, format!("`{name}` is {bounds}, not {}", found.value)));
+            None
         }
     }
 

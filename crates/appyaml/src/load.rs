@@ -1,6 +1,7 @@
 //! The folder of an app, or several service files: everything that can be configured, read and checked together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -142,7 +143,7 @@ impl Loader<'_> {
             .flatten()
             .flatten()
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .filter(|name| name.ends_with(".yaml") || name.ends_with(".yml"))
+            .filter(|name| matches!(Path::new(name).extension().and_then(OsStr::to_str), Some("yaml" | "yml")))
             .filter(|name| Companion::of_name(name).is_none())
             .take(100)
             .collect();

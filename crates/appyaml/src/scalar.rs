@@ -50,7 +50,7 @@ pub(crate) fn as_text(scalar: &Scalar) -> String {
     }
 }
 
-/// PyYAML's integer forms.
+/// `PyYAML`'s integer forms.
 fn integer(text: &str) -> Option<String> {
     let (sign, body) = match text.strip_prefix('-') {
         Some(body) => ("-", body),
@@ -99,7 +99,7 @@ fn sexagesimal(body: &str) -> Option<u128> {
     Some(value)
 }
 
-/// PyYAML's float forms: there must be a point, an exponent must have a sign.
+/// `PyYAML`'s float forms: there must be a point, an exponent must have a sign.
 fn float(text: &str) -> Option<f64> {
     let (sign, body) = match text.strip_prefix('-') {
         Some(body) => (-1.0, body),
@@ -169,7 +169,7 @@ fn python_float(number: f64) -> String {
 mod tests {
     use super::*;
 
-    /// Values as Python 2.7 with PyYAML 3.10 reads and prints them.
+    /// Values as Python 2.7 with `PyYAML` 3.10 reads and prints them.
     #[test]
     fn y1_scalars_read_as_yaml_1_1_and_python_do() {
         for (written, text) in [

@@ -331,7 +331,9 @@ mod tests {
             Value::Scalar(scalar) => write!(out, "{}<{text}>", scalar.text).expect("string"),
             Value::Seq(items) => {
                 out.push('[');
-                items.iter().for_each(|item| dump(item, sources, out));
+                for item in items {
+                    dump(item, sources, out);
+                }
                 out.push(']');
             }
             Value::Map(entries) => {
@@ -395,11 +397,8 @@ mod tests {
             assert!(diagnostics.len() < MAX_BYTES, "{unit}");
             println!("{unit:?}: {:?}", started.elapsed());
         }
-        let mut text = String::new();
-        for n in 0..60_000 {
-            text.push_str(&format!("k{n}: v\n"));
-        }
-        read(&text);
+        let many: Vec<String> = (0..60_000).map(|n| format!("k{n}: v\n")).collect();
+        read(&many.concat());
         println!("keys: {:?}", started.elapsed());
         assert_eq!(codes(&"x".repeat(MAX_BYTES + 1)), ["A0003"]);
         assert_eq!(codes(&"[".repeat(100)), ["A0003"]);

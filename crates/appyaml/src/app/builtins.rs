@@ -75,8 +75,8 @@ fn read_switch(key: &Key, value: &Node, report: &mut Report) -> Option<Spanned<S
         report.push(Diagnostic::new(&code::A0403, key.span, format!("there is no builtin `{}`", key.text)).help(help));
         return None;
     };
-    let on = match &value.value {
-        Value::Scalar(scalar) => match scalar::read(scalar) {
+    let on = if let Value::Scalar(scalar) = &value.value {
+        match scalar::read(scalar) {
             Reading::Bool(on) => on,
             // The SDK's aliases beside YAML's own words.
             _ if ["on", "yes", "y", "True", "t", "1", "true"].contains(&scalar.text.as_str()) => true,
@@ -86,11 +86,10 @@ fn read_switch(key: &Key, value: &Node, report: &mut Report) -> Option<Spanned<S
                 report.push(Diagnostic::new(&code::A0014, value.span, message));
                 return None;
             }
-        },
-        _ => {
-            fields::wrong_type(value, &key.text, "`on` or `off`", report);
-            return None;
         }
+    } else {
+        fields::wrong_type(value, &key.text, "`on` or `off`", report);
+        return None;
     };
     Some(Spanned { value: Switch { name: builtin.name, on }, span: key.span })
 }

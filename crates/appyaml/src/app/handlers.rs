@@ -269,7 +269,7 @@ pub(super) fn expiration(fields: &Fields<'_>, name: &str, report: &mut Report) -
 type Static = (Spanned<String>, Pattern, StaticSource);
 
 fn directory(fields: &Fields<'_>, url: Option<Spanned<String>>, report: &mut Report) -> Option<Static> {
-    let dir = fields.filled("static_dir", report).and_then(|dir| inside(dir, report));
+    let dir = fields.filled("static_dir", report).and_then(|dir| inside(&dir, report));
     let url = url?;
     let prefix = url.value.trim_end_matches('/');
     let pattern = match Pattern::new(&format!("{prefix}/(.*)"), Anchor::Whole) {
@@ -296,7 +296,7 @@ fn directory(fields: &Fields<'_>, url: Option<Spanned<String>>, report: &mut Rep
 }
 
 fn matched(fields: &Fields<'_>, url: Option<Spanned<String>>, report: &mut Report) -> Option<Static> {
-    let path = fields.filled("static_files", report).and_then(|path| inside(path, report));
+    let path = fields.filled("static_files", report).and_then(|path| inside(&path, report));
     let upload = fields.filled("upload", report).and_then(|upload| match Pattern::new(&upload.value, Anchor::Start) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
@@ -310,7 +310,7 @@ fn matched(fields: &Fields<'_>, url: Option<Spanned<String>>, report: &mut Repor
 }
 
 /// A path without `./` before and `/` after it, unless it leaves the app folder.
-fn inside(path: Spanned<String>, report: &mut Report) -> Option<Spanned<String>> {
+fn inside(path: &Spanned<String>, report: &mut Report) -> Option<Spanned<String>> {
     let text = path.value.trim_start_matches("./").trim_end_matches('/');
     if text.starts_with('/') || text.split('/').any(|part| part == "..") {
         let message = format!("`{}` leaves the app folder", path.value);
@@ -357,6 +357,8 @@ fn lower_script(raw: &RawHandler, script: &Spanned<String>, setting: Setting<'_>
         return Some(Script::Auto);
     }
     let template = Template::new(&script.value, raw.pattern.groups()).ok()?;
+    // The SDK's rule, which takes no notice of `.PY`.
+    #[allow(clippy::case_sensitive_file_extension_comparisons, reason = "the SDK compares so")]
     let cgi = script.value.ends_with(".py") || script.value.contains('/');
     if let (true, Some(threadsafe)) = (cgi, setting.threadsafe) {
         let message = format!("`{}` is a CGI script, which a threadsafe app cannot have", script.value);

@@ -114,8 +114,8 @@ impl RawApp {
     fn handlers(&self, raw: &[RawHandler], runtime: &Runtime, sources: &Sources, report: &mut Report) -> Vec<Handler> {
         let python27 = runtime.language() == Language::Python27;
         if raw.is_empty() && python27 {
-            if self.has_handlers {
-                report.push_missing(Diagnostic::new(&code::A0118, self.span, "this app has no handlers: every request gets 404"));
+            if let Some(key) = self.handlers_key {
+                report.push_missing(Diagnostic::new(&code::A0118, key, "this app has no handlers: every request gets 404"));
             } else {
                 let message = "app.yaml needs `handlers` for python27";
                 let help = "for example `handlers:` with an item `- url: /.*` and `script: main.app`";

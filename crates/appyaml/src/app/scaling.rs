@@ -99,13 +99,12 @@ fn latency(fields: &Fields<'_>, name: &str, report: &mut Report) -> Option<Spann
     if found.value == "automatic" {
         return None;
     }
-    match parse_latency(&found.value) {
-        Some(value) => Some(Spanned { value, span: found.span }),
-        None => {
-            let message = format!("`{name}` takes a time or `automatic`, not `{}`", found.value);
-            malformed(found.span, message, "write for example `30ms`, `1s` or `1.5s`", report);
-            None
-        }
+    if let Some(value) = parse_latency(&found.value) {
+        Some(Spanned { value, span: found.span })
+    } else {
+        let message = format!("`{name}` takes a time or `automatic`, not `{}`", found.value);
+        malformed(found.span, message, "write for example `30ms`, `1s` or `1.5s`", report);
+        None
     }
 }
 

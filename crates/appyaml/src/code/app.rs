@@ -47,7 +47,7 @@ super::codes! {
     why "The version wins, so that the instance cannot be reached by its number."
     => "app.yaml" "runtime: python312\nversion: 20150101t120000\n"
 
-    A0210 Error "an api_version that does not exist"
+    A0210 Error "an `api_version` that does not exist"
     what "python27 has exactly one version of its API: `1`."
     why "The documents require the key and allow this value only."
     => "app.yaml" "runtime: python27\napi_version: 2\nthreadsafe: true\nhandlers:\n- url: /.*\n  script: main.app\n"

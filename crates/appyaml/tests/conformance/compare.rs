@@ -15,7 +15,7 @@ use model::time::Expiration;
 use serde_json::Value;
 
 /// Where we differ from the SDK on purpose: the name of the case, and the row or document that asks for it.
-pub const EXCEPTIONS: &[(&str, &str)] = &[
+pub(crate) const EXCEPTIONS: &[(&str, &str)] = &[
     ("no api_version", "Y4: `api_version` is required for python27"),
     ("api_version number", "Y4: `1` is the only version; `1.0` is another text"),
     ("handler url broken regex", "Y2, Y12: the SDK fails at the first request, we say so when the file is read"),
@@ -36,25 +36,25 @@ pub const EXCEPTIONS: &[(&str, &str)] = &[
 ];
 
 /// The cases.
-pub fn cases() -> Vec<Value> {
+pub(crate) fn cases() -> Vec<Value> {
     let text = include_str!("../../../../conformance/config_cases.json");
     serde_json::from_str(text).expect("the file of cases is JSON")
 }
 
 /// The exception for a case, if there is one.
-pub fn exception(name: &str) -> Option<&'static str> {
+pub(crate) fn exception(name: &str) -> Option<&'static str> {
     EXCEPTIONS.iter().find(|(other, _)| *other == name).map(|(_, why)| *why)
 }
 
 /// Compares one case; the text says how we differ.
-pub fn compare(case: &Value) -> Result<(), String> {
+pub(crate) fn compare(case: &Value) -> Result<(), String> {
     let input = &case["input"];
     let text = input.as_str().unwrap_or_default();
     let expected = &case["expected"];
     match case["kind"].as_str().unwrap_or_default() {
         "app_yaml" => {
-            let included = |name: &Value| Some((name.as_str()?.to_owned(), String::new()));
-            let includes = expected["parsed"]["includes"].as_array().into_iter().flatten().filter_map(included).collect();
+            let empty = |name: &Value| Some((name.as_str()?.to_owned(), String::new()));
+            let includes = expected["parsed"]["includes"].as_array().into_iter().flatten().filter_map(empty).collect();
             judged(parse::app_yaml("app.yaml", text, &includes), expected, app)
         }
         "includes" => {
@@ -65,9 +65,9 @@ pub fn compare(case: &Value) -> Result<(), String> {
             let ours = Expiration::parse(text).ok().map(|expiration| expiration.0);
             same("seconds", ours, expected["parsed"]["seconds"].as_u64())
         }
-        "dispatch_yaml" => judged(parse::dispatch_yaml("dispatch.yaml", text), expected, dispatch),
+        "dispatch_yaml" => judged(parse::dispatch_yaml("dispatch.yaml", text), expected, |ours, theirs| dispatch(ours, theirs)),
         "queue_yaml" => judged(parse::queue_yaml("queue.yaml", text), expected, queues),
-        "cron_yaml" => judged(parse::cron_yaml("cron.yaml", text), expected, cron),
+        "cron_yaml" => judged(parse::cron_yaml("cron.yaml", text), expected, |ours, theirs| cron(ours, theirs)),
         "cron_schedule" => schedule(input, expected),
         other => Err(format!("cases of kind {other} are not known")),
     }
@@ -85,6 +85,7 @@ fn judged<T>(parsed: Parsed<T>, expected: &Value, compare: impl FnOnce(&T, &Valu
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "reads better at its many calls")]
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, ours: T, theirs: T) -> Result<(), String> {
     if ours == theirs { Ok(()) } else { Err(format!("{what}: {ours:?}, the SDK has {theirs:?}")) }
 }
@@ -274,7 +275,7 @@ fn merged(ours: &VersionConfig, theirs: &Value) -> Result<(), String> {
     skip_files(&ours.skip_files, theirs["skip_files"].as_str())
 }
 
-fn dispatch(ours: &Vec<DispatchRule>, theirs: &Value) -> Result<(), String> {
+fn dispatch(ours: &[DispatchRule], theirs: &Value) -> Result<(), String> {
     let ours = ours.iter().map(|rule| (rule.written.clone(), rule.service.to_string())).collect::<Vec<_>>();
     let service = |rule: &Value| rule.get("service").or_else(|| rule.get("module")).map(text).unwrap_or_default();
     same("dispatch", ours, list(&theirs["dispatch"]).iter().map(|rule| (text(&rule["url"]), service(rule))).collect())
@@ -310,7 +311,7 @@ fn queues(ours: &Queues, theirs: &Value) -> Result<(), String> {
     Ok(())
 }
 
-fn cron(ours: &Vec<CronJob>, theirs: &Value) -> Result<(), String> {
+fn cron(ours: &[CronJob], theirs: &Value) -> Result<(), String> {
     let theirs = list(&theirs["cron"]);
     same("number of jobs", ours.len(), theirs.len())?;
     for (ours, theirs) in ours.iter().zip(theirs) {

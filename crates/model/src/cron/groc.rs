@@ -184,7 +184,7 @@ fn interval(tokens: &mut Tokens<'_>) -> Result<Schedule> {
     tokens.at += 1;
     let seconds = number * scale;
     let window = if tokens.take("synchronized") {
-        if DAY % seconds != 0 {
+        if !DAY.is_multiple_of(seconds) {
             return tokens.refused("`synchronized` needs an interval that divides 24 hours evenly");
         }
         Window::Synchronized
