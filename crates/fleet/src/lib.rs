@@ -4,12 +4,14 @@
 mod fleet;
 pub mod launch;
 mod life;
+mod memory;
 mod output;
 mod pool;
 pub mod prepare;
 mod process_env;
 mod python;
 mod spawn;
+mod tools;
 mod warden;
 
 pub use fleet::{Fleet, Options, PythonChoice};

@@ -94,6 +94,10 @@ impl Running {
     async fn start(pool: &Arc<VersionPool>, serial: Serial, id: &InstanceId, deployment: &Deployment) -> Result<Self, String> {
         let house = &pool.house;
         let cannot = |what: &str, error: io::Error| format!("{what}: {error}");
+        let root = &deployment.version.root;
+        if !root.is_dir() {
+            return Err(format!("the app's folder {} is gone", root.display()));
+        }
         let (listens, stdin, port) = match &deployment.prepared.launch {
             Launch::Agent(_) => {
                 let (path, socket) = house.socket(serial).map_err(|e| cannot("cannot make the instance's socket", e))?;
@@ -110,7 +114,7 @@ impl Running {
             program,
             args,
             env: process_env::of(house, deployment, id, port.as_ref().map(|port| port.number)),
-            dir: deployment.version.root.clone(),
+            dir: root.clone(),
             stdin,
             mark: format!("{}.{}", house.token, serial.0),
         };

@@ -12,6 +12,9 @@ const LONGEST_LINE: usize = 16 * 1024;
 /// Lines kept for the death message.
 const KEPT: usize = 25;
 
+/// Between what happened and the lines.
+pub(crate) const LAST_LINES: &str = "; its last lines:";
+
 /// The last lines of one instance.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tail(Arc<Mutex<VecDeque<String>>>);
@@ -31,7 +34,7 @@ impl Tail {
         if lines.is_empty() {
             return format!("{what}; it printed nothing");
         }
-        let mut text = format!("{what}; its last lines:");
+        let mut text = format!("{what}{LAST_LINES}");
         for line in lines.iter() {
             text.push_str("\n  ");
             text.push_str(line);

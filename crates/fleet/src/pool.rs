@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::fleet::House;
 use crate::life;
+use crate::output;
 use crate::prepare::Prepared;
 
 /// A version together with how to start it.
@@ -245,12 +246,14 @@ impl VersionPool {
                     }
                 }
                 Action::Died { id, why, again_in } => {
+                    // The process's last lines are in the journal already.
+                    let how = why.lines().next().unwrap_or_default().trim_end_matches(output::LAST_LINES);
                     let pause = if again_in.is_zero() {
                         String::new()
                     } else {
-                        format!("\nnext attempt in {} s at the earliest", again_in.as_secs_f32())
+                        format!("; no other is started for {:.1} s", again_in.as_secs_f32())
                     };
-                    work.push(Work::Note(Severity::Error, format!("instance {id} is gone: {why}{pause}")));
+                    work.push(Work::Note(Severity::Error, format!("instance {id} is gone: {how}{pause}")));
                 }
             }
         }

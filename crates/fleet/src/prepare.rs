@@ -10,8 +10,7 @@ use model::handler::HandlerKind;
 use model::runtime::Language;
 use model::table::Version;
 
-use crate::Fleet;
-use crate::python;
+use crate::{Fleet, python, tools};
 
 /// Hears what preparation is doing.
 pub trait Progress: Sync {
@@ -117,7 +116,8 @@ impl Fleet {
                     Some(line) => line.clone(),
                     None => default_command(config, &version.root)?,
                 };
-                let summary = Summary { entrypoint: line.clone(), ..Summary::default() };
+                let mut summary = Summary { entrypoint: line.clone(), ..Summary::default() };
+                tools::describe(&self.house().options, &config.runtime, &mut summary);
                 Ok(Prepared { summary, launch: Launch::Command(CommandLaunch { line, environment: None }) })
             }
         }
@@ -168,9 +168,9 @@ fn has_start_script(root: &Path) -> bool {
 
 /// `command`, if `tool` is on the search path.
 fn need(tool: &str, install: &str, command: &str) -> Result<String, PrepareError> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&path).any(|dir| dir.join(tool).is_file()) {
+    if tools::on_path(tool).is_some() {
         return Ok(command.to_owned());
     }
+    let path = std::env::var_os("PATH").unwrap_or_default();
     Err(PrepareError(format!("`{command}` needs `{tool}`, which is not in any directory of PATH ({}); install {install}", path.display())))
 }

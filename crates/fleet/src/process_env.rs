@@ -20,6 +20,9 @@ pub(crate) fn of(house: &House, deployment: &Deployment, id: &InstanceId, port: 
     }
     if let Some(port) = port {
         env.insert("PORT".into(), port.to_string().into());
+    } else if !config.runtime.is_first_generation() {
+        // Nobody listens there: the agent has its socket. But code that reads the variable should find production's value.
+        env.insert("PORT".into(), "8080".into());
     }
     // The app's own variables come last: they may set PATH or NODE_ENV; names that begin with GAE never get this far (row Y9).
     let own = config.env.iter().chain(&house.options.env);

@@ -1,14 +1,12 @@
 //! Finding an interpreter: the user's choice, then the search path, then pyenv. Nothing is believed until it has said its version itself.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use model::runtime::{Language, Runtime};
 use serde::{Deserialize, Serialize};
 
 use crate::Options;
+use crate::memory::{self, Memory};
 use crate::prepare::{Interpreter, PrepareError};
 
 /// An interpreter and what should be said about it.
@@ -26,8 +24,7 @@ pub(crate) struct Word {
     pub(crate) executable: PathBuf,
 }
 
-/// Long enough for a cold disk, short enough for a broken wrapper.
-const PROBE_LIMIT: Duration = Duration::from_secs(20);
+/// Prints version and path.
 const PROBE: &str = "import sys; sys.stdout.write('%d|%d|%s|%s' % (sys.version_info[0], sys.version_info[1], \
                      '.'.join(map(str, sys.version_info[:3])), sys.executable))";
 
@@ -83,12 +80,11 @@ impl Search {
         Ok(Found { notes, ..Found::plain(word) })
     }
 
-    /// `pythonX.Y` (and for 2.7 `python2`) on the search path.
+    /// `pythonX.Y`, `pythonX` and `python` on the search path, as long as they are what their names promise.
     fn named(&mut self, wanted: &str) -> Option<Word> {
-        let mut names = vec![format!("python{wanted}")];
-        if wanted == "2.7" {
-            names.push("python2".into());
-        }
+        let major = wanted.split('.').next().unwrap_or(wanted);
+        let mut names = vec![format!("python{wanted}"), format!("python{major}"), "python".into()];
+        names.dedup();
         for name in names {
             for path in on_path(&name) {
                 match self.ask(&path) {
@@ -135,14 +131,12 @@ impl Search {
 
     /// What the program at `path` says, remembered by its time of change.
     fn ask(&mut self, path: &Path) -> Result<Word, String> {
-        let stamp = stamp(path);
-        if let Some(word) = stamp.and_then(|stamp| self.memory.recall(path, stamp)) {
+        if let Some(word) = self.memory.recall(path).filter(|word: &Word| word.executable.is_file()) {
             return Ok(word);
         }
-        let word = probe(path)?;
-        if let Some(stamp) = stamp {
-            self.memory.keep(path, stamp, &word);
-        }
+        let text = memory::listen(path, &["-E", "-s", "-S", "-c", PROBE])?;
+        let word = parse(&text).ok_or_else(|| "is not a Python interpreter".to_owned())?;
+        self.memory.keep(path, &word);
         Ok(word)
     }
 
@@ -191,35 +185,6 @@ fn is_shims(dir: &Path) -> bool {
     dir.ends_with("shims") && dir.components().any(|part| part.as_os_str().to_string_lossy().contains("pyenv"))
 }
 
-/// Starts the program and lets it tell its version.
-fn probe(path: &Path) -> Result<Word, String> {
-    let mut child = Command::new(path)
-        .args(["-E", "-s", "-S", "-c", PROBE])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|e| format!("cannot be started: {e}"))?;
-    let begun = Instant::now();
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if begun.elapsed() < PROBE_LIMIT => std::thread::sleep(Duration::from_millis(2)),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err("does not answer".into());
-            }
-        }
-    };
-    let mut text = String::new();
-    let read = child.stdout.take().map(|mut pipe| std::io::Read::read_to_string(&mut pipe, &mut text));
-    if !status.success() || !matches!(read, Some(Ok(_))) {
-        return Err(format!("does not run: {}", crate::life::describe(status)));
-    }
-    parse(&text).ok_or_else(|| "is not a Python interpreter".into())
-}
-
 fn parse(text: &str) -> Option<Word> {
     let mut parts = text.splitn(4, '|');
     let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
@@ -231,45 +196,4 @@ fn parse(text: &str) -> Option<Word> {
 fn outside(executable: PathBuf) -> PathBuf {
     let inside = executable.parent().and_then(Path::parent).is_some_and(|home| home.join("pyvenv.cfg").is_file());
     if inside { executable.canonicalize().unwrap_or(executable) } else { executable }
-}
-
-/// When the file was last changed; the target of a link counts.
-fn stamp(path: &Path) -> Option<u128> {
-    Some(std::fs::metadata(path).ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos())
-}
-
-/// Answers of earlier runs, so that a start asks no interpreter twice.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Memory {
-    answers: BTreeMap<PathBuf, (String, Word)>,
-    #[serde(skip)]
-    changed: bool,
-}
-
-const MEMORY: &str = "interpreters.json";
-
-impl Memory {
-    fn load(cache: &Path) -> Self {
-        let text = std::fs::read(cache.join(MEMORY)).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
-    }
-
-    fn recall(&self, path: &Path, stamp: u128) -> Option<Word> {
-        let (known, word) = self.answers.get(path)?;
-        (*known == stamp.to_string() && word.executable.is_file()).then(|| word.clone())
-    }
-
-    fn keep(&mut self, path: &Path, stamp: u128, word: &Word) {
-        self.answers.insert(path.to_owned(), (stamp.to_string(), word.clone()));
-        self.changed = true;
-    }
-
-    /// Best effort: without it the next start asks again.
-    fn store(&self, cache: &Path) {
-        if self.changed
-            && let Ok(text) = serde_json::to_vec(self)
-        {
-            let _ = super::write_whole(&cache.join(MEMORY), &text);
-        }
-    }
 }

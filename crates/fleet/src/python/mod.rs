@@ -9,11 +9,13 @@ mod pip;
 mod sdk;
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use environment::Recipe;
 use find::Word;
+use model::config::VersionConfig;
+use model::handler::{HandlerKind, Script};
 use model::runtime::Language;
 use model::table::Version;
 
@@ -66,9 +68,23 @@ fn first_generation(
     if !modern && (sdk || !needs.sdk.is_empty()) {
         paths.extend(sdk::provide(house, python, &needs.sdk, progress)?);
     }
-    summary.entrypoint = "the handlers' scripts".into();
-    let folder = agent::unpack(&house.options.cache)?;
+    summary.entrypoint = scripts(&version.config);
+    let folder = agent::unpack(house, python, progress)?;
     Ok(Prepared { summary, launch: Launch::Agent(AgentLaunch { python: interpreter, folder, paths, script: String::new() }) })
+}
+
+/// The scripts that the handlers name, the first few of them.
+fn scripts(config: &VersionConfig) -> String {
+    let scripts = config.handlers.iter().filter_map(|handler| match &handler.kind {
+        HandlerKind::Script(Script::Wsgi(script) | Script::Cgi(script)) => Some(script.source()),
+        _ => None,
+    });
+    let mut named: Vec<_> = scripts.collect();
+    named.sort_unstable();
+    named.dedup();
+    let more = if named.len() > 3 { ", …" } else { "" };
+    named.truncate(3);
+    named.join(", ") + more
 }
 
 /// python3x: a virtual environment with the app's requirements; its `entrypoint`, or `main:app` by the agent.
@@ -100,7 +116,7 @@ fn second_generation(
         Launch::Command(CommandLaunch { line: line.to_owned(), environment: Some(dir) })
     } else {
         "main:app".clone_into(&mut summary.entrypoint);
-        let folder = agent::unpack(&house.options.cache)?;
+        let folder = agent::unpack(house, python, progress)?;
         Launch::Agent(AgentLaunch { python: dir.join("bin/python"), folder, paths: Vec::new(), script: summary.entrypoint.clone() })
     };
     Ok(Prepared { summary, launch })
@@ -108,7 +124,6 @@ fn second_generation(
 
 /// Without an entrypoint production serves `app` of main.py; handlers may name other objects (`script: api.app`), then it is not needed.
 fn check_main(version: &Version) -> Result<(), PrepareError> {
-    use model::handler::{HandlerKind, Script};
     let root = &version.root;
     let auto = version.config.handlers.iter().any(|handler| matches!(handler.kind, HandlerKind::Script(Script::Auto)));
     if !auto || root.join("main.py").is_file() || root.join("main/__init__.py").is_file() {
@@ -148,11 +163,4 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// Writes a whole file or nothing of it.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let fresh: PathBuf = path.with_extension(format!("new-{}", std::process::id()));
-    std::fs::write(&fresh, content)?;
-    std::fs::rename(&fresh, path)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use model::config::VersionConfig;
 use model::pool::{Endpoint, Outcome};
+use model::scaling::{Manual, Scaling};
 
 use crate::support::{House, config};
 
@@ -86,5 +87,72 @@ async fn y25_python3_without_an_entrypoint_is_served_by_the_agent() {
     let house = House::new(&[("main.py", APP)]);
     let answer = serve(&house, config("python312", None)).await;
     assert!(answer.starts_with("3.12 Development/2.0 "), "{answer}");
+    house.fleet.stop(Duration::from_secs(5)).await;
+}
+
+const ENVIRON: &str = r"
+import os
+def app(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    names = sorted(name for name in os.environ if isinstance(os.environ[name], str))
+    return ['\n'.join(name + '=' + os.environ[name] for name in names).encode('utf-8')]
+";
+
+#[tokio::test]
+async fn y9_python27_sees_the_documented_environment() {
+    let house = House::new(&[("main.py", ENVIRON)]);
+    let mut config = config("python27", None);
+    config.env.insert("COLOUR".into(), "red = green".into());
+    let answer = serve(&house, config).await;
+    let has = |line: &str| assert!(answer.lines().any(|found| found.starts_with(line)), "{line} is missing:\n{answer}");
+    for line in [
+        "APPLICATION_ID=dev~demo",
+        "APPENGINE_RUNTIME=python27",
+        "COLOUR=red = green",
+        "CURRENT_MODULE_ID=default",
+        "CURRENT_VERSION_ID=v1.1",
+        "DATACENTER=us1",
+        "INSTANCE_ID=",
+        "SERVER_SOFTWARE=Development/2.0",
+        "TZ=UTC",
+    ] {
+        has(line);
+    }
+    for leak in ["ENGINEHOUSE_AGENT", "CARGO", "GAE_"] {
+        assert!(!answer.contains(leak), "{leak} shows:\n{answer}");
+    }
+    house.fleet.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn y9_python3_sees_the_documented_environment() {
+    let house = House::with(&[("main.py", ENVIRON)], |options| {
+        options.env.insert("COLOUR".into(), "blue".into());
+    });
+    let mut config = config("python312", None);
+    config.env.insert("COLOUR".into(), "red".into());
+    let answer = serve(&house, config).await;
+    for line in [
+        "COLOUR=blue",
+        "GAE_APPLICATION=s~demo",
+        "GAE_ENV=standard",
+        "GAE_MEMORY_MB=384",
+        "GAE_RUNTIME=python312",
+        "GOOGLE_CLOUD_PROJECT=demo",
+        "NODE_ENV=production",
+        "PORT=8080",
+    ] {
+        assert!(answer.lines().any(|found| found == line), "{line} is missing:\n{answer}");
+    }
+    house.fleet.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn m1_manual_scaling_numbers_the_instance() {
+    let house = House::new(&[("main.py", APP)]);
+    let mut config = config("python27", None);
+    config.scaling = Scaling::Manual(Manual { instances: 1 });
+    let answer = serve(&house, config).await;
+    assert_eq!(answer, "2.7 Development/2.0 0");
     house.fleet.stop(Duration::from_secs(5)).await;
 }

@@ -114,3 +114,39 @@ async fn nothing_is_left_of_instances_that_start_others() {
     house.fleet.stop(Duration::from_secs(5)).await;
     assert!(processes_with("MARKER=family").is_empty());
 }
+
+#[tokio::test]
+async fn node_without_an_entrypoint_runs_server_js() {
+    let code = "require('http').createServer((q, s) => s.end('node ' + process.env.NODE_ENV)).listen(process.env.PORT, 'localhost')";
+    let house = House::new(&[("server.js", code)]);
+    house.publish(config("nodejs22", None), 1);
+    let answer = house.get("/").await;
+    assert!(answer.ends_with("node production"), "{answer}");
+    house.fleet.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn defaults_that_cannot_work_say_what_to_write() {
+    let house = House::new(&[]);
+    for (runtime, words) in
+        [("nodejs22", "server.js"), ("go122", "entrypoint: go run ."), ("php83", "php -S"), ("python312", "there is no main.py")]
+    {
+        let error = house.fleet.prepare(&house.version(config(runtime, None), 1), &fleet::prepare::Quiet).expect_err("nothing to run");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn gunicorn_is_installed_if_the_entrypoint_needs_it() {
+    let app =
+        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'by ' + environ['SERVER_SOFTWARE'].encode()]\n";
+    let house = House::new(&[("main.py", app)]);
+    let config = config("python312", Some("gunicorn -b :$PORT -w 2 main:app"));
+    let version = house.version(config, 1);
+    let prepared = house.fleet.prepare(&version, &fleet::prepare::Quiet).expect("installed");
+    assert!(prepared.summary.notes.iter().any(|note| note.contains("gunicorn")), "{:?}", prepared.summary);
+    house.fleet.publish(vec![(version, prepared)]);
+    assert!(house.get("/").await.contains("by gunicorn/"));
+    house.fleet.stop(Duration::from_secs(5)).await;
+    assert!(crate::support::processes_in(&house.root()).is_empty());
+}
