@@ -171,16 +171,16 @@ class Connection(object):
         self.head_sent = False
         self.serial += 1
         self.active = True
-        if when is not None:
-            self.deadline_at = when
-            self.armed = True
-            if when < self.timer.wake_at:
-                self.timer.wake(when)
         outcome = protocol.ANSWERED
         detail = b''
         chunks = ()
         try:
             try:
+                if when is not None:
+                    self.deadline_at = when
+                    self.armed = True
+                    if when < self.timer.wake_at:
+                        self.timer.wake(when)
                 head, chunks, size = app.run(self, script, kind, environ, flags & protocol.FLAG_BUFFER)
                 self.armed = False
             except BaseException:

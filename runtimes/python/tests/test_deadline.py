@@ -71,6 +71,12 @@ class DeadlineTest(AgentTest):
             self.assertIn(answer.outcome, (0, 3), answer)
             self.check(client.ask({'QUERY_STRING': '"next"'}, script='main.app'), 'next')
 
+    def test_no_time_at_all(self):
+        client = self.serve(APP).client()
+        for milliseconds in (0, 1, 0, 2) * 20:
+            self.assertIn(client.ask({'QUERY_STRING': 'spin()'}, script='main.app', deadline_ms=milliseconds).outcome, (3, 5))
+        self.check(client.ask({'QUERY_STRING': '"next"'}, script='main.app', deadline_ms='soon'), 'next')
+
     def test_during_loading_the_process_is_replaced(self):
         answer = self.serve('while True:\n    pass\n').ask(script='main.app', deadline_ms=100)
         self.assertEqual((answer.outcome, answer.status), (5, None))
