@@ -7,6 +7,13 @@ pub const MIN_LENGTH: u64 = 64;
 
 /// What the client's Accept-Encoding says about gzip (RFC 9110 §12.5.3); ask before the header is removed (row H3).
 pub fn accepts(request: &HeaderMap) -> bool {
+    // What browsers send: `gzip, deflate, br`, without weights.
+    if let Some(value) = request.get(header::ACCEPT_ENCODING).map(HeaderValue::as_bytes)
+        && value.starts_with(b"gzip,")
+        && memchr::memchr(b';', value).is_none()
+    {
+        return true;
+    }
     let mut gzip: Option<u16> = None;
     let mut any: Option<u16> = None;
     let mut identity: Option<u16> = None;
@@ -95,7 +102,7 @@ pub fn decide(response: &HeaderMap, status: StatusCode, accepted: bool, length: 
         && !response.contains_key(header::CONTENT_ENCODING)
         && length.is_none_or(|length| length >= MIN_LENGTH)
         && compressible(text(header::CONTENT_TYPE))
-        && !text(header::CACHE_CONTROL).to_ascii_lowercase().contains("no-transform")
+        && !text(header::CACHE_CONTROL).split(',').any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
 }
 
 #[cfg(test)]
@@ -107,6 +114,8 @@ mod tests {
         for (value, want) in [
             ("gzip", true),
             ("GZip, deflate, br", true),
+            ("gzip, deflate, br", true),
+            ("gzip, gzip;q=0", false),
             ("x-gzip", true),
             ("*", true),
             ("br, *;q=0.1", true),

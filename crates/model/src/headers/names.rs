@@ -103,6 +103,12 @@ pub const RESPONSE: &[&str] = &[
     "upgrade",
 ];
 
+/// Whether a response header's name is in [`RESPONSE`].
+pub fn is_response_transfer(name: &str) -> bool {
+    // The first letters of the list.
+    matches!(name.as_bytes().first(), Some(b'c' | b'd' | b'k' | b'p' | b's' | b't' | b'u')) && RESPONSE.contains(&name)
+}
+
 /// What apps tell the house in response headers; no client sees it.
 pub const RESPONSE_INTERNAL: &[&str] = &[
     "x-appengine-blobkey",
@@ -145,6 +151,24 @@ pub fn is_look_alike(name: &str) -> bool {
     exact && (is_app_engine(folded) || [TRANSFER, HOP, REWRITTEN, DECISIVE].iter().any(|list| list.contains(&folded)))
 }
 
+/// Whether a request header's name could be in any list or be a look-alike. Nearly all names that browsers send are told apart from those by
+/// how they begin or how long they are; a test
+/// holds this against the lists.
+pub fn is_suspect(name: &str) -> bool {
+    let short_cut = match name.as_bytes().first() {
+        Some(b'x') => true,
+        Some(b'a') => name.starts_with("accept-e"),
+        Some(b'c' | b'k') => name.len() == "connection".len(),
+        Some(b'e') => name.len() == "expect".len(),
+        Some(b'h') => name.len() == "http2-settings".len(),
+        Some(b'p') => name.starts_with("proxy"),
+        Some(b't') => name.starts_with("te") || name.starts_with("tra"),
+        Some(b'u') => name.len() == "upgrade".len(),
+        _ => false,
+    };
+    short_cut || memchr::memchr(b'_', name.as_bytes()).is_some()
+}
+
 /// What a client's Connection header may not take away, because it is the request itself.
 pub fn is_end_to_end(name: &str) -> bool {
     DECISIVE.contains(&name) || name.starts_with("content-") || name == "cache-control" || name.starts_with("if-") || name == "range"
@@ -157,6 +181,18 @@ mod tests {
     #[test]
     fn h2_the_list_is_sorted() {
         assert!(APP_ENGINE.is_sorted());
+    }
+
+    #[test]
+    fn h1_h2_h3_every_listed_name_is_suspect() {
+        let app_engine = APP_ENGINE.iter().map(|rest| format!("x-appengine-{rest}"));
+        let lists = [TRANSFER, HOP, REWRITTEN, &["proxy", "x-google-", "a_b"]].concat();
+        for name in app_engine.chain(lists.into_iter().map(str::to_owned)) {
+            assert!(is_suspect(&name), "{name}");
+        }
+        for name in ["accept", "accept-language", "cookie", "cache-control", "host", "user-agent", "content-type", "referer", "origin"] {
+            assert!(!is_suspect(name), "{name}");
+        }
     }
 
     #[test]

@@ -149,9 +149,7 @@ pub static REMOVED: [Removed; 7] = [
 
 /// Why a header of this name (lower case) does not reach the app, if so.
 pub fn removed_by(name: &str, caller: Caller) -> Option<&'static Removed> {
-    // Only these first letters occur in the lists, apart from names with `_`.
-    let maybe = matches!(name.as_bytes().first(), Some(b'a' | b'c' | b'e' | b'h' | b'k' | b'p' | b't' | b'u' | b'x'));
-    if !maybe && memchr::memchr(b'_', name.as_bytes()).is_none() {
+    if !names::is_suspect(name) {
         return None;
     }
     let outside = caller == Caller::External;

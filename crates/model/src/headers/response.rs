@@ -147,14 +147,14 @@ fn length(headers: &mut HeaderMap, _: &Finish<'_>, plan: &mut BodyPlan) {
 fn drop_transfer(headers: &mut HeaderMap, ask: &Finish<'_>, plan: &mut BodyPlan) {
     let length =
         if *ask.method == Method::HEAD && !ask.is_bare() && plan.length.is_some() { headers.remove(header::CONTENT_LENGTH) } else { None };
-    remove_all(headers, |name, _| names::RESPONSE.contains(&name.as_str()));
+    remove_all(headers, |name| names::is_response_transfer(name.as_str()));
     if let Some(length) = length {
         headers.insert(header::CONTENT_LENGTH, length);
     }
 }
 
 fn drop_internal(headers: &mut HeaderMap, _: &Finish<'_>, _: &mut BodyPlan) {
-    remove_all(headers, |name, _| name.as_str().starts_with("x-appengine-") && names::RESPONSE_INTERNAL.contains(&name.as_str()));
+    remove_all(headers, |name| name.as_str().starts_with("x-appengine-") && names::RESPONSE_INTERNAL.contains(&name.as_str()));
 }
 
 /// Names cannot be other than ASCII in a [`HeaderMap`]. Of several values under one name, only the bad ones go.
@@ -205,8 +205,8 @@ fn compress(headers: &mut HeaderMap, ask: &Finish<'_>, plan: &mut BodyPlan) {
     }
 }
 
-fn remove_all(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName, &HeaderValue) -> bool) {
-    let names: Vec<HeaderName> = headers.iter().filter(|(name, value)| doomed(name, value)).map(|(name, _)| name.clone()).collect();
+fn remove_all(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| doomed(name)).cloned().collect();
     for name in names {
         headers.remove(name);
     }

@@ -72,12 +72,12 @@ fn environ(version: &Version, sent: Sent<'_>) -> BTreeMap<String, String> {
 }
 
 fn lines(map: &BTreeMap<String, String>) -> String {
-    map.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
+    map.iter().map(|(key, value)| format!("{key}={value}\n")).collect::<Vec<_>>().concat()
 }
 
-fn wsgi(script: &'static str) -> Option<(&'static str, Script)> {
+fn named(script: &'static str) -> (&'static str, Script) {
     let HandlerKind::Script(kind) = crate::fixture::script("/.*", script).kind else { unreachable!("a script") };
-    Some((script, kind))
+    (script, kind)
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn h4_python27_sees_the_variables_of_production() {
         ]),
         length: 9,
         user: User::new("ange@example.com", true),
-        script: wsgi("pkg.main.app"),
+        script: Some(named("pkg.main.app")),
         ..Sent::default()
     };
     expect![[r"
@@ -170,7 +170,7 @@ fn h4_without_body_or_user() {
 #[test]
 fn h5_cgi_knows_its_file() {
     let version = version(config("default", "v1", "python27"));
-    let map = environ(&version, Sent { script: wsgi("cgi/form.py"), ..Sent::default() });
+    let map = environ(&version, Sent { script: Some(named("cgi/form.py")), ..Sent::default() });
     assert_eq!((&*map["PATH_TRANSLATED"], &*map["enginehouse.script"]), ("/srv/app/cgi/form.py", "cgi/form.py"));
 }
 
@@ -223,8 +223,11 @@ fn h13_internal_requests_keep_their_headers_and_kind() {
 fn h4_constants_of_an_instance() {
     let app = "s~shop".parse().expect("an app");
     let first = version(manual(config("api", "m1", "python27"), 2));
-    let text: String =
-        constants(&first, &app, &InstanceId::Number(1), "Development/1.0").iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    let text: String = constants(&first, &app, &InstanceId::Number(1), "Development/1.0")
+        .iter()
+        .map(|(key, value)| format!("{key}={value}\n"))
+        .collect::<Vec<_>>()
+        .concat();
     expect![[r"
         SERVER_SOFTWARE=Development/1.0
         APPLICATION_ID=s~shop

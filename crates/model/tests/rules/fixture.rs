@@ -57,6 +57,7 @@ pub(crate) fn handler(url: &str, kind: HandlerKind) -> Handler {
     }
 }
 
+#[allow(clippy::case_sensitive_file_extension_comparisons, reason = "the SDK's own rule")]
 pub(crate) fn script(url: &str, script: &str) -> Handler {
     let groups = Pattern::new(url, Anchor::Whole).expect("compiles").groups();
     let template = Template::new(script, groups).expect("groups exist");
