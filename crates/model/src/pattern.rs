@@ -84,30 +84,24 @@ impl Pattern {
         let end = if anchor == Anchor::Whole { r"\z" } else { "" };
         let linear = translate(source, Dialect::Linear);
         // Whether it needs backtracking is known even where the linear dialect cannot say something.
-        if let Ok(Translated { body, needs_backtracking: false }) = &linear {
+        if let Ok(Translated { body, groups, needs_backtracking: false }) = &linear {
             let text = format!(r"(?-u)\A{body}{end}");
             return match regex::bytes::RegexBuilder::new(&text).size_limit(MAX_COMPILED).build() {
-                Ok(engine) => Ok(Self {
-                    source: source.to_owned(),
-                    groups: engine.captures_len() - 1,
-                    linear_source: Some(text),
-                    engine: Engine::Linear(engine),
-                }),
+                Ok(engine) => {
+                    Ok(Self { source: source.to_owned(), groups: *groups, linear_source: Some(text), engine: Engine::Linear(engine) })
+                }
                 Err(regex::Error::CompiledTooBig(_)) => fail(TOO_LARGE),
                 Err(error) => fail(&last_line(&error.to_string())),
             };
         }
         linear?;
-        let Translated { body, .. } = translate(source, Dialect::Backtracking)?;
+        let Translated { body, groups, .. } = translate(source, Dialect::Backtracking)?;
         let text = format!(r"\A{body}{end}");
         let mut builder = fancy_regex::RegexBuilder::new(&text);
         match builder.bytes_mode(fancy_regex::BytesMode::Ascii).backtrack_limit(BACKTRACK_LIMIT).delegate_size_limit(MAX_COMPILED).build() {
-            Ok(engine) => Ok(Self {
-                source: source.to_owned(),
-                groups: engine.captures_len() - 1,
-                linear_source: None,
-                engine: Engine::Backtracking(Box::new(engine)),
-            }),
+            Ok(engine) => {
+                Ok(Self { source: source.to_owned(), groups, linear_source: None, engine: Engine::Backtracking(Box::new(engine)) })
+            }
             Err(error) => fail(&last_line(&error.to_string())),
         }
     }
@@ -143,16 +137,21 @@ impl Pattern {
         self.try_match(text).unwrap_or(false)
     }
 
+    fn padded(&self, mut groups: Vec<Option<Range<usize>>>) -> Captures {
+        groups.resize(self.groups + 1, None);
+        Captures(groups)
+    }
+
     /// Matches `text` and returns the groups.
     pub fn captures(&self, text: &[u8]) -> Option<Captures> {
         match &self.engine {
             Engine::Linear(engine) => {
                 let found = engine.captures(text)?;
-                Some(Captures(found.iter().map(|group| group.map(|m| m.range())).collect()))
+                Some(self.padded(found.iter().map(|group| group.map(|m| m.range())).collect()))
             }
             Engine::Backtracking(engine) => {
                 let found = engine.captures(text).ok()??;
-                Some(Captures((0..found.len()).map(|n| found.get(n).map(|m| m.start()..m.end())).collect()))
+                Some(self.padded((0..found.len()).map(|n| found.get(n).map(|m| m.start()..m.end())).collect()))
             }
         }
     }
@@ -324,7 +323,7 @@ mod tests {
         check(r"/\_\-\/\q\é", &["/_-/qé".as_bytes()], &[b"/_-/q"]);
         check(r"/\x2E\056\0", &[b"/..\0"], &[b"/ab\0"]);
         check(r"/[\x41-\x43\b]+", &[b"/ABC\x08"], &[b"/D"]);
-        check("/(?#note)a(?P<n>b)", &[b"/ab"], &[]);
+        check("/(?#note)a(?#two)+(?P<n>b)(c){0}", &[b"/ab", b"/aab"], &[]);
         check("/caf\u{e9}+", &["/caféé".as_bytes()], &[b"/caf\xc3\xa9\xa9"]);
         check("/[\u{e9}\u{e0}]x", &["/éx".as_bytes()], &[b"/\xc3x"]);
         check("/[^\u{e9}]x", &["/èx".as_bytes(), b"/ax"], &["/éx".as_bytes()]);
@@ -362,6 +361,7 @@ mod tests {
     fn y2_mistakes_are_shown_where_they_are() {
         refused("/a++", "+", "repeats what is repeated already");
         refused("/a**b", "*", "repeats what is repeated already");
+        refused("/(?!a)*b", "*", "look-around takes no characters");
         refused("/a{2}{3}", "{3}", "repeats what is repeated already");
         refused("*.html", "*", "nothing before `*` to repeat; write `\\*`");
         refused("/(|+)", "+", "nothing before");

@@ -25,6 +25,8 @@ pub(super) enum Dialect {
 pub(super) struct Translated {
     /// A group that can be anchored.
     pub(super) body: String,
+    /// How many groups the user wrote; an engine forgets those that cannot take part, as in `(a){0}`.
+    pub(super) groups: usize,
     /// It has look-around or back-references, so only the backtracking dialect is right.
     pub(super) needs_backtracking: bool,
 }
@@ -39,7 +41,7 @@ pub(super) fn translate(source: &str, dialect: Dialect) -> Result<Translated, Pa
         reader.read()?;
     }
     let flags: String = reader.flags.iter().collect();
-    Ok(Translated { body: format!("(?{flags}:{})", reader.out), needs_backtracking: reader.needs_backtracking })
+    Ok(Translated { body: format!("(?{flags}:{})", reader.out), groups: reader.groups, needs_backtracking: reader.needs_backtracking })
 }
 
 /// What a quantifier would apply to.
@@ -47,6 +49,8 @@ pub(super) fn translate(source: &str, dialect: Dialect) -> Result<Translated, Pa
 enum Last {
     Nothing,
     Item,
+    /// A look-around.
+    Assertion,
     Repeated,
 }
 
@@ -56,8 +60,8 @@ struct Reader<'s> {
     dialect: Dialect,
     out: String,
     last: Last,
-    /// Where the open groups begin.
-    open: Vec<usize>,
+    /// Where the open groups begin, and whether they are look-arounds.
+    open: Vec<(usize, bool)>,
     groups: usize,
     names: Vec<&'s str>,
     flags: Vec<char>,
@@ -139,7 +143,7 @@ impl<'s> Reader<'s> {
             }
         }
         match self.open.pop() {
-            Some(start) => {
+            Some((start, _)) => {
                 self.at = start + 1;
                 self.fail(start, "the group that begins here is never closed; add `)`, or write `\\(` for the character itself")
             }
@@ -169,11 +173,11 @@ impl<'s> Reader<'s> {
     }
 
     fn close(&mut self, start: usize) -> Result<(), PatternError> {
-        if self.open.pop().is_none() {
+        let Some((_, look)) = self.open.pop() else {
             return self.fail(start, "this `)` closes no group; remove it, or write `\\)` for the character itself");
-        }
+        };
         self.out.push(')');
-        self.last = Last::Item;
+        self.last = if look { Last::Assertion } else { Last::Item };
         Ok(())
     }
 
@@ -183,6 +187,9 @@ impl<'s> Reader<'s> {
             Last::Nothing => {
                 let text = &self.source[start..self.at];
                 return self.fail(start, format!("there is nothing before `{text}` to repeat; write `\\{text}` for the character itself"));
+            }
+            Last::Assertion => {
+                return self.fail(start, "a look-around takes no characters, so there is nothing to repeat; remove this");
             }
             Last::Repeated => {
                 let text = &self.source[start..self.at];
@@ -233,7 +240,7 @@ impl<'s> Reader<'s> {
     }
 
     fn group(&mut self, start: usize) -> Result<(), PatternError> {
-        self.last = Last::Nothing;
+        let before = std::mem::replace(&mut self.last, Last::Nothing);
         if !self.take("?") {
             self.groups += 1;
             return self.open_group(start, "(");
@@ -248,6 +255,7 @@ impl<'s> Reader<'s> {
             }
         }
         if self.take("#") {
+            self.last = before;
             return self.comment(start);
         }
         if self.take("P<") {
@@ -259,14 +267,14 @@ impl<'s> Reader<'s> {
         if self.take("(") {
             return self.conditional(start);
         }
-        self.flags_group(start)
+        self.flags_group(start, before)
     }
 
     fn open_group(&mut self, start: usize, text: &str) -> Result<(), PatternError> {
         if self.open.len() >= MAX_DEPTH {
             return self.fail(start, format!("groups are nested more than {MAX_DEPTH} deep"));
         }
-        self.open.push(start);
+        self.open.push((start, matches!(text, "(?=" | "(?!" | "(?<=" | "(?<!")));
         self.out.push_str(text);
         Ok(())
     }
@@ -322,11 +330,12 @@ impl<'s> Reader<'s> {
     }
 
     /// `(?i)` for the whole pattern, `(?i:…)` for a group.
-    fn flags_group(&mut self, start: usize) -> Result<(), PatternError> {
+    fn flags_group(&mut self, start: usize, before: Last) -> Result<(), PatternError> {
         let letters: String = self.rest().chars().take_while(|c| "iLmsux".contains(*c)).collect();
         self.at += letters.len();
         let known: String = letters.chars().filter(|c| "ims".contains(*c)).collect();
         if !letters.is_empty() && self.take(")") {
+            self.last = before;
             self.verbose_found |= letters.contains('x');
             for flag in known.chars().filter(|flag| !self.flags.contains(flag)).collect::<Vec<_>>() {
                 self.flags.push(flag);
