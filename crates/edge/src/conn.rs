@@ -147,15 +147,24 @@ where
             .max_send_buf_size(64 * 1024)
             .serve_connection(wire, service)
     );
+    // Rings when a client that was told GOAWAY has had time to answer.
+    let mut parting: Option<Rc<Alarm>> = None;
     let mut told = false;
     std::future::poll_fn(|cx| {
         link.listen(cx);
-        if link.verdict() == Verdict::Close && (told || link.stuck()) {
+        let close = link.verdict() == Verdict::Close;
+        if close && link.stuck() {
             return Poll::Ready(());
         }
-        if (link.draining() || link.verdict() == Verdict::Close) && !told {
+        if (link.draining() || close) && !told {
             told = true;
             connection.as_mut().graceful_shutdown();
+        }
+        if told && !link.busy() {
+            let alarm = parting.get_or_insert_with(|| core.sweep.alarm(core.house.options.timeouts.linger));
+            if alarm.poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
         }
         connection.as_mut().poll(cx).map(|_| ())
     })

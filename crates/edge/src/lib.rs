@@ -127,7 +127,7 @@ impl Edge {
         let places = geo::Places::open(options.geoip.as_deref())?;
         let mut sockets = Vec::new();
         for listener in &options.listeners {
-            let tls = listener.tls.as_ref().map(tls::configure).transpose()?;
+            let tls = listener.tls.as_ref().map(|certificate| tls::configure(certificate, &options.names)).transpose()?;
             let (address, listeners) = listen::bind(listener.address, cores)?;
             sockets.push(Bound { address, tls, listeners });
         }

@@ -184,6 +184,9 @@ impl Link {
     pub(crate) fn end(&self, now: u64) {
         self.open.set(self.open.get().saturating_sub(1));
         self.idle_since.set(now);
+        if self.draining.get() && self.multiplexed.get() {
+            self.wake();
+        }
     }
 
     pub(crate) fn refuse(&self, number: u64, refusal: Refusal) {

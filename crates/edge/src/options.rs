@@ -10,6 +10,8 @@ use std::time::Duration;
 pub struct Options {
     /// Where to listen.
     pub listeners: Vec<Listener>,
+    /// Further names for self-signed certificates, `shop.localhost`: clients do not take `*.localhost` for them.
+    pub names: Vec<String>,
     /// The `Server` header (row H22).
     pub server_name: String,
     /// Readable fault pages with tracebacks.
@@ -36,6 +38,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listeners: Vec::new(),
+            names: Vec::new(),
             server_name: "Enginehouse".into(),
             development: false,
             timeouts: Timeouts::default(),

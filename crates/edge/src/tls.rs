@@ -14,10 +14,10 @@ use crate::BindError;
 use crate::options::Certificate;
 
 /// The TLS settings of one listener.
-pub(crate) fn configure(certificate: &Certificate) -> Result<Arc<ServerConfig>, BindError> {
+pub(crate) fn configure(certificate: &Certificate, names: &[String]) -> Result<Arc<ServerConfig>, BindError> {
     let (chain, key) = match certificate {
         Certificate::Files { chain, key } => (chain.clone(), key.clone()),
-        Certificate::SelfSigned { directory } => self_signed(directory)?,
+        Certificate::SelfSigned { directory } => self_signed(directory, names)?,
     };
     let fail = |path: &Path, why: String| BindError::Certificate { path: path.to_owned(), why };
     let certificates: Vec<CertificateDer<'static>> =
@@ -40,21 +40,26 @@ pub(crate) fn configure(certificate: &Certificate) -> Result<Arc<ServerConfig>, 
     Ok(Arc::new(config))
 }
 
-/// Names that a self-signed certificate is good for.
+/// Names that every self-signed certificate is good for.
 const NAMES: [&str; 4] = ["localhost", "*.localhost", "127.0.0.1", "::1"];
 
-fn self_signed(directory: &Path) -> Result<(PathBuf, PathBuf), BindError> {
-    let (chain, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
-    if chain.is_file() && key.is_file() {
+fn self_signed(directory: &Path, names: &[String]) -> Result<(PathBuf, PathBuf), BindError> {
+    let (chain, key, list) = (directory.join("certificate.pem"), directory.join("key.pem"), directory.join("names.txt"));
+    let names: Vec<String> = NAMES.iter().map(|name| (*name).to_owned()).chain(names.iter().cloned()).collect();
+    let wanted = names.join("\n");
+    // A certificate that was trusted by hand is kept for as long as it names everything.
+    let kept = fs::read_to_string(&list).is_ok_and(|kept| names.iter().all(|name| kept.lines().any(|line| line == name)));
+    if kept && chain.is_file() && key.is_file() {
         return Ok((chain, key));
     }
     let fail = |path: &Path, why: String| BindError::Certificate { path: path.to_owned(), why };
-    let made = rcgen::generate_simple_self_signed(NAMES.map(String::from)).map_err(|error| fail(&chain, error.to_string()))?;
+    let made = rcgen::generate_simple_self_signed(names).map_err(|error| fail(&chain, error.to_string()))?;
     let write = || -> io::Result<()> {
         fs::create_dir_all(directory)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
         keep(&key, &made.signing_key.serialize_pem())?;
-        keep(&chain, &made.cert.pem())
+        keep(&chain, &made.cert.pem())?;
+        keep(&list, &wanted)
     };
     write().map_err(|error| fail(directory, error.to_string()))?;
     Ok((chain, key))
@@ -77,10 +82,12 @@ mod tests {
     fn a_self_signed_certificate_is_made_once_and_kept() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let certificate = Certificate::SelfSigned { directory: directory.path().join("tls") };
-        configure(&certificate).expect("made");
+        configure(&certificate, &[]).expect("made");
         let before = fs::read(directory.path().join("tls/certificate.pem")).expect("kept");
-        configure(&certificate).expect("read again");
+        configure(&certificate, &[]).expect("read again");
         assert_eq!(fs::read(directory.path().join("tls/certificate.pem")).expect("kept"), before);
+        configure(&certificate, &["shop.localhost".into()]).expect("made anew");
+        assert_ne!(fs::read(directory.path().join("tls/certificate.pem")).expect("kept"), before, "it names one more host");
         let mode = fs::metadata(directory.path().join("tls/key.pem")).expect("kept").permissions().mode();
         assert_eq!(mode & 0o077, 0, "nobody else reads the key");
     }
@@ -91,8 +98,8 @@ mod tests {
         let path = directory.path().join("empty.pem");
         fs::write(&path, "nothing").expect("written");
         let missing = Certificate::Files { chain: directory.path().join("none.pem"), key: path.clone() };
-        assert!(configure(&missing).is_err_and(|error| error.to_string().contains("none.pem")));
+        assert!(configure(&missing, &[]).is_err_and(|error| error.to_string().contains("none.pem")));
         let empty = Certificate::Files { chain: path.clone(), key: path };
-        assert!(configure(&empty).is_err_and(|error| error.to_string().contains("holds no certificate")));
+        assert!(configure(&empty, &[]).is_err_and(|error| error.to_string().contains("holds no certificate")));
     }
 }

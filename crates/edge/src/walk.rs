@@ -352,8 +352,10 @@ impl Walk<'_> {
         let buffered = config.runtime.is_first_generation();
         let mut upload = self.upload()?;
         let known = upload.length();
-        if (buffered || known.is_none()) && !upload.is_empty() && (buffered || config.entrypoint.is_none()) {
-            // WSGI and CGI read CONTENT_LENGTH bytes: a body of unknown length is collected first.
+        let wsgi = config.runtime.python_version().is_some() && config.entrypoint.is_none();
+        if !upload.is_empty() && (buffered || (wsgi && known.is_none())) {
+            // WSGI and CGI read CONTENT_LENGTH bytes, so a body of unknown length is collected first; before the lease, so that a slow client
+            // keeps no instance busy.
             upload = Upload::whole(upload.collect().await.map_err(Fault::Cut)?);
         }
         let lease = self.lease(call).await?;

@@ -18,10 +18,21 @@ pub(super) struct Head {
     bodiless: bool,
     hosts: u32,
     length: Option<u64>,
+    /// Transfer codings that were applied before chunked, and whether chunked came last.
+    codings: u32,
     chunked: bool,
+    /// It is in order, but not as hyper likes it; see [`super::mend`].
+    odd: bool,
 }
 
 type Verdict<T> = Result<T, Refusal>;
+
+/// A complete head.
+pub(super) struct Done {
+    pub(super) length: usize,
+    pub(super) framing: Framing,
+    pub(super) odd: bool,
+}
 
 impl Head {
     /// Whether nothing of it was read yet.
@@ -29,8 +40,8 @@ impl Head {
         self.seen == 0
     }
 
-    /// Reads on. The head's length and its body's framing once it is complete; `None` while it is not.
-    pub(super) fn read(&mut self, bytes: &[u8], bounds: &Bounds) -> Verdict<Option<(usize, Framing)>> {
+    /// Reads on. `None` while the head is not complete.
+    pub(super) fn read(&mut self, bytes: &[u8], bounds: &Bounds) -> Verdict<Option<Done>> {
         while let Some(at) = bytes.get(self.seen..).and_then(|rest| memchr(b'\n', rest)) {
             let end = self.seen + at;
             let line = bytes.get(self.line..end).unwrap_or_default();
@@ -45,7 +56,7 @@ impl Head {
                 if self.line > bounds.bytes {
                     return Err(TOO_LARGE);
                 }
-                return self.framing().map(|framing| Some((self.line, framing)));
+                return self.framing().map(|framing| Some(Done { length: self.line, framing, odd: self.odd }));
             } else {
                 self.field(line, bounds)?;
             }
@@ -80,6 +91,7 @@ impl Head {
             _ => return Err(Refusal::bad("the protocol version is malformed")),
         };
         target_form(method, target)?;
+        self.odd = target.iter().any(|&b| is_odd(b));
         self.bodiless = matches!(method, b"GET" | b"HEAD" | b"TRACE");
         self.started = true;
         Ok(())
@@ -134,20 +146,36 @@ impl Head {
                 if !name.eq_ignore_ascii_case(b"transfer-encoding") {
                     return Err(Refusal::bad("a header looks like Transfer-Encoding but is not"));
                 }
-                if self.chunked {
-                    return Err(Refusal::bad("the request has several Transfer-Encoding headers"));
-                }
-                if !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(coding(value));
-                }
-                self.chunked = true;
+                self.codings(value)?;
             }
             _ => {}
         }
         Ok(())
     }
 
+    /// Codings add up over several headers (RFC 9110 §5.3); `chunked` must be the last and occur once (RFC 9112 §6.1).
+    fn codings(&mut self, value: &[u8]) -> Verdict<()> {
+        let plain = value.eq_ignore_ascii_case(b"chunked");
+        self.odd |= !plain || self.codings > 0;
+        for item in value.split(|&b| b == b',') {
+            let name = trim(item.split(|&b| b == b';').next().unwrap_or_default());
+            if self.chunked {
+                return Err(Refusal::bad("a transfer coding follows `chunked`"));
+            }
+            self.codings += 1;
+            if name.eq_ignore_ascii_case(b"chunked") {
+                self.chunked = true;
+            } else if !CODINGS.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+                return Err(Refusal::bad("Transfer-Encoding names an unknown coding"));
+            }
+        }
+        Ok(())
+    }
+
     fn framing(&self) -> Verdict<Framing> {
+        if self.codings > 0 && !self.chunked {
+            return Err(Refusal::bad("Transfer-Encoding does not end with `chunked`"));
+        }
         if self.chunked && self.length.is_some() {
             return Err(Refusal::bad("the request has both Transfer-Encoding and Content-Length"));
         }
@@ -174,7 +202,7 @@ const NO_REQUEST_LINE: Refusal = Refusal::bad("the request line is malformed");
 
 /// Which of the four forms of a target goes with which method (RFC 9112 §3.2).
 fn target_form(method: &[u8], target: &[u8]) -> Verdict<()> {
-    if target.is_empty() || !target.iter().all(|&b| b > b' ' && b != 0x7f && b != b'#') {
+    if target.is_empty() || !target.iter().all(|&b| b > b' ' && b != 0x7f) {
         return Err(Refusal::bad("the request target holds a character that it may not"));
     }
     if method == b"CONNECT" {
@@ -189,15 +217,12 @@ fn target_form(method: &[u8], target: &[u8]) -> Verdict<()> {
     }
 }
 
-fn coding(value: &[u8]) -> Refusal {
-    let mut parts = value.split(|&b| b == b',').map(trim);
-    let known_last = parts.next_back().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
-    let others = parts.all(|part| !part.is_empty() && part.iter().all(|&b| is_token(b)) && !part.eq_ignore_ascii_case(b"chunked"));
-    if known_last && others {
-        Refusal { status: 501, reason: "chunked is the only transfer coding understood here" }
-    } else {
-        Refusal::bad("Transfer-Encoding is not `chunked`")
-    }
+/// Transfer codings of RFC 9112 §7.2 that may precede `chunked`; `identity` is of RFC 2616.
+const CODINGS: [&[u8]; 6] = [b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress", b"identity"];
+
+/// Bytes of a target that browsers and scripts send although RFC 3986 forbids them. They decide nothing, so they are escaped.
+pub(super) fn is_odd(b: u8) -> bool {
+    matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | b'#') || b >= 0x80
 }
 
 /// Whether `name` is `plain` once everything but letters and digits is left out.
@@ -210,7 +235,7 @@ fn number(value: &[u8]) -> Option<u64> {
     if digits { value.iter().try_fold(0_u64, |n, b| n.checked_mul(10)?.checked_add(u64::from(b - b'0'))) } else { None }
 }
 
-fn trim(mut value: &[u8]) -> &[u8] {
+pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
     }

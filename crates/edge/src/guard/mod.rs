@@ -6,10 +6,11 @@
 
 mod chunk;
 mod head;
+mod mend;
 pub(crate) mod wire;
 
 use chunk::Chunks;
-use head::Head;
+use head::{Done, Head};
 
 /// What a request is refused with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum Step {
     More,
     /// So many are in order.
     Pass(usize),
+    /// A head of so many bytes is in order once [`Guard::mend`] has rewritten it.
+    Mend(usize),
     /// Leave so many out: empty lines before a request line.
     Skip(usize),
     /// The head that begins here is refused.
@@ -104,7 +107,7 @@ impl Guard {
                 }
                 match head.read(bytes, &self.bounds) {
                     Ok(None) => Step::More,
-                    Ok(Some((length, framing))) => {
+                    Ok(Some(Done { length, framing, odd })) => {
                         self.heads += 1;
                         self.skipped = 0;
                         self.phase = match framing {
@@ -112,7 +115,7 @@ impl Guard {
                             Framing::Length(left) => Phase::Body(left),
                             Framing::Chunked => Phase::Chunks(Chunks::default()),
                         };
-                        Step::Pass(length)
+                        if odd { Step::Mend(length) } else { Step::Pass(length) }
                     }
                     Err(refusal) => self.refuse(refusal),
                 }
@@ -145,6 +148,11 @@ impl Guard {
         self.phase = Phase::Over;
         self.heads += 1;
         Step::Refuse(refusal)
+    }
+
+    /// The same request in plain words.
+    pub fn mend(head: &[u8]) -> Vec<u8> {
+        mend::mend(head)
     }
 
     /// Gives up on the head that is being read, as if it had been refused.

@@ -16,6 +16,10 @@ fn run(bytes: &[u8], step: usize) -> (Vec<u8>, Option<Step>, u64) {
             match guard.step(&hold) {
                 Step::More => break,
                 Step::Pass(length) => passed.extend(hold.drain(..length)),
+                Step::Mend(length) => {
+                    let head: Vec<u8> = hold.drain(..length).collect();
+                    passed.extend(Guard::mend(&head));
+                }
                 Step::Skip(length) => drop(hold.drain(..length)),
                 stop => return (passed, Some(stop), guard.heads()),
             }
@@ -49,12 +53,32 @@ fn good_requests_pass_whatever_their_pieces() {
     passed("GET / HTTP/1.0\r\n\r\n", 1);
     passed("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 1);
     passed("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 1);
-    passed("POST /\u{e9} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nhost:b\r\n\r\n", 2);
+    passed("POST /%C3 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nhost:b\r\n\r\n", 2);
     passed(
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
         2,
     );
     passed("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n", 2);
+}
+
+#[track_caller]
+fn mended(head: &str, expected: &str) {
+    for step in [1, head.len()] {
+        assert_eq!(String::from_utf8_lossy(&run(head.as_bytes(), step).0), expected);
+    }
+}
+
+#[test]
+fn odd_but_clear_requests_are_put_in_plain_words() {
+    mended("GET /\u{e9}\"<a>?{b}#c HTTP/1.1\r\nHost: a\r\n\r\n", "GET /%C3%A9%22%3Ca%3E?%7Bb%7D HTTP/1.1\r\nHost: a\r\n\r\n");
+    mended(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\ntransfer-encoding: identity , chunked;x\r\nX: y\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nX: y\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
+    mended(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity, chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
 }
 
 #[test]
@@ -85,6 +109,12 @@ fn ambiguous_framing_is_refused() {
         "Transfer-Encoding: chunked, gzip",
         "Transfer-Encoding: xchunked",
         "Transfer-Encoding: identity",
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding:",
+        "Transfer-Encoding: ,chunked",
+        "Transfer-Encoding: chunked,",
+        "Transfer-Encoding: br, chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip",
         "Transfer-Encoding:\u{b}chunked",
         "Transfer_Encoding: chunked",
         "Transfer-Encoding\t: chunked",
@@ -102,7 +132,6 @@ fn ambiguous_framing_is_refused() {
     }
     refused("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400);
     refused("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", 400);
-    refused(&head("Transfer-Encoding: gzip, chunked"), 501);
     refused(&head("Expect: 200-ok"), 417);
 }
 
@@ -118,7 +147,6 @@ fn bad_request_lines_are_refused() {
         "GET x HTTP/1.1",
         "GET /\tx HTTP/1.1",
         "GET * HTTP/1.1",
-        "GET /#a HTTP/1.1",
         "GET / http/1.1",
         "GET / HTTP/11",
     ] {

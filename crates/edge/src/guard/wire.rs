@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::link::{Link, Verdict};
 
 /// What hyper is given instead of a refused head, so that it asks the service for an answer and closes after it.
-const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
+const STAND_IN: &[u8] = b" / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
 /// The start of an HTTP/2 connection (RFC 9113 §3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -126,6 +126,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             match guard.step(&self.hold[self.judged..]) {
                 Step::More => break,
                 Step::Pass(length) => self.judged += length,
+                Step::Mend(length) => {
+                    let end = self.judged + length;
+                    let mended = Guard::mend(&self.hold[self.judged..end]);
+                    let length = mended.len();
+                    self.hold.splice(self.judged..end, mended);
+                    self.judged += length;
+                }
                 Step::Skip(length) => {
                     self.hold.drain(self.judged..self.judged + length);
                 }
@@ -150,7 +157,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     fn stand_in(&mut self, refusal: Refusal) {
         let number = self.guard.as_ref().map_or(0, Guard::heads);
         self.link.refuse(number, refusal);
+        let method: &[u8] = if self.hold[self.judged..].starts_with(b"HEAD ") { b"HEAD" } else { b"GET" };
         self.hold.truncate(self.judged);
+        self.hold.extend_from_slice(method);
         self.hold.extend_from_slice(STAND_IN);
         self.judged = self.hold.len();
     }
