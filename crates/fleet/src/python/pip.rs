@@ -50,7 +50,7 @@ pub(crate) fn run(house: &House, python: &Path, args: Vec<OsString>, dir: &Path,
     }
     let broken = |e: std::io::Error| vec![format!("{} cannot be started: {e}", python.display())];
     let mark = house.installer_mark();
-    let spec = Spec { program: python.into(), args, env: surroundings(), dir: dir.to_owned(), stdin: None, mark: mark.clone() };
+    let spec = Spec { program: python.into(), args, env: surroundings(python), dir: dir.to_owned(), stdin: None, mark: mark.clone() };
     let (reader, writer) = std::io::pipe().map_err(broken)?;
     let mut command = spec.command(&house.options.launcher);
     command.stdout(writer.try_clone().map_err(broken)?).stderr(writer).stdin(Stdio::null());
@@ -84,20 +84,17 @@ pub(crate) fn run(house: &House, python: &Path, args: Vec<OsString>, dir: &Path,
 }
 
 /// The house's own environment, in which the user's proxies, indexes and certificates are configured, less what would lead Python astray.
-fn surroundings() -> Vec<(OsString, OsString)> {
+fn surroundings(python: &Path) -> Vec<(OsString, OsString)> {
     const ASTRAY: [&str; 6] = ["PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "VIRTUAL_ENV", "PYENV_VERSION"];
     let kept = std::env::vars_os().filter(|(name, _)| {
         let name = name.to_string_lossy();
         !name.starts_with("PYTHON") && !ASTRAY.contains(&&*name)
     });
-    let own = [
-        ("PYTHONUNBUFFERED", "1"),
-        ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
-        ("PIP_NO_INPUT", "1"),
-        // A setup.py finds setuptools only in an environment of its own; the one being made holds nothing yet.
-        ("PIP_USE_PEP517", "1"),
-        ("PIP_ROOT_USER_ACTION", "ignore"),
-    ];
+    let own =
+        [("PYTHONUNBUFFERED", "1"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1"), ("PIP_NO_INPUT", "1"), ("PIP_ROOT_USER_ACTION", "ignore")];
+    // In a fresh virtual environment a setup.py finds no setuptools, so it must be given an environment of its own.
+    let inside = python.parent().and_then(Path::parent).is_some_and(|home| home.join("pyvenv.cfg").is_file());
+    let own = own.into_iter().chain(inside.then_some(("PIP_USE_PEP517", "1")));
     kept.chain(own.map(|(name, value)| (name.into(), value.into()))).collect()
 }
 
