@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, mpsc};
@@ -31,7 +32,7 @@ impl Spec {
     /// The command that starts the launcher, which then becomes the program.
     pub(crate) fn command(self, launcher: &Path) -> std::process::Command {
         let mut command = std::process::Command::new(launcher);
-        command.arg(LAUNCH).arg(std::process::id().to_string()).arg("--").arg(self.program).args(self.args);
+        command.arg0("enginehouse").arg(LAUNCH).arg(std::process::id().to_string()).arg("--").arg(self.program).args(self.args);
         command.env_clear().envs(self.env).env(MARK, &self.mark).current_dir(self.dir);
         command.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -34,6 +35,7 @@ impl Warden {
     /// Starts the process. `dir` is removed by it at the end.
     pub(crate) fn start(launcher: &Path, dir: &Path) -> io::Result<Self> {
         let mut child = Command::new(launcher)
+            .arg0("enginehouse")
             .arg(WARDEN)
             .arg(dir)
             .env_clear()
