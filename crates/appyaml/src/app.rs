@@ -381,6 +381,9 @@ fn vpc_connector(app: &Fields<'_>, report: &mut Report) -> Option<String> {
     let name = fields.text("name", report)?;
     let part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if name.value.split('/').all(part) {
+        let message = "connectors are not available on this engine";
+        let help = "the app reaches what the machine that it runs on reaches";
+        report.push(Diagnostic::new(&code::A0211, name.span, message).help(help));
         return Some(name.value);
     }
     let message = format!("`{}` is not the name of a connector", name.value);

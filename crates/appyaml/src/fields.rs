@@ -26,6 +26,10 @@ pub(crate) fn short(text: &str) -> String {
 
 /// The candidate that `word` was probably meant to be.
 pub(crate) fn near<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    // The comparison takes time and memory in proportion to both lengths, and no key is that long.
+    if word.len() > 100 {
+        return None;
+    }
     let normal = word.to_lowercase().replace('-', "_");
     let (distance, best) = candidates
         .into_iter()

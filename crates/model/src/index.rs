@@ -1,7 +1,7 @@
 //! index.yaml: the composite datastore indexes of an app.
 
 /// One index.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Index {
     /// The entity kind; empty means every kind.
     pub kind: String,
@@ -12,7 +12,7 @@ pub struct Index {
 }
 
 /// One property of an index.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IndexProperty {
     /// Its name.
     pub name: String,
@@ -21,7 +21,7 @@ pub struct IndexProperty {
 }
 
 /// How a property is indexed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum IndexOrder {
     /// `direction: asc`, the default.
     #[default]

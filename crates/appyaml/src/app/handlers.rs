@@ -37,6 +37,9 @@ const KINDS: [&str; 3] = ["static_files", "static_dir", "script"];
 /// Keys that only static files have.
 const STATIC_ONLY: [&str; 6] = ["upload", "mime_type", "expiration", "http_headers", "require_matching_file", "application_readable"];
 
+/// Most handlers of a file; each compiles a pattern.
+const MAX_HANDLERS: usize = 10_000;
+
 /// A handler as written.
 #[derive(Debug, Clone)]
 pub(super) struct RawHandler {
@@ -94,7 +97,10 @@ impl RawHandler {
 
 /// Reads the list.
 pub(super) fn read(items: &[Node], report: &mut Report) -> Vec<RawHandler> {
-    items.iter().filter_map(|item| read_one(item, report)).collect()
+    if let Some(extra) = items.get(MAX_HANDLERS) {
+        report.push(Diagnostic::new(&code::A0003, extra.span, format!("more than {MAX_HANDLERS} handlers")));
+    }
+    items.iter().take(MAX_HANDLERS).filter_map(|item| read_one(item, report)).collect()
 }
 
 fn read_one(item: &Node, report: &mut Report) -> Option<RawHandler> {

@@ -51,4 +51,9 @@ super::codes! {
     what "python27 has exactly one version of its API: `1`."
     why "The documents require the key and allow this value only."
     => "app.yaml" "runtime: python27\napi_version: 2\nthreadsafe: true\nhandlers:\n- url: /.*\n  script: main.app\n"
+
+    A0211 Warning "a setting that is not available on this engine"
+    what "`vpc_access_connector` names a connector of Google's network."
+    why "There is none here: an app reaches what the machine that it runs on reaches, and firewalls are the machine's own."
+    => "app.yaml" "runtime: python312\nvpc_access_connector:\n  name: projects/p/locations/l/connectors/c\n"
 }

@@ -1,28 +1,32 @@
 //! index.yaml.
 
+use std::collections::HashMap;
+
 use model::index::{Index, IndexOrder, IndexProperty};
 
 use super::{Companion, items};
 use crate::code;
 use crate::diagnostic::{Diagnostic, Report};
 use crate::fields::{Fields, Spanned};
-use crate::source::{FileId, Sources};
+use crate::source::{FileId, Sources, Span};
 use crate::yaml::Node;
 
 /// Reads the indexes.
 pub(crate) fn read(file: FileId, sources: &Sources, report: &mut Report) -> Vec<Index> {
     items(file, sources, ("index.yaml", Companion::Index, &[]), report, |_, list, report| {
-        let mut indexes: Vec<Spanned<Index>> = Vec::new();
+        let mut seen: HashMap<Index, Span> = HashMap::new();
+        let mut indexes = Vec::new();
         for item in list {
             let Some(index) = index(item, report) else { continue };
-            if let Some(first) = indexes.iter().find(|other| other.value == index.value) {
+            if let Some(first) = seen.get(&index.value) {
                 let message = format!("this index of `{}` is there already", index.value.kind);
-                report.push(Diagnostic::new(&code::A0901, index.span, message).related(first.span, "the first time"));
+                report.push(Diagnostic::new(&code::A0901, index.span, message).related(*first, "the first time"));
                 continue;
             }
-            indexes.push(index);
+            seen.insert(index.value.clone(), index.span);
+            indexes.push(index.value);
         }
-        indexes.into_iter().map(|index| index.value).collect()
+        indexes
     })
 }
 

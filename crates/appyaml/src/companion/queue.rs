@@ -1,5 +1,6 @@
 //! queue.yaml.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use model::queue::{Queue, QueueAccess, QueueMode, QueueRetry, Queues};
@@ -23,18 +24,20 @@ const PUSH_ONLY: [&str; 4] = ["rate", "bucket_size", "max_concurrent_requests", 
 pub(crate) fn read(file: FileId, sources: &Sources, report: &mut Report) -> Queues {
     let more = ["total_storage_limit", "resume_paused_queues"];
     items(file, sources, ("queue.yaml", Companion::Queue, &more), report, |fields, list, report| {
-        let mut found: Vec<(Span, Queue)> = Vec::new();
-        for (span, queue) in list.iter().filter_map(|item| queue(item, report)).collect::<Vec<_>>() {
-            if let Some((first, _)) = found.iter().find(|(_, other)| other.name == queue.name) {
+        let mut names: HashMap<String, Span> = HashMap::new();
+        let mut queues = Vec::new();
+        for item in list {
+            let Some((span, queue)) = queue(item, report) else { continue };
+            if let Some(first) = names.get(&queue.name) {
                 let message = format!("the queue `{}` is named twice", queue.name);
                 report.push(Diagnostic::new(&code::A0801, span, message).related(*first, "the first time"));
                 continue;
             }
-            found.push((span, queue));
+            names.insert(queue.name.clone(), span);
+            queues.push(queue);
         }
         fields.boolean("resume_paused_queues", report);
-        let mut queues: Vec<Queue> = found.into_iter().map(|(_, queue)| queue).collect();
-        if !queues.iter().any(|queue| queue.name == "default") {
+        if !names.contains_key("default") {
             queues.push(push_queue("default"));
         }
         Queues { total_storage_limit: storage(fields, report), queues }
