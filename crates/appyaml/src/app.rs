@@ -247,6 +247,9 @@ fn unknown_keys(app: &Fields<'_>, report: &mut Report) {
         if KNOWN.contains(&name) {
             continue;
         }
+        if report.is_full() {
+            break;
+        }
         if WITHOUT_EFFECT.contains(&name) {
             report.push(Diagnostic::new(&code::A0019, key.span, format!("`{name}` has no effect here")));
             continue;

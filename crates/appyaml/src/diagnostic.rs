@@ -124,6 +124,11 @@ impl Report {
         self.errors
     }
 
+    /// Whether further errors will not be shown, so that no work need go into them.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors > MAX_EACH
+    }
+
     /// The diagnostics in the order of files and places.
     pub fn finish(mut self) -> Vec<Diagnostic> {
         self.list.sort_by_key(|d| d.primary.as_ref().map(|label| (label.span.file, label.span.start)));

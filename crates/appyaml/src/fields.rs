@@ -144,6 +144,9 @@ impl<'n> Fields<'n> {
             if known.contains(&key.text.as_str()) {
                 continue;
             }
+            if report.is_full() {
+                break;
+            }
             let help = suggestion(&key.text, known.iter().copied()).unwrap_or_else(|| match known.len() {
                 0..=8 => format!("{} may have {}", self.what, one_of(known)),
                 _ => "remove it, or put a `#` before it".into(),

@@ -20,6 +20,7 @@ pub mod yaml;
 pub use code::{Code, Severity};
 pub use diagnostic::{Diagnostic, Label};
 pub use load::{Loaded, LoadedService, Options, load_app};
+pub use parse::Parsed;
 pub use source::{FileId, Position, Source, Sources, Span};
 
 /// Whether `name` can be an environment variable of an app (row Y9).

@@ -29,13 +29,9 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
         labels.extend(diagnostic.related.iter().map(|label| (AnnotationKind::Context, label)));
         let (same, other): (Vec<_>, Vec<_>) = labels.into_iter().partition(|(_, label)| label.span.file == primary.span.file);
         let source = sources.get(primary.span.file);
-        if source.text.is_empty() {
-            group = group.element(Origin::path(source.name.as_str()));
-        } else {
-            group = group.element(snippet(source, &same));
-        }
+        group = place_in(group, source, &same);
         for label in other {
-            group = group.element(snippet(sources.get(label.1.span.file), &[label]));
+            group = place_in(group, sources.get(label.1.span.file), &[label]);
         }
     }
     match &diagnostic.help {
@@ -44,22 +40,42 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
     }
 }
 
+/// Longer lines are named, but not shown.
+const MAX_LINE: usize = 2_000;
+
+/// Shows the lines, or only names the place if there is nothing to see or too much.
+fn place_in<'a>(group: Group<'a>, source: &'a Source, labels: &[(AnnotationKind, &'a Label)]) -> Group<'a> {
+    let snippet = snippet(source, labels);
+    match (snippet, labels.first()) {
+        (Some(snippet), _) => group.element(snippet),
+        (None, Some((_, label))) if !source.text.is_empty() => {
+            let at = source.position(label.span.start);
+            group.element(Origin::path(source.name.as_str()).line(at.line as usize).char_column(at.column as usize))
+        }
+        (None, _) => group.element(Origin::path(source.name.as_str())),
+    }
+}
+
 type Snip<'a> = Snippet<'a, annotate_snippets::Annotation<'a>>;
 
 /// The lines that the labels touch; the renderer leaves out what lies between. It never sees the whole of a large file.
-fn snippet<'a>(source: &'a Source, labels: &[(AnnotationKind, &'a Label)]) -> Snip<'a> {
+fn snippet<'a>(source: &'a Source, labels: &[(AnnotationKind, &'a Label)]) -> Option<Snip<'a>> {
     let text = source.text.as_str();
     let floor = |at: usize| (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     let first = labels.iter().map(|(_, label)| floor(label.span.start)).min().unwrap_or(0);
     let last = labels.iter().map(|(_, label)| floor(label.span.end)).max().unwrap_or(0).max(first);
     let start = text[..first].rfind('\n').map_or(0, |at| at + 1);
     let end = text[last..].find('\n').map_or(text.len(), |at| last + at);
+    let shown = &text[start..end];
+    if shown.is_empty() && text.is_empty() || shown.lines().any(|line| line.len() > MAX_LINE) {
+        return None;
+    }
     let line = source.position(start).line as usize;
     let marks = labels.iter().map(|(kind, label)| {
         let mark = kind.span(floor(label.span.start) - start..floor(label.span.end.max(label.span.start)) - start);
         if label.text.is_empty() { mark } else { mark.label(label.text.as_str()) }
     });
-    Snippet::source(&text[start..end]).line_start(line).path(source.name.as_str()).annotations(marks)
+    Some(Snippet::source(shown).line_start(line).path(source.name.as_str()).annotations(marks))
 }
 
 #[derive(Serialize)]

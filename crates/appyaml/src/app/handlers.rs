@@ -100,7 +100,14 @@ pub(super) fn read(items: &[Node], report: &mut Report) -> Vec<RawHandler> {
     if let Some(extra) = items.get(MAX_HANDLERS) {
         report.push(Diagnostic::new(&code::A0003, extra.span, format!("more than {MAX_HANDLERS} handlers")));
     }
-    items.iter().take(MAX_HANDLERS).filter_map(|item| read_one(item, report)).collect()
+    let mut handlers = Vec::new();
+    for item in items.iter().take(MAX_HANDLERS) {
+        if report.is_full() {
+            break;
+        }
+        handlers.extend(read_one(item, report));
+    }
+    handlers
 }
 
 fn read_one(item: &Node, report: &mut Report) -> Option<RawHandler> {
