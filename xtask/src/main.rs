@@ -1,6 +1,7 @@
 //! The project's own chores: `cargo xtask tidy | docs | conformance | bench`. Nothing here ships.
 
 mod bench;
+mod conformance;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail};
 const USAGE: &str = "usage: cargo xtask COMMAND
 
   tidy                      the house rules: sizes, names, arrows between crates, docs that must agree with code
+  conformance               the cases recorded from the SDK, and how many we agree with
   bench [NAME...]           speed beside nginx, haproxy and others, interleaved in one run
         [--rounds N] [--seconds N] [--list]
 ";
@@ -30,6 +32,7 @@ fn run(args: &[String]) -> Result<()> {
     let Some((command, rest)) = args.split_first() else { bail!("{USAGE}") };
     match command.as_str() {
         "tidy" => tidy::run(&root()?),
+        "conformance" => conformance::run(),
         "bench" => bench::run(&root()?, rest),
         _ => bail!("unknown command `{command}`\n\n{USAGE}"),
     }
