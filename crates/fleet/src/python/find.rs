@@ -44,8 +44,9 @@ struct Search {
 
 impl Search {
     fn run(&mut self, options: &Options, runtime: &Runtime) -> Result<Found, PrepareError> {
-        let chosen = options.pythons.iter().rev().find(|choice| choice.runtime.as_deref().is_none_or(|name| name == runtime.as_str()));
-        if let Some(choice) = chosen {
+        let choices = || options.pythons.iter().rev();
+        let own = choices().find(|choice| choice.runtime.as_deref() == Some(runtime.as_str()));
+        if let Some(choice) = own.or_else(|| choices().find(|choice| choice.runtime.is_none())) {
             return self.chosen(&choice.path, runtime);
         }
         let wanted = runtime.python_version().unwrap_or_else(|| "3".into());
@@ -102,23 +103,8 @@ impl Search {
     fn pyenv(&mut self, wanted: &str) -> Option<Word> {
         let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".pyenv")))?;
         let versions = root.join("versions");
-        let mut names: Vec<(Vec<u32>, PathBuf)> = std::fs::read_dir(&versions)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| {
-                let entry = entry.ok()?;
-                let numbers: Option<Vec<u32>> = entry.file_name().to_str()?.split('.').map(|part| part.parse().ok()).collect();
-                Some((numbers?, entry.path()))
-            })
-            .collect();
-        names.sort();
-        for (_, dir) in names.into_iter().rev() {
+        for dir in built(&versions, wanted) {
             let path = dir.join("bin/python");
-            // The folder is named after the version, so that only candidates are started.
-            let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name != wanted && !name.starts_with(&format!("{wanted}.")) {
-                continue;
-            }
             match self.ask(&path) {
                 Ok(word) if word.meets(wanted) => return Some(word),
                 Ok(_) => {}
@@ -173,6 +159,17 @@ impl Word {
     }
 }
 
+/// Folders named after a version that begins with `wanted`, the newest first.
+fn built(versions: &Path, wanted: &str) -> Vec<PathBuf> {
+    let numbers = |text: &str| -> Option<Vec<u32>> { text.split('.').map(|part| part.parse().ok()).collect() };
+    let wanted = numbers(wanted).unwrap_or_default();
+    let entries = std::fs::read_dir(versions).into_iter().flatten().filter_map(Result::ok);
+    let named = entries.filter_map(|entry| Some((numbers(entry.file_name().to_str()?)?, entry.path())));
+    let mut found: Vec<_> = named.filter(|(version, _)| version.starts_with(&wanted)).collect();
+    found.sort();
+    found.into_iter().rev().map(|(_, path)| path).collect()
+}
+
 /// Every program called `name` on the search path, less pyenv's shims: those are scripts that start whatever the current folder asks for, and
 /// print an error if it asks for something else; pyenv's versions are looked at by themselves.
 fn on_path(name: &str) -> Vec<PathBuf> {
@@ -196,4 +193,35 @@ fn parse(text: &str) -> Option<Word> {
 fn outside(executable: PathBuf) -> PathBuf {
     let inside = executable.parent().and_then(Path::parent).is_some_and(|home| home.join("pyvenv.cfg").is_file());
     if inside { executable.canonicalize().unwrap_or(executable) } else { executable }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_build_comes_first() {
+        let versions = tempfile::tempdir().expect("a folder");
+        for name in ["3.9.18", "3.12.1", "3.12.10", "3.1.5", "2.7.18", "pypy3.9-7.3.9", "3.12-dev"] {
+            std::fs::create_dir(versions.path().join(name)).expect("made");
+        }
+        let names = |wanted| -> Vec<_> {
+            let found = built(versions.path(), wanted);
+            found.iter().map(|path| path.file_name().expect("named").to_string_lossy().into_owned()).collect()
+        };
+        assert_eq!(names("3.12"), ["3.12.10", "3.12.1"]);
+        assert_eq!(names("3.1"), ["3.1.5"]);
+        assert_eq!(names("3").first().map(String::as_str), Some("3.12.10"));
+    }
+
+    #[test]
+    fn nothing_found_says_what_was_searched_and_what_to_install() {
+        let search =
+            Search { memory: Memory::default(), tried: vec!["python2.7 on PATH".into(), "2.7 in /home/ann/.pyenv/versions".into()] };
+        let runtime = Runtime::parse("python27").expect("known");
+        let text = search.nothing(&runtime, "2.7").to_string();
+        for part in ["runtime python27", "python2.7 on PATH", "pyenv install 2.7.18", "--python python27=python3"] {
+            assert!(text.contains(part), "{part} is missing: {text}");
+        }
+    }
 }
