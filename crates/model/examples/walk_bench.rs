@@ -131,7 +131,7 @@ fn main() {
         trace: 7,
         log_id: "5f00ff0123456789abcdef0123456789abcdef",
         ticket: "0123456789abcdef",
-        timeout: Duration::from_secs(600),
+        timeout: Duration::from_mins(10),
         default_hostname: "localhost:8080",
         user: None,
         login: false,

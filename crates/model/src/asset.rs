@@ -271,6 +271,8 @@ pub fn headers(
         out.insert(header::CONTENT_RANGE, value);
     }
     set_all(&mut out, own.iter());
+    // A cookie in `http_headers` is as little for shared caches as an app's (row H17).
+    crate::headers::cache::protect_cookie(&mut out, &http_date(now), now);
     out
 }
 

@@ -58,6 +58,10 @@ pub fn write(out: &mut Vec<u8>, call: &Call<'_>) {
     let first_generation = call.version.config.runtime.is_first_generation();
     request(&mut pairs, call);
     body(&mut pairs, call, first_generation);
+    if !call.authority.is_empty() {
+        // Not from the headers: HTTP/2 has `:authority` instead, and an absolute target goes before Host.
+        pairs.text("HTTP_HOST", call.authority);
+    }
     client_headers(&mut pairs, call.headers);
     for rule in &ADDED {
         if let Some(value) = (rule.value)(facts).bytes() {
@@ -128,7 +132,7 @@ fn body(pairs: &mut Pairs<'_>, call: &Call<'_>, first_generation: bool) {
 fn client_headers(pairs: &mut Pairs<'_>, headers: &HeaderMap) {
     let mut last: Option<&header::HeaderName> = None;
     for (name, value) in headers {
-        if *name == header::CONTENT_TYPE || *name == header::CONTENT_LENGTH || name.as_str() == "proxy" {
+        if [header::HOST, header::CONTENT_TYPE, header::CONTENT_LENGTH].contains(name) || name.as_str() == "proxy" {
             continue;
         }
         if last == Some(name) {

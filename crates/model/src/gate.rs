@@ -57,7 +57,7 @@ pub struct Ask<'a> {
     pub https: bool,
     /// `secure` is honoured: a TLS listener exists. The development server ignores it otherwise (row Y20).
     pub enforce_secure: bool,
-    /// Authority as the client named it, with port.
+    /// Authority as the client named it, with port; if it named none (HTTP/1.0), `localhost` stands in.
     pub authority: &'a str,
     /// Raw path.
     pub path: &'a str,
@@ -72,8 +72,15 @@ pub struct Ask<'a> {
 impl Ask<'_> {
     /// The URL that the client asked for.
     pub fn url(&self) -> String {
-        let scheme = if self.https { "https" } else { "http" };
-        format!("{scheme}://{}{}{}", self.authority, self.path, self.query.map(|query| format!("?{query}")).unwrap_or_default())
+        format!("{}{}{}", self.origin(), self.path, self.query.map(|query| format!("?{query}")).unwrap_or_default())
+    }
+
+    fn origin(&self) -> String {
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.host())
+    }
+
+    fn host(&self) -> &str {
+        if self.authority.is_empty() { "localhost" } else { self.authority }
     }
 }
 
@@ -124,10 +131,10 @@ fn check_secure(handler: &Handler, ask: &Ask<'_>) -> Option<Verdict> {
     let location = match (handler.secure, ask.https) {
         (Secure::Always, false) => {
             let query = ask.query.map(|query| format!("?{query}")).unwrap_or_default();
-            format!("https://{}{}{query}", with_port(ask.authority, ask.https_port, 443), ask.path)
+            format!("https://{}{}{query}", with_port(ask.host(), ask.https_port, 443), ask.path)
         }
         // Without the query: it was meant for a safe connection (document 003, `secure: never`).
-        (Secure::Never, true) => format!("http://{}{}", with_port(ask.authority, ask.http_port, 80), ask.path),
+        (Secure::Never, true) => format!("http://{}{}", with_port(ask.host(), ask.http_port, 80), ask.path),
         _ => return None,
     };
     Some(Verdict::Redirect { status: handler.redirect.status(), location })
@@ -151,9 +158,8 @@ fn turn_away(handler: &Handler, ask: &Ask<'_>) -> Verdict {
         }
         None if handler.auth_fail == AuthFail::Unauthorized => Verdict::Unauthorized("Login required to view page.".into()),
         None => {
-            let scheme = if ask.https { "https" } else { "http" };
             let url = ask.url();
-            Verdict::LogIn { location: format!("{scheme}://{}/_ah/login?continue={}", ask.authority, utf8_percent_encode(&url, CONTINUE)) }
+            Verdict::LogIn { location: format!("{}/_ah/login?continue={}", ask.origin(), utf8_percent_encode(&url, CONTINUE)) }
         }
     }
 }

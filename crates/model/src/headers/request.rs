@@ -156,7 +156,7 @@ pub fn removed_by(name: &str, caller: Caller) -> Option<&'static Removed> {
     REMOVED.iter().find(|rule| (outside || rule.always) && (rule.hits)(name))
 }
 
-/// Takes away what no client may send (rows H1–H3): call before anything is added. Of internal callers, only what concerns the transfer or is
+/// Takes away what no client may send (rows H1–H3) and joins cookies: call before anything is added. Of internal callers, only what concerns the transfer or is
 /// written anew.
 pub fn clean(headers: &mut HeaderMap, caller: Caller) {
     let mut doomed: Vec<HeaderName> = Vec::new();
@@ -168,6 +168,18 @@ pub fn clean(headers: &mut HeaderMap, caller: Caller) {
     doomed.extend(headers.keys().filter(|name| removed_by(name.as_str(), caller).is_some()).cloned());
     for name in doomed {
         headers.remove(name);
+    }
+    join_cookies(headers);
+}
+
+/// HTTP/2 clients may send a cookie a header; everyone behind us knows only one (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
     }
 }
 

@@ -335,6 +335,24 @@ fn allowed(table: &RoutingTable, host: &Host<'_>) -> bool {
     }
 }
 
+/// Whether `authority` is a place of this app that a sign-in may lead back to, from a page at `here`: narrower than what is answered, because a server
+/// that answers to every name (`--allow-host '*'`) or address does not own them all.
+pub fn owns(table: &RoutingTable, authority: &str, here: &str) -> bool {
+    let Ok((host, _)) = Host::parse(authority) else { return false };
+    if Host::parse(here).is_ok_and(|(here, _)| here == host) {
+        return true;
+    }
+    match &host {
+        Host::None => false,
+        Host::Address(address) => address.is_loopback(),
+        Host::Name(name) => {
+            let listed = table.naming.allowed.iter().any(|pattern| pattern != "*" && allows(pattern, name));
+            let dispatched = |rule: &DispatchRule| matches!(&rule.host, HostPattern::Exact(_)) && rule.host.matches(name);
+            below_domains(table, name).is_some() || listed || table.dispatch.iter().any(dispatched)
+        }
+    }
+}
+
 /// DNS rebinding needs a name, so addresses are safe wherever the owner chose to be reachable by them.
 fn allows_address(naming: &Naming, address: IpAddr) -> bool {
     let listed = |pattern: &String| {

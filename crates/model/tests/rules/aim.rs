@@ -144,6 +144,29 @@ fn foreign_hosts_are_refused_and_the_message_says_how_to_allow_them() {
 }
 
 #[test]
+fn y19_a_sign_in_leads_back_only_to_what_is_ours() {
+    let mut table = shop();
+    table.naming.allowed = vec!["*".into(), "own.example".into()];
+    table.naming.addresses = true;
+    for (host, want) in [
+        ("localhost:1", true),
+        ("api.localhost", true),
+        ("own.example", true),
+        ("admin.example.com", true),
+        ("127.0.0.1:9", true),
+        ("[::1]", true),
+        ("evil.example", false),
+        ("a.cdn.example.com", false),
+        ("203.0.113.1", false),
+        ("x@localhost", false),
+        ("", false),
+    ] {
+        assert_eq!(model::route::host::owns(&table, host, "localhost:8080"), want, "{host}");
+    }
+    assert!(model::route::host::owns(&table, "Strange.example:2", "strange.example"), "where the page itself is");
+}
+
+#[test]
 fn malformed_hosts_are_refused() {
     for bad in [
         "a b",

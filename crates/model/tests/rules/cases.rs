@@ -73,12 +73,24 @@ fn the_shared_cases_hold() {
             (false, None) => wrong.push(format!("{id}: got and wanted {bad:?}")),
         }
     }
+    print(&counts);
     let lines: Vec<String> =
         counts.iter().map(|(kind, (held, overruled))| format!("{kind}: {held} hold, {overruled} overruled by a requirement")).collect();
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), lines.join("\n"));
     assert_eq!(counts.len(), KINDS.len(), "every kind occurs");
     let held: usize = counts.values().map(|(held, _)| held).sum();
     assert!(held >= 50, "{}", lines.join("\n"));
+}
+
+/// For `cargo xtask conformance`, which runs this test with its output shown.
+#[allow(clippy::print_stdout, reason = "counts are wanted on demand; tests capture them otherwise")]
+fn print(counts: &BTreeMap<&str, (usize, usize)>) {
+    for (kind, (held, overruled)) in counts {
+        println!("cases.json {kind}: {held} hold, {overruled} overruled by a requirement");
+    }
+    for (id, row, why) in OVERRULED {
+        println!("cases.json {id} overruled by {row}: {why}");
+    }
 }
 
 fn text(value: &Value) -> &str {

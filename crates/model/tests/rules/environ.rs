@@ -190,6 +190,7 @@ fn h4_python3_sees_plain_wsgi() {
     );
     assert_eq!((&*map["CONTENT_TYPE"], &*map["CONTENT_LENGTH"]), ("a/b", "4"));
     assert_eq!((&*map["REQUEST_URI"], &*map["RAW_URI"]), ("/caf%C3%A9%2Fx?q", "/caf%C3%A9%2Fx?q"));
+    assert_eq!(map["HTTP_HOST"], "localhost:8080", "also where only HTTP/2's :authority says it");
     for absent in ["HTTP_CONTENT_TYPE", "USER_EMAIL", "PATH_TRANSLATED", "HTTP_PROXY"] {
         assert!(!map.contains_key(absent), "{absent}");
     }

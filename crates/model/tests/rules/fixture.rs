@@ -84,7 +84,7 @@ pub(crate) fn static_of(source: StaticSource) -> StaticFiles {
 
 pub(crate) fn static_dir(url: &str, dir: &str) -> Handler {
     let mut made = handler(&format!("{url}/(.*)"), HandlerKind::Static(Box::new(static_of(StaticSource::Dir(dir.to_owned())))));
-    made.written = url.to_owned();
+    url.clone_into(&mut made.written);
     made
 }
 

@@ -54,6 +54,8 @@ fn y20_secure_comes_before_login() {
     let mut handler = script("/.*", "main.app");
     (handler.secure, handler.login) = (Secure::Always, Login::Required);
     assert!(matches!(check(&handler, &ask()), Verdict::Redirect { .. }));
+    let Verdict::Redirect { location, .. } = check(&handler, &Ask { authority: "", ..ask() }) else { panic!("not redirected") };
+    assert_eq!(location, "https://localhost:8443/a%20b?c=d&e");
     let Verdict::LogIn { location } = check(&handler, &Ask { https: true, authority: "localhost:8443", ..ask() }) else {
         panic!("not asked to sign in")
     };
