@@ -321,11 +321,10 @@ impl Walk<'_> {
     }
 
     async fn file(&self, version: &Arc<Version>, matched: &Matched<'_>, path: &[u8], gzip: bool) -> Result<Option<Reply>, Fault> {
-        let Some(file) = asset::locate(&version.config, matched, path) else { return Ok(None) };
         let wish = assets::Wish {
             version,
             matched,
-            file: &file,
+            path,
             method: &self.parts.method,
             headers: &self.parts.headers,
             gzip,

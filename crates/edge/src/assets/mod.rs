@@ -28,43 +28,88 @@ use crate::fault::Fault;
 use crate::forward::Reply;
 use crate::sweep::millis;
 
-/// What one core remembers of files, so that a hot one is served without a lock or a system call.
+/// What one core remembers of paths, so that a hot file is served without a lock, a pattern or a system call.
 #[derive(Default)]
-pub(crate) struct Desk(RefCell<HashMap<usize, Drawer>>);
+pub(crate) struct Desk(RefCell<Vec<Drawer>>);
 
 struct Drawer {
     version: Arc<Version>,
-    files: HashMap<Box<str>, Hot>,
+    /// One map a handler: path → file.
+    handlers: Vec<HashMap<Box<[u8]>, Rc<Place>>>,
 }
 
+/// A path that leads to a file.
+struct Place {
+    file: String,
+    mime: HeaderValue,
+    /// The type is one that is worth compressing.
+    squeezable: bool,
+    hot: RefCell<Option<Hot>>,
+}
+
+/// The file as it was when it was last looked at.
 struct Hot {
     book: Arc<Book>,
     checked: u64,
+    /// The headers of a whole answer, good for one second.
+    ready: Option<(u64, HeaderMap)>,
 }
 
-/// Files that one core remembers of one version.
+/// Paths that one core remembers of one handler.
 const REMEMBERED: usize = 4096;
 
 impl Desk {
-    fn find(&self, version: &Arc<Version>, file: &str, now: u64, fresh: u64) -> Option<Arc<Book>> {
-        let desk = self.0.borrow();
-        let hot = desk.get(&(Arc::as_ptr(version) as usize))?.files.get(file)?;
-        (now < hot.checked.saturating_add(fresh) && !hot.book.evicted()).then(|| hot.book.clone())
-    }
-
-    fn keep(&self, version: &Arc<Version>, file: &str, book: &Arc<Book>, now: u64) {
+    /// The file that `path` leads to; `None` if it leads to none.
+    fn place(&self, wish: &Wish<'_>) -> Option<Rc<Place>> {
         let mut desk = self.0.borrow_mut();
-        let drawer =
-            desk.entry(Arc::as_ptr(version) as usize).or_insert_with(|| Drawer { version: version.clone(), files: HashMap::new() });
-        if drawer.files.len() >= REMEMBERED {
-            drawer.files.clear();
+        let known = desk.iter().position(|drawer| Arc::ptr_eq(&drawer.version, wish.version));
+        let at = known.unwrap_or_else(|| {
+            let handlers = wish.version.handlers.handlers().iter().map(|_| HashMap::new()).collect();
+            desk.push(Drawer { version: wish.version.clone(), handlers });
+            desk.len() - 1
+        });
+        let places = desk.get_mut(at)?.handlers.get_mut(wish.matched.index)?;
+        if let Some(place) = places.get(wish.path) {
+            return Some(place.clone());
         }
-        drawer.files.insert(file.into(), Hot { book: book.clone(), checked: now });
+        let file = asset::locate(&wish.version.config, wish.matched, wish.path)?;
+        let mime = asset::mime_type(wish.matched, &file);
+        let squeezable = mime.to_str().is_ok_and(gzip::compressible);
+        let place = Rc::new(Place { file, mime, squeezable, hot: RefCell::new(None) });
+        if places.len() >= REMEMBERED {
+            places.clear();
+        }
+        places.insert(wish.path.into(), place.clone());
+        Some(place)
     }
 
     /// Forgets versions that nobody else knows any more.
     pub(crate) fn prune(&self) {
-        self.0.borrow_mut().retain(|_, drawer| Arc::strong_count(&drawer.version) > 1);
+        self.0.borrow_mut().retain(|drawer| Arc::strong_count(&drawer.version) > 1);
+    }
+}
+
+impl Place {
+    fn fresh(&self, now: u64, fresh: u64) -> Option<Arc<Book>> {
+        let hot = self.hot.borrow();
+        hot.as_ref().filter(|hot| now < hot.checked.saturating_add(fresh) && !hot.book.evicted()).map(|hot| hot.book.clone())
+    }
+
+    fn keep(&self, book: &Arc<Book>, now: u64) {
+        let mut hot = self.hot.borrow_mut();
+        // What was made ready holds as long as the content does.
+        let ready = hot.take().filter(|hot| Arc::ptr_eq(&hot.book, book)).and_then(|hot| hot.ready);
+        *hot = Some(Hot { book: book.clone(), checked: now, ready });
+    }
+
+    /// The headers of a whole answer: dates have seconds, so they are made once a second.
+    fn whole(&self, second: u64, make: impl FnOnce() -> HeaderMap) -> HeaderMap {
+        let mut hot = self.hot.borrow_mut();
+        let Some(hot) = hot.as_mut() else { return make() };
+        match &hot.ready {
+            Some((of, headers)) if *of == second => headers.clone(),
+            _ => hot.ready.insert((second, make())).1.clone(),
+        }
     }
 }
 
@@ -72,8 +117,8 @@ impl Desk {
 pub(crate) struct Wish<'a> {
     pub(crate) version: &'a Arc<Version>,
     pub(crate) matched: &'a Matched<'a>,
-    /// Relative to the app.
-    pub(crate) file: &'a str,
+    /// The decoded path of the request.
+    pub(crate) path: &'a [u8],
     pub(crate) method: &'a Method,
     /// The request's headers as the client sent them.
     pub(crate) headers: &'a HeaderMap,
@@ -83,19 +128,19 @@ pub(crate) struct Wish<'a> {
 }
 
 /// The file as it is now; `None` if there is none that may be served.
-async fn book(core: &Rc<Core>, version: &Arc<Version>, file: &str) -> Result<Option<Arc<Book>>, Fault> {
+async fn book(core: &Rc<Core>, version: &Arc<Version>, place: &Place) -> Result<Option<Arc<Book>>, Fault> {
     let now = core.sweep.now();
     let fresh = core.house.options.revalidate;
     let fresh = if fresh.is_zero() { 0 } else { millis(fresh) };
-    if let Some(book) = core.desk.find(version, file, now, fresh) {
+    if let Some(book) = place.fresh(now, fresh) {
         return Ok(Some(book));
     }
-    let Some(found) = open::open(version, file) else { return Ok(None) };
+    let Some(found) = open::open(version, &place.file) else { return Ok(None) };
     let book = match core.house.shelf.find(&found.stamp) {
         Some(book) => book,
         None => read(core, found).await?,
     };
-    core.desk.keep(version, file, &book, now);
+    place.keep(&book, now);
     Ok(Some(book))
 }
 
@@ -113,15 +158,19 @@ async fn read(core: &Rc<Core>, found: Found) -> Result<Arc<Book>, Fault> {
 
 /// Answers with a file; `None` if there is none.
 pub(crate) async fn serve(core: &Rc<Core>, wish: &Wish<'_>) -> Result<Option<Reply>, Fault> {
-    let Some(book) = book(core, wish.version, wish.file).await? else { return Ok(None) };
-    let mime = asset::mime_type(wish.matched, wish.file);
-    let squeezable = book.bytes.is_some() && mime.to_str().is_ok_and(gzip::compressible);
+    let Some(place) = core.desk.place(wish) else { return Ok(None) };
+    let Some(book) = book(core, wish.version, &place).await? else { return Ok(None) };
+    let squeezable = book.bytes.is_some() && place.squeezable;
     let entity = Entity { etag: &book.etag, modified: book.modified, length: book.stamp.size };
     let answer = asset::decide(wish.method, wish.headers, &entity, wish.now);
-    let mut headers = asset::headers(&wish.version.config, wish.matched, &entity, answer, &mime, wish.now);
-    if squeezable {
-        headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-    }
+    let make = || {
+        let mut headers = asset::headers(&wish.version.config, wish.matched, &entity, answer, &place.mime, wish.now);
+        if squeezable {
+            headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+        }
+        headers
+    };
+    let mut headers = if answer == Answer::Whole { place.whole(wish.now, make) } else { make() };
     let length = book.stamp.size;
     let (status, body) = match answer {
         Answer::NotModified => (StatusCode::NOT_MODIFIED, Kind::Empty),
