@@ -133,8 +133,7 @@ pub(crate) struct RawApp {
     vpc_connector: Option<String>,
     app_engine_apis: bool,
     pub(crate) error_pages: Vec<RawErrorPage>,
-    /// Where the key `handlers` is written.
-    handlers_key: Option<Span>,
+    handlers: Written,
     /// Whether it is known which service the file describes.
     pub(crate) named: bool,
     shared: Shared,
@@ -144,6 +143,22 @@ impl RawApp {
     /// The static handlers that the file itself has, and where they are written.
     pub(crate) fn static_handlers(&self) -> impl Iterator<Item = (&StaticFiles, Span)> {
         self.shared.handlers.iter().filter_map(|handler| Some((handler.files()?, handler.span())))
+    }
+}
+
+/// Whether a list is there, whatever became of its items.
+#[derive(Debug, Clone, Copy)]
+enum Written {
+    Absent,
+    Empty(Span),
+    Present,
+}
+
+fn written(app: &Fields<'_>, name: &str) -> Written {
+    match (app.get(name), app.key(name)) {
+        (Some(Node { value: Value::Seq(items), .. }), Some(key)) if items.is_empty() => Written::Empty(key.span),
+        (Some(_), _) => Written::Present,
+        (None, _) => Written::Absent,
     }
 }
 
@@ -227,7 +242,7 @@ fn read_root(root: &Node, file: FileId, partial: bool, report: &mut Report) -> O
         vpc_connector: vpc_connector(&app, report),
         app_engine_apis: app.boolean("app_engine_apis", report).is_some_and(|found| found.value),
         error_pages: error_pages(&app, report),
-        handlers_key: app.key("handlers").filter(|_| app.get("handlers").is_some()).map(|key| key.span),
+        handlers: written(&app, "handlers"),
         shared,
     })
     .inspect(|raw| {

@@ -12,7 +12,7 @@ use model::time::Expiration;
 
 use super::handlers::{self, RawHandler, Setting};
 use super::merge::{self, Includes, Merged};
-use super::{RawApp, libraries, scaling, shadow};
+use super::{RawApp, Written, libraries, scaling, shadow};
 use crate::code;
 use crate::diagnostic::{Diagnostic, Report};
 use crate::source::Sources;
@@ -114,12 +114,16 @@ impl RawApp {
     fn handlers(&self, raw: &[RawHandler], runtime: &Runtime, sources: &Sources, report: &mut Report) -> Vec<Handler> {
         let python27 = runtime.language() == Language::Python27;
         if raw.is_empty() && python27 {
-            if let Some(key) = self.handlers_key {
-                report.push_missing(Diagnostic::new(&code::A0118, key, "this app has no handlers: every request gets 404"));
-            } else {
-                let message = "app.yaml needs `handlers` for python27";
-                let help = "for example `handlers:` with an item `- url: /.*` and `script: main.app`";
-                report.push_missing(Diagnostic::new(&code::A0013, self.span, message).help(help));
+            match self.handlers {
+                Written::Present => {}
+                Written::Empty(key) => {
+                    report.push_missing(Diagnostic::new(&code::A0118, key, "this app has no handlers: every request gets 404"));
+                }
+                Written::Absent => {
+                    let message = "app.yaml needs `handlers` for python27";
+                    let help = "for example `handlers:` with an item `- url: /.*` and `script: main.app`";
+                    report.push_missing(Diagnostic::new(&code::A0013, self.span, message).help(help));
+                }
             }
         }
         if let Some(extra) = raw.get(MANY_HANDLERS) {

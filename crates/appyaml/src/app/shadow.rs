@@ -79,7 +79,7 @@ mod tests {
 
     /// The lines of the handlers that are never reached.
     fn hidden(urls: &[&str]) -> Vec<usize> {
-        let handlers: String = urls.iter().map(|line| format!("- {{{line}}}\n")).collect();
+        let handlers = urls.iter().map(|line| format!("- {{{line}}}\n")).collect::<Vec<_>>().concat();
         let parsed = parse::app_yaml("app.yaml", &format!("runtime: python312\nhandlers:\n{handlers}"), &BTreeMap::new());
         let shadowed = parsed.diagnostics.iter().filter(|d| d.code.id == "A0112").filter_map(|d| d.primary.as_ref());
         shadowed.map(|label| parsed.sources.line(label.span) as usize - 3).collect()
