@@ -5,8 +5,9 @@
 mod config;
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::say;
 
@@ -41,5 +42,19 @@ pub(crate) fn run() -> Result<()> {
     for (name, why) in config::EXCEPTIONS {
         say(&format!("    {name}: {why}"));
     }
+    say("cases.json: the SDK's own tests of its front end, asked of our rules");
+    rules()?;
     if wrong.is_empty() { Ok(()) } else { bail!("{} cases differ:\n{}", wrong.len(), wrong.join("\n")) }
+}
+
+/// The cases that are asked of `model`'s rules live in a test of that crate, which prints the same kind of lines.
+fn rules() -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let args = ["test", "--quiet", "--package", "model", "--test", "rules", "cases::", "--", "--nocapture"];
+    let output = Command::new(cargo).args(args).output().context("cargo does not run")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in text.lines().filter_map(|line| line.strip_prefix("cases.json ")) {
+        say(&format!("  {line}"));
+    }
+    if output.status.success() { Ok(()) } else { bail!("cases.json: {text}") }
 }
