@@ -423,7 +423,8 @@ fn error_pages(app: &Fields<'_>, report: &mut Report) -> Vec<RawErrorPage> {
         let code = fields.word("error_code", &table, report);
         let refused = code.is_none() && fields.get("error_code").is_some();
         let mime_type = fields.filled("mime_type", report).map(|found| found.value);
-        let Some(file) = fields.filled("file", report).filter(|_| !refused) else { continue };
+        let file = fields.filled("file", report).and_then(|file| handlers::inside(&file, report));
+        let Some(file) = file.filter(|_| !refused) else { continue };
         let code = code.map_or(ErrorCode::Default, |found| found.value);
         match pages.iter().find(|other| other.code == code) {
             Some(first) => {

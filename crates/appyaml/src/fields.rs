@@ -218,7 +218,11 @@ impl<'n> Fields<'n> {
             return Some(Spanned { value: *value, span: found.span });
         }
         let words = || table.iter().map(|(word, _)| *word);
-        let message = format!("`{name}` is {}, not `{}`", one_of(words()), found.value);
+        let written = match self.get(name).map(|node| &node.value) {
+            Some(Value::Scalar(scalar)) => scalar.text.as_str(),
+            _ => found.value.as_str(),
+        };
+        let message = format!("`{name}` is {}, not `{written}`", one_of(words()));
         report.push(Diagnostic::new(&code::A0014, found.span, message).maybe_help(suggestion(&found.value, words())));
         None
     }

@@ -429,3 +429,13 @@ fn y31_manual_scaling() {
     assert_eq!(codes(&format!("{PYTHON3}manual_scaling: {{}}\n")), ["A0013"]);
     assert_eq!(codes(&format!("{PYTHON3}manual_scaling:\n  instances: 1\nautomatic_scaling:\n  min_instances: 1\n")), ["A0301"]);
 }
+
+#[test]
+fn y1_other_line_ends_and_a_byte_order_mark_are_fine() {
+    let config =
+        good("\u{feff}runtime: python312\r\nservice: api # comment\r\nenv_variables:\r\n  A: b c \r\n  B: |\r\n    two\r\n    lines\r\n");
+    assert_eq!((config.key.service.as_str(), config.env["A"].as_str(), config.env["B"].as_str()), ("api", "b c", "two\nlines\n"));
+    let parsed = parse::app_yaml("app.yaml", "runtime: python312\r\n\r\ncolour: red\r\n", &BTreeMap::new());
+    let place = parsed.diagnostics[0].primary.as_ref().map(|label| parsed.sources.line(label.span));
+    assert_eq!(place, Some(3));
+}

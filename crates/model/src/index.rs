@@ -30,6 +30,4 @@ pub enum IndexOrder {
     Descending,
     /// `mode: geospatial`.
     Geospatial,
-    /// `mode: segment`.
-    Segment,
 }

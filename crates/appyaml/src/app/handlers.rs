@@ -323,7 +323,7 @@ fn matched(fields: &Fields<'_>, url: Option<Spanned<String>>, report: &mut Repor
 }
 
 /// A path without `./` before and `/` after it, unless it leaves the app folder.
-fn inside(path: &Spanned<String>, report: &mut Report) -> Option<Spanned<String>> {
+pub(super) fn inside(path: &Spanned<String>, report: &mut Report) -> Option<Spanned<String>> {
     let text = path.value.trim_start_matches("./").trim_end_matches('/');
     if text.starts_with('/') || text.split('/').any(|part| part == "..") {
         let message = format!("`{}` leaves the app folder", path.value);

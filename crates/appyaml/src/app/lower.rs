@@ -61,11 +61,7 @@ impl RawApp {
             error_pages: self
                 .error_pages
                 .into_iter()
-                .map(|page| ErrorPage {
-                    code: page.code,
-                    file: page.file.value.trim_start_matches("./").to_owned(),
-                    mime_type: page.mime_type,
-                })
+                .map(|page| ErrorPage { code: page.code, file: page.file.value, mime_type: page.mime_type })
                 .collect(),
             inbound: self.inbound,
             scaling,

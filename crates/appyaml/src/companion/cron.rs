@@ -1,8 +1,11 @@
 //! cron.yaml.
 
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 use model::cron::{CronJob, CronRetry, Schedule};
 
+use super::queue::Backoff;
 use super::{Companion, items, queue, target};
 use crate::code;
 use crate::diagnostic::{Diagnostic, Report};
@@ -12,6 +15,12 @@ use crate::yaml::Node;
 
 /// Most characters of a description.
 const MAX_DESCRIPTION: usize = 499;
+
+/// The waits of a job that has `retry_parameters` but names none: Cloud Scheduler's, which took over App Engine's cron.
+const DEFAULT_BACKOFF: Backoff = Backoff { min: Duration::from_secs(5), max: Duration::from_hours(1) };
+
+/// Cloud Scheduler's number of doublings.
+const DEFAULT_DOUBLINGS: u32 = 5;
 
 /// Reads the jobs.
 pub(crate) fn read(file: FileId, sources: &Sources, report: &mut Report) -> Vec<CronJob> {
@@ -97,12 +106,12 @@ fn timezone(fields: &Fields<'_>, report: &mut Report) -> Option<String> {
 fn retry(node: &Node, report: &mut Report) -> Option<CronRetry> {
     let known = ["job_retry_limit", "job_age_limit", "min_backoff_seconds", "max_backoff_seconds", "max_doublings"];
     let fields = Fields::open(node, "retry_parameters", &known, report)?;
-    let backoff = queue::backoff(&fields, report);
+    let backoff = queue::backoff(&fields, &DEFAULT_BACKOFF, report);
     Some(CronRetry {
         limit: fields.integer("job_retry_limit", 0..=u32::MAX, report).map(|found| found.value),
         age_limit: queue::age(&fields, "job_age_limit", report),
         min_backoff: backoff.min,
         max_backoff: backoff.max,
-        max_doublings: fields.integer("max_doublings", 0..=u32::MAX, report).map_or(5, |found| found.value),
+        max_doublings: fields.integer("max_doublings", 0..=u32::MAX, report).map_or(DEFAULT_DOUBLINGS, |found| found.value),
     })
 }

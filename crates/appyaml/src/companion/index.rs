@@ -57,7 +57,7 @@ fn property(item: &Node, report: &mut Report) -> Option<(Spanned<IndexProperty>,
         ("descending", IndexOrder::Descending),
     ];
     let direction = fields.word("direction", &directions, report);
-    let mode = fields.word("mode", &[("geospatial", IndexOrder::Geospatial), ("segment", IndexOrder::Segment)], report);
+    let mode = fields.word("mode", &[("geospatial", IndexOrder::Geospatial)], report);
     let directed = direction.is_some();
     let order = mode.or(direction).map_or_else(IndexOrder::default, |found| found.value);
     let name = fields.filled("name", report)?;

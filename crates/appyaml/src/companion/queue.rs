@@ -145,8 +145,7 @@ pub(super) struct Backoff {
 }
 
 /// Reads both waits; if only one is given and lies beyond the other's default, the other follows it, as with the SDK.
-pub(super) fn backoff(fields: &Fields<'_>, report: &mut Report) -> Backoff {
-    let defaults = QueueRetry::default();
+pub(super) fn backoff(fields: &Fields<'_>, defaults: &Backoff, report: &mut Report) -> Backoff {
     let mut read = |name| {
         let seconds: Option<Spanned<f64>> = fields.number(name, 0.0..=f64::INFINITY, report);
         seconds.and_then(|found| Duration::try_from_secs_f64(found.value).ok().map(|value| Spanned { value, span: found.span }))
@@ -159,23 +158,24 @@ pub(super) fn backoff(fields: &Fields<'_>, report: &mut Report) -> Backoff {
         report.push(Diagnostic::new(&code::A0302, min.span, message).label("the minimum").related(max.span, "the maximum"));
     }
     match (min.map(|found| found.value), max.map(|found| found.value)) {
-        (Some(min), None) => Backoff { min, max: defaults.max_backoff.max(min) },
-        (None, Some(max)) => Backoff { min: defaults.min_backoff.min(max), max },
-        (min, max) => Backoff { min: min.unwrap_or(defaults.min_backoff), max: max.unwrap_or(defaults.max_backoff) },
+        (Some(min), None) => Backoff { min, max: defaults.max.max(min) },
+        (None, Some(max)) => Backoff { min: defaults.min.min(max), max },
+        (min, max) => Backoff { min: min.unwrap_or(defaults.min), max: max.unwrap_or(defaults.max) },
     }
 }
 
 fn retry(node: &Node, report: &mut Report) -> Option<QueueRetry> {
     let known = ["task_retry_limit", "task_age_limit", "min_backoff_seconds", "max_backoff_seconds", "max_doublings"];
     let fields = Fields::open(node, "retry_parameters", &known, report)?;
-    let backoff = backoff(&fields, report);
+    let defaults = QueueRetry::default();
+    let backoff = backoff(&fields, &Backoff { min: defaults.min_backoff, max: defaults.max_backoff }, report);
     let doublings = fields.integer("max_doublings", 0..=u32::MAX, report);
     Some(QueueRetry {
         limit: fields.integer("task_retry_limit", 0..=u32::MAX, report).map(|found| found.value),
         age_limit: age(&fields, "task_age_limit", report),
         min_backoff: backoff.min,
         max_backoff: backoff.max,
-        max_doublings: doublings.map_or(QueueRetry::default().max_doublings, |found| found.value),
+        max_doublings: doublings.map_or(defaults.max_doublings, |found| found.value),
     })
 }
 
