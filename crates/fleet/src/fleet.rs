@@ -206,7 +206,7 @@ impl Fleet {
             };
             let _ = tokio::time::timeout(Duration::from_secs(2), rest).await;
         }
-        self.house.warden.end_all();
+        self.house.warden.dismiss();
         let _ = std::fs::remove_dir_all(&self.house.run_dir);
     }
 
@@ -217,7 +217,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        self.house.warden.end_all();
+        self.house.warden.dismiss();
         let _ = std::fs::remove_dir_all(&self.house.run_dir);
     }
 }

@@ -71,10 +71,12 @@ impl Warden {
         sweep(&inner.sessions.iter().filter(|(_, marked)| *marked == mark).map(|(leader, mark)| (*leader, mark.clone())).collect());
     }
 
-    /// Ends every session now.
-    pub(crate) fn end_all(&self) {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Ends every session now, and the warden itself: when this returns, no process of the house is left.
+    pub(crate) fn dismiss(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         sweep(&inner.sessions);
+        inner.pipe = None;
+        let _ = inner.child.wait();
     }
 }
 
@@ -90,9 +92,7 @@ impl Inner {
 
 impl Drop for Warden {
     fn drop(&mut self) {
-        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-        inner.pipe = None;
-        let _ = inner.child.wait();
+        self.dismiss();
     }
 }
 

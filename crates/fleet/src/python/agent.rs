@@ -1,6 +1,6 @@
 //! The agent: its files, carried inside the binary, and the settings that an instance gets (docs/design/agent-protocol.md).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -128,12 +128,12 @@ fn hidden(deployment: &Deployment) -> Vec<String> {
         HandlerKind::Static(files) if !files.application_readable => Some(&files.source),
         _ => None,
     });
-    files
-        .map(|source| match source {
-            StaticSource::Dir(dir) => format!("{}/", escape(dir)),
-            StaticSource::Files { upload, .. } => upload.source().to_owned(),
-        })
-        .collect()
+    let patterns = files.map(|source| match source {
+        StaticSource::Dir(dir) => format!("{}/", escape(dir)),
+        StaticSource::Files { upload, .. } => upload.source().to_owned(),
+    });
+    // Many handlers share one; an environment variable holds 128 KiB at most.
+    patterns.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// `text` as a pattern that matches just it, in both Pythons.

@@ -24,6 +24,10 @@ use crate::prepare::{AgentLaunch, CommandLaunch, Launch, PrepareError, Prepared,
 
 /// Everything for one Python version.
 pub(crate) fn prepare(house: &House, version: &Arc<Version>, progress: &dyn Progress) -> Result<Prepared, PrepareError> {
+    if version.root.to_str().is_none() {
+        // Python itself could cope; the agent's settings are JSON, which cannot.
+        return Err(PrepareError(format!("the app's folder {} has a name that is not UTF-8; rename it", version.root.display())));
+    }
     let found = find::interpreter(&house.options, &version.config.runtime)?;
     let summary = Summary { interpreter: Some(found.python.interpreter()), notes: found.notes, ..Summary::default() };
     match version.config.runtime.language() {
