@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use model::asset::{self, Entity};
 use model::config::{AutoIdPolicy, SkipFiles, VersionConfig};
 use model::environ::{self, Call};
 use model::firewall::Firewall;
 use model::gate::{self, Ask, Caller};
-use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
+use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure, StaticFiles, StaticSource};
 use model::headers::request::{self, Client, Facts, Forwarded, Geo};
 use model::headers::{gzip, response};
 use model::ids::VersionKey;
@@ -102,6 +103,34 @@ fn time<T>(name: &str, mut step: impl FnMut() -> T) -> u128 {
     each
 }
 
+/// What the rules take of a static request.
+fn static_file() {
+    let mut table = table();
+    let service = table.services.values_mut().next().expect("a service");
+    let mut config = service.versions.values().next().expect("a version").config.clone();
+    let defaults = SkipFiles::DEFAULTS.iter().map(|source| Pattern::new(source, Anchor::Start).expect("compiles"));
+    config.skip_files = SkipFiles(defaults.collect());
+    let mut handler = handler("/static/(.*)");
+    handler.kind = HandlerKind::Static(Box::new(StaticFiles {
+        source: StaticSource::Dir("static".into()),
+        mime_type: None,
+        expiration: None,
+        http_headers: Vec::new(),
+        require_matching_file: false,
+        application_readable: false,
+    }));
+    config.handlers.insert(0, handler);
+    let version = Version::new(config, PathBuf::from("/srv"), 1);
+    let path = b"/static/js/vendor/jquery.min.js";
+    let matched = version.handlers.find(path).expect("matches");
+    let request = map(&[(header::USER_AGENT, "x"), (header::ACCEPT, "*/*")]);
+    let entity = Entity { etag: "\"0123456789abcdef\"", modified: 1_717_000_000, length: 1_024 };
+    time("asset::locate", || asset::locate(&version.config, &matched, path));
+    time("asset::decide", || asset::decide(&Method::GET, &request, &entity, 1_717_243_200));
+    let mime = asset::mime_type(&matched, "static/js/vendor/jquery.min.js");
+    time("asset::headers", || asset::headers(&version.config, &matched, &entity, asset::Answer::Whole, &mime, 1_717_243_200));
+}
+
 fn main() {
     let table = table();
     let sent = map(&[
@@ -186,6 +215,7 @@ fn main() {
         "all, to an HTTP instance",
         (total + with_requests + with_responses).saturating_sub(copies)
     );
+    static_file();
     let call = Call {
         version: aimed.version,
         facts: &facts,

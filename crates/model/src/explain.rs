@@ -150,6 +150,10 @@ pub fn explain(table: &RoutingTable, question: &Question<'_>) -> Explanation {
         https_port: 443,
     };
     answer.verdict = Some(gate::check(matched.handler, &ask));
+    let reads = matches!(*question.method, Method::GET | Method::HEAD);
+    if !reads && matches!(matched.handler.kind, HandlerKind::Static(_)) && answer.verdict == Some(Verdict::Pass) {
+        answer.end = Some("405: static files take GET and HEAD".to_owned());
+    }
     if matches!(matched.handler.kind, HandlerKind::Script(_)) {
         answer.request = request_lines(gate::shows_user(matched.handler, &aim.version.config));
         answer.response = response_lines();

@@ -20,6 +20,7 @@ pub const BACKTRACK_LIMIT: usize = 100_000;
 const MAX_SOURCE: usize = 10_000;
 /// Most memory of a compiled pattern.
 const MAX_COMPILED: usize = 1 << 20;
+const LOOK_BEHIND: &str = "what a look-behind looks for must have one length: `(?<=ab|cd)`, but not `(?<=a*)`";
 const TOO_LARGE: &str = "the pattern takes more than 1 MB once compiled; make the numbers in its `{…}` smaller";
 
 /// How a pattern is tied to the text.
@@ -102,6 +103,7 @@ impl Pattern {
             Ok(engine) => {
                 Ok(Self { source: source.to_owned(), groups, linear_source: None, engine: Engine::Backtracking(Box::new(engine)) })
             }
+            Err(fancy_regex::Error::CompileError(cause)) if cause.to_string().contains("ookbehind") => fail(LOOK_BEHIND),
             Err(error) => fail(&last_line(&error.to_string())),
         }
     }
@@ -382,6 +384,7 @@ mod tests {
         refused("/a{3,2}", "{3,2}", "larger than the second");
         refused("/a{99999999999}", "{99999999999}", "repeats too often");
         refused("/(((a{1000}){1000}){1000})", "", "more than 1 MB");
+        refused("/a(?<=a*)b", "", "one length");
         refused(&"(".repeat(101), "(", "nested");
         refused(&format!("/{}", "a".repeat(10_000)), "", "longer than");
     }

@@ -478,7 +478,7 @@ impl<'s> Reader<'s> {
                 match c {
                     'd' | 'D' | 'w' | 'W' | 's' | 'S' => Ok(SetItem::Shorthand(c)),
                     'b' => Ok(SetItem::one('\x08')),
-                    '1'..='7' => Ok(SetItem::Range(u32::from(self.octal(c.to_digit(8).unwrap_or_default(), 2)), 0).single()),
+                    '1'..='7' => Ok(SetItem::one(char::from(self.octal(c.to_digit(8).unwrap_or_default(), 2)))),
                     _ => Ok(self.escaped_byte(start, c)?.map_or(SetItem::one(c), |byte| SetItem::one(char::from(byte)))),
                 }
             }
@@ -541,13 +541,6 @@ enum SetItem {
 impl SetItem {
     fn one(c: char) -> Self {
         Self::Range(u32::from(c), u32::from(c))
-    }
-
-    fn single(self) -> Self {
-        match self {
-            Self::Range(low, _) => Self::Range(low, low),
-            other => other,
-        }
     }
 }
 

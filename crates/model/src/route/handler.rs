@@ -8,9 +8,9 @@ use regex_automata::{Anchored, Input, MatchKind};
 use crate::handler::Handler;
 use crate::pattern::Captures;
 
-/// Most memory of the lazily built automaton, per thread that searches. It holds only states that were visited: measured in
-/// `examples/route_bench.rs`.
-const LAZY_STATES: usize = 64 << 20;
+/// Most memory of the lazily built automaton, for each thread that searches: 64 KB a handler within these bounds. It holds only states that were
+/// visited (`examples/route_bench.rs` measures them); the bound is for clients that visit on purpose what nobody visits.
+const LAZY_STATES: (usize, usize) = (2 << 20, 64 << 20);
 /// Largest automaton before the patterns are tried one by one instead; a thousand ordinary handlers take two megabytes.
 const MAX_AUTOMATON: usize = 256 << 20;
 
@@ -97,7 +97,7 @@ fn compile(sources: &[&str]) -> Option<meta::Regex> {
         .match_kind(MatchKind::LeftmostFirst)
         .utf8_empty(false)
         .nfa_size_limit(Some(MAX_AUTOMATON))
-        .hybrid_cache_capacity(LAZY_STATES)
+        .hybrid_cache_capacity((sources.len() << 16).clamp(LAZY_STATES.0, LAZY_STATES.1))
         // A dense automaton explodes on patterns such as `/(.*)/x/.*` (30 of them: half a second).
         .dfa(false);
     let syntax = regex_automata::util::syntax::Config::new().utf8(false);

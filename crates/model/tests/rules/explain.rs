@@ -32,6 +32,9 @@ fn explain_tells_files_scripts_and_rules() {
     assert_eq!(static_file.aim.expect("aimed").why, "the host names no service");
     assert!(static_file.request.is_empty(), "no code runs");
 
+    let posted = explain(&table, &Question { url: "/img/a.png", method: &Method::POST, user: None, enforce_secure: true });
+    assert_eq!(posted.end.as_deref(), Some("405: static files take GET and HEAD"));
+
     let admin = User::new("a@b.c", true).expect("an email");
     let url = "https://v1.default.localhost/admin/users";
     let wsgi = told(&table, url, Some(&admin));
