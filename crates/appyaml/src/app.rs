@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::config::{AutoIdPolicy, ErrorCode, InboundService, Library};
+use model::config::{AutoIdPolicy, InboundService, Library};
 use model::handler::StaticFiles;
 use model::ids::{AppId, NameError, ServiceId, VersionId};
 use model::pattern::{Anchor, Pattern};
@@ -19,8 +19,10 @@ use crate::yaml::{self, Node, Tree, Value};
 
 mod builtins;
 pub(crate) mod env;
+mod error_pages;
 mod handlers;
 mod headers;
+mod inbound;
 mod libraries;
 mod lower;
 mod merge;
@@ -31,6 +33,7 @@ mod shadow;
 pub(crate) use merge::{FoundInclude, Includes, check_include};
 
 use builtins::Switch;
+use error_pages::RawErrorPage;
 use handlers::RawHandler;
 
 /// Keys that mean something here.
@@ -172,14 +175,6 @@ struct Shared {
     skip_files: Option<Vec<Pattern>>,
 }
 
-/// An entry of `error_handlers`, its file not yet looked for.
-#[derive(Debug, Clone)]
-pub(crate) struct RawErrorPage {
-    code: ErrorCode,
-    pub(crate) file: Spanned<String>,
-    mime_type: Option<String>,
-}
-
 /// Opens the document of a file; reports everything that keeps it from being a mapping.
 pub(crate) fn document<'t>(tree: &'t Tree, file: FileId, report: &mut Report) -> Option<&'t Node> {
     let Some(root) = &tree.root else {
@@ -235,13 +230,13 @@ fn read_root(root: &Node, file: FileId, partial: bool, report: &mut Report) -> O
         main: app.filled("main", report).map(|found| found.value),
         auto_id_policy: auto_id_policy(&app, report),
         default_expiration: handlers::expiration(&app, "default_expiration", report),
-        inbound: inbound(&app, report),
+        inbound: inbound::read(&app, report),
         class: scaling::class(&app, report),
         scaling: scaling::read(&app, report),
         libraries: app.list("libraries", report).map(|items| libraries::read(items, report)).unwrap_or_default(),
         vpc_connector: vpc_connector(&app, report),
         app_engine_apis: app.boolean("app_engine_apis", report).is_some_and(|found| found.value),
-        error_pages: error_pages(&app, report),
+        error_pages: error_pages::read(&app, report),
         handlers: written(&app, "handlers"),
         shared,
     })
@@ -363,35 +358,6 @@ fn auto_id_policy(app: &Fields<'_>, report: &mut Report) -> AutoIdPolicy {
     app.word("auto_id_policy", &table, report).map_or_else(AutoIdPolicy::default, |found| found.value)
 }
 
-const INBOUND: [(&str, InboundService); 9] = [
-    ("mail", InboundService::Mail),
-    ("mail_bounce", InboundService::MailBounce),
-    ("xmpp_message", InboundService::XmppMessage),
-    ("xmpp_subscribe", InboundService::XmppSubscribe),
-    ("xmpp_presence", InboundService::XmppPresence),
-    ("xmpp_error", InboundService::XmppError),
-    ("channel_presence", InboundService::ChannelPresence),
-    ("rest", InboundService::Rest),
-    ("warmup", InboundService::Warmup),
-];
-
-fn inbound(app: &Fields<'_>, report: &mut Report) -> BTreeSet<InboundService> {
-    let mut services = BTreeSet::new();
-    for item in app.list("inbound_services", report).unwrap_or_default() {
-        let Some(found) = fields::text(item, "inbound_services", report) else { continue };
-        if let Some((_, service)) = INBOUND.iter().find(|(name, _)| *name == found.value) {
-            services.insert(*service);
-        } else {
-            let names = || INBOUND.iter().map(|(name, _)| *name);
-            let help = fields::suggestion(&found.value, names())
-                .unwrap_or_else(|| format!("the inbound services are {}", fields::one_of(names())));
-            let message = format!("there is no inbound service `{}`", found.value);
-            report.push(Diagnostic::new(&code::A0014, found.span, message).help(help));
-        }
-    }
-    services
-}
-
 fn vpc_connector(app: &Fields<'_>, report: &mut Report) -> Option<String> {
     let fields = Fields::open(app.get("vpc_access_connector")?, "vpc_access_connector", &["name", "egress_setting"], report)?;
     fields.require("name", "for example `name: projects/PROJECT/locations/REGION/connectors/CONNECTOR`", report);
@@ -407,34 +373,6 @@ fn vpc_connector(app: &Fields<'_>, report: &mut Report) -> Option<String> {
     let message = format!("`{}` is not the name of a connector", name.value);
     malformed(name.span, message, "it looks like `projects/PROJECT/locations/REGION/connectors/CONNECTOR`", report);
     None
-}
-
-fn error_pages(app: &Fields<'_>, report: &mut Report) -> Vec<RawErrorPage> {
-    let table = [
-        ("default", ErrorCode::Default),
-        ("over_quota", ErrorCode::OverQuota),
-        ("dos_api_denial", ErrorCode::DosApiDenial),
-        ("timeout", ErrorCode::Timeout),
-    ];
-    let mut pages: Vec<RawErrorPage> = Vec::new();
-    for item in app.list("error_handlers", report).unwrap_or_default() {
-        let Some(fields) = Fields::open(item, "an error handler", &["error_code", "file", "mime_type"], report) else { continue };
-        fields.require("file", "for example `file: error.html`", report);
-        let code = fields.word("error_code", &table, report);
-        let refused = code.is_none() && fields.get("error_code").is_some();
-        let mime_type = fields.filled("mime_type", report).map(|found| found.value);
-        let file = fields.filled("file", report).and_then(|file| handlers::inside(&file, report));
-        let Some(file) = file.filter(|_| !refused) else { continue };
-        let code = code.map_or(ErrorCode::Default, |found| found.value);
-        match pages.iter().find(|other| other.code == code) {
-            Some(first) => {
-                let message = "there is an error page for this error already";
-                report.push(Diagnostic::new(&code::A0510, file.span, message).related(first.file.span, "this one is used"));
-            }
-            None => pages.push(RawErrorPage { code, file, mime_type }),
-        }
-    }
-    pages
 }
 
 /// One pattern, or a list of them. A pattern over several lines is joined, as the SDK does.

@@ -150,6 +150,8 @@ fn y10_error_pages_by_code() {
         codes(&format!("{PYTHON3}error_handlers:\n- error_code: teapot\n  file: d.html\n- file: a\n- file: b\n")),
         ["A0014", "A0510"]
     );
+    let outside = "error_handlers:\n- file: ../secret.html\n- error_code: timeout\n  file: /etc/hostname\n";
+    assert_eq!(codes(&format!("{PYTHON3}{outside}")), ["A0116", "A0116"]);
 }
 
 #[test]

@@ -5,9 +5,9 @@ super::codes! {
     what "The folder has no app.yaml (or app.yml)."
     why "It is the file that makes a folder an app. Service files under other names are given by name."
 
-    A0502 Error "a file of unknown purpose"
-    what "The file is none of the known companions (dispatch, cron, queue, index, dos), and has no `runtime` that would make it a service."
-    why "It would be ignored."
+    A0502 Error "two companion files of one kind"
+    what "Two files with dispatch rules, cron jobs, queues, indexes or a blacklist are given."
+    why "An app has one of each; merging two would have to guess which comes first."
 
     A0503 Error "the default service is missing"
     what "Several services are given, and none is the `default` service."
@@ -37,7 +37,8 @@ super::codes! {
     what "`application` differs between the files; the default service's counts."
     why "All services of an app belong to one project."
 
-    A0510 Warning "an error page of the app's own code"
-    what "Two error pages are given for the same error."
+    A0510 Warning "two error pages for one error"
+    what "Two entries of `error_handlers` have the same `error_code` (an entry without one is for `default`)."
     why "The first one is used."
+    => "app.yaml" "runtime: python312\nerror_handlers:\n- file: a.html\n- error_code: default\n  file: b.html\n"
 }
