@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -119,8 +119,16 @@ type Pools = HashMap<VersionKey, Arc<VersionPool>>;
 pub struct Fleet {
     house: Arc<House>,
     pools: ArcSwap<Pools>,
-    /// Serialises [`Self::publish`]; counts the pools ever made.
-    publishing: Mutex<u64>,
+    /// Serialises [`Self::publish`].
+    publishing: Mutex<Publishing>,
+}
+
+#[derive(Default)]
+struct Publishing {
+    /// Pools ever made.
+    made: u64,
+    /// Pools that are not published any more and may still have requests.
+    leaving: Vec<Weak<VersionPool>>,
 }
 
 impl Fleet {
@@ -131,7 +139,7 @@ impl Fleet {
     pub fn new(options: Options) -> io::Result<Arc<Self>> {
         let token = format!("{:016x}", draw());
         let run_dir = private_dir(&token)?;
-        std::fs::create_dir_all(options.cache.join("home"))?;
+        std::fs::create_dir_all(&options.cache)?;
         let warden = Arc::new(Warden::start(&options.launcher, &run_dir)?);
         let spawner = Spawner::start(options.launcher.clone(), Arc::clone(&warden), options.runtime.clone())?;
         let house = House {
@@ -147,13 +155,13 @@ impl Fleet {
             force: watch::channel(false).0,
             epoch: Instant::now(),
         };
-        Ok(Arc::new(Self { house: Arc::new(house), pools: ArcSwap::default(), publishing: Mutex::new(0) }))
+        Ok(Arc::new(Self { house: Arc::new(house), pools: ArcSwap::default(), publishing: Mutex::default() }))
     }
 
     /// Makes `versions` the ones that run. A version that is new gets an empty pool; one with another deployment number is reloaded; one that
     /// is not among them any more drains.
     pub fn publish(&self, versions: Vec<(Arc<Version>, Prepared)>) {
-        let mut made = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.pools.load_full();
         let mut new = Pools::new();
         for (version, prepared) in versions {
@@ -168,16 +176,25 @@ impl Fleet {
                 }
                 Arc::clone(pool)
             } else {
-                *made += 1;
-                VersionPool::new(Arc::clone(&self.house), deployment, *made << 32, draw())
+                publishing.made += 1;
+                VersionPool::new(Arc::clone(&self.house), deployment, publishing.made << 32, draw())
             };
             new.insert(key, pool);
         }
         let gone: Vec<_> = old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(_, pool)| Arc::clone(pool)).collect();
         self.pools.store(Arc::new(new));
+        publishing.leaving.retain(|pool| pool.strong_count() > 0);
         for pool in gone {
             pool.drain();
+            publishing.leaving.push(Arc::downgrade(&pool));
         }
+    }
+
+    /// Every pool that may have instances, the published ones first.
+    fn all_pools(&self) -> Vec<Arc<VersionPool>> {
+        let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let leaving = publishing.leaving.iter().filter_map(Weak::upgrade);
+        self.pools.load().values().map(Arc::clone).chain(leaving).collect()
     }
 
     /// Admits nothing any more, lets requests finish for at most `grace`, then kills what is left. When it returns no process is left.
@@ -185,26 +202,16 @@ impl Fleet {
         self.house.closing.store(true, Ordering::SeqCst);
         // Installations hold no request; nobody needs to wait for them.
         self.house.warden.end_marked(&self.house.installer_mark());
-        let pools = self.pools.load_full();
-        for pool in pools.values() {
+        let pools = self.all_pools();
+        for pool in &pools {
             pool.drain();
         }
-        let all_gone = async {
-            for pool in pools.values() {
-                pool.emptied().await;
-            }
-        };
-        if tokio::time::timeout(grace, all_gone).await.is_err() {
+        if tokio::time::timeout(grace, all_empty(&pools)).await.is_err() {
             self.house.force.send_replace(true);
-            for pool in pools.values() {
+            for pool in &pools {
                 pool.halt();
             }
-            let rest = async {
-                for pool in pools.values() {
-                    pool.emptied().await;
-                }
-            };
-            let _ = tokio::time::timeout(Duration::from_secs(2), rest).await;
+            let _ = tokio::time::timeout(Duration::from_secs(2), all_empty(&pools)).await;
         }
         self.house.warden.dismiss();
         let _ = std::fs::remove_dir_all(&self.house.run_dir);
@@ -212,6 +219,12 @@ impl Fleet {
 
     pub(crate) fn house(&self) -> &Arc<House> {
         &self.house
+    }
+}
+
+async fn all_empty(pools: &[Arc<VersionPool>]) {
+    for pool in pools {
+        pool.emptied().await;
     }
 }
 

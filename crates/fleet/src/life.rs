@@ -98,6 +98,8 @@ impl Running {
         if !root.is_dir() {
             return Err(format!("the app's folder {} is gone", root.display()));
         }
+        let home = process_env::home(house, deployment);
+        std::fs::create_dir_all(&home).map_err(|e| cannot("cannot make the folder for HOME", e))?;
         let (listens, stdin, port) = match &deployment.prepared.launch {
             Launch::Agent(_) => {
                 let (path, socket) = house.socket(serial).map_err(|e| cannot("cannot make the instance's socket", e))?;

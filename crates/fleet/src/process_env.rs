@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use model::ids::InstanceId;
 
@@ -13,7 +13,7 @@ use crate::python::agent;
 
 /// Every variable of one instance.
 pub(crate) fn of(house: &House, deployment: &Deployment, id: &InstanceId, port: Option<u16>) -> Vec<(OsString, OsString)> {
-    let mut env = surroundings(house, &deployment.prepared.launch);
+    let mut env = surroundings(house, deployment);
     let config = &deployment.version.config;
     if !config.runtime.is_first_generation() {
         documented(&mut env, house, deployment, id);
@@ -34,16 +34,15 @@ pub(crate) fn of(house: &House, deployment: &Deployment, id: &InstanceId, port: 
 }
 
 /// What any process needs to run here.
-fn surroundings(house: &House, launch: &Launch) -> BTreeMap<OsString, OsString> {
+fn surroundings(house: &House, deployment: &Deployment) -> BTreeMap<OsString, OsString> {
     let mut env: BTreeMap<OsString, OsString> = BTreeMap::new();
     env.insert("LANG".into(), "C.UTF-8".into());
     env.insert("TZ".into(), "UTC".into());
-    // npm, go and the like keep caches at home; the owner's real home, with keys in it, is no business of the app's.
-    env.insert("HOME".into(), house.options.cache.join("home").into());
+    env.insert("HOME".into(), home(house, deployment).into());
     // Lines reach the log when they are printed, as in production's images, and the app's folder stays as it is.
     env.insert("PYTHONUNBUFFERED".into(), "1".into());
     env.insert("PYTHONDONTWRITEBYTECODE".into(), "1".into());
-    let environment = match launch {
+    let environment = match &deployment.prepared.launch {
         Launch::Agent(_) | Launch::None => None,
         Launch::Command(command) => command.environment.as_deref(),
     };
@@ -52,6 +51,13 @@ fn surroundings(house: &House, launch: &Launch) -> BTreeMap<OsString, OsString> 
         env.insert("VIRTUAL_ENV".into(), environment.into());
     }
     env
+}
+
+/// npm, go and the like keep caches at home; the owner's real home, with keys in it, is no business of the app's. One for each service, because
+/// some programs put a socket or a lock there.
+pub(crate) fn home(house: &House, deployment: &Deployment) -> PathBuf {
+    let app = house.options.app.as_str().replace([':', '~'], "_");
+    house.options.cache.join("home").join(app).join(deployment.version.config.key.service.as_str())
 }
 
 /// The environment's programs first, then the house's own search path, where node, go and the like are found.

@@ -88,6 +88,44 @@ async fn apps_that_never_listen_are_given_up() {
 }
 
 #[tokio::test]
+async fn slow_starters_are_waited_for() {
+    let house = House::new(&[("server.py", SERVER)]);
+    house.publish(config("python312", Some("sleep 0.7; exec python3 server.py")), 1);
+    let mut lease = house.acquire().await.expect("it listens in the end");
+    assert!(lease.cold && lease.waited >= Duration::from_millis(700), "{lease:?}");
+    lease.outcome = model::pool::Outcome::Answered;
+    drop(lease);
+    house.fleet.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn two_versions_that_start_together_get_ports_of_their_own() {
+    let house = House::new(&[("server.py", SERVER)]);
+    let mut versions = Vec::new();
+    for service in ["default", "other"] {
+        let mut config = server_config("ports");
+        config.key.service = service.parse().expect("valid");
+        let version = house.version(config, 1);
+        let prepared = house.fleet.prepare(&version, &fleet::prepare::Quiet).expect("prepared");
+        versions.push((version, prepared));
+    }
+    house.fleet.publish(versions);
+    let mut other = wanted();
+    other.version.service = "other".parse().expect("valid");
+    let patience = Duration::from_secs(30);
+    let (one, two) = tokio::join!(house.fleet.acquire(wanted(), patience), house.fleet.acquire(other, patience));
+    let (one, two) = (one.expect("an instance"), two.expect("an instance"));
+    assert_ne!(one.instance.endpoint, two.instance.endpoint);
+    assert_ne!(one.instance.serial, two.instance.serial);
+    drop((one, two));
+    // A version that is not published any more drains.
+    house.fleet.publish(Vec::new());
+    eventually("both go", || processes_with("MARKER=ports").is_empty()).await;
+    assert!(matches!(house.acquire().await, Err(Reject::NotServing(_))));
+    house.fleet.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
 async fn a_reload_brings_new_code_and_drops_no_request() {
     let house = House::new(&[("server.py", SERVER)]);
     house.publish(server_config("reload-1"), 1);
