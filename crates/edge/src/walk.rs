@@ -315,7 +315,7 @@ impl Walk<'_> {
             now: self.visit.at,
             draw: draw.as_str(),
         };
-        let own = |host: &str| host::aim(self.table, host, b"/").is_ok();
+        let own = |host: &str| host::owns(self.table, host, place.authority);
         let page = if signing_in { login::sign_in(&self.core.house.seal, &ask, own) } else { login::sign_out(&ask, own) };
         Ok(Some(Answer::own(page.status, page.headers, page.html)))
     }
