@@ -14,7 +14,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   tidy                      the house rules: sizes, names, arrows between crates, docs that must agree with code
   conformance               the cases recorded from the SDK, and how many we agree with
   bench [NAME...]           speed beside nginx, haproxy and others, interleaved in one run
-        [--rounds N] [--seconds N] [--list]
+        [--rounds N] [--seconds N] [--no-build] [--list]
 ";
 
 fn main() -> ExitCode {

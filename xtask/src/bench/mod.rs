@@ -47,7 +47,7 @@ const ALL: &[(&str, &str, Bench)] = &[
 
 /// Runs the named benchmarks, or all.
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
-    let (mut rounds, mut seconds, mut names) = (5, 2, Vec::new());
+    let (mut rounds, mut seconds, mut fresh, mut names) = (5, 2, true, Vec::new());
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         let mut number = || rest.next().and_then(|n| n.parse().ok());
@@ -60,6 +60,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
                 }
                 return Ok(());
             }
+            "--no-build" => fresh = false,
             name if ALL.iter().any(|(known, _, _)| *known == name) => names.push(name.to_owned()),
             other => bail!("unknown benchmark `{other}`; see cargo xtask bench --list"),
         }
@@ -71,7 +72,9 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
     {
         process::need(program, package)?;
     }
-    build(root)?;
+    if fresh {
+        build(root)?;
+    }
     let options = Options { rounds, seconds, dir, enginehouse: root.join("target/release/enginehouse") };
     for (name, what, bench) in ALL {
         if names.is_empty() || names.iter().any(|n| n == name) {

@@ -200,17 +200,15 @@ pub(crate) fn start(options: &Options, site: &Site, name: &'static str) -> Resul
 }
 
 fn ours(options: &Options, site: &Site) -> Result<Contender> {
-    let cert = options.dir.join("site");
-    let (server, port) = run_app(
-        options,
-        &site.dir.join("app"),
-        &["--tls-cert".into(), cert.join("cert.pem").display().to_string(), "--tls-key".into(), cert.join("key.pem").display().to_string()],
-    )?;
+    let file = |name: &str| options.dir.join("site").join(name).display().to_string();
+    let tls = free_port()?;
+    let flags = ["--tls-port", &tls.to_string(), "--tls-cert", &file("cert.pem"), "--tls-key", &file("key.pem")].map(str::to_owned);
+    let (server, port) = run_app(options, &site.dir.join("app"), &flags)?;
     let status = get(port, "localhost", "/app/hello")?;
     if status != 200 {
         bail!("the app answers {status}; see {}", options.dir.display());
     }
-    Ok(Contender { name: "enginehouse", server, ports: Ports { http: port, tls: port, h2c: port }, tree: false, _upstream: None })
+    Ok(Contender { name: "enginehouse", server, ports: Ports { http: port, tls, h2c: port }, tree: false, _upstream: None })
 }
 
 /// Starts `enginehouse run` with one thread on core 0 and without a request log (the peers write none either); returns its port.

@@ -18,25 +18,11 @@ const CONNECTIONS: u32 = 2_000;
 pub(crate) fn idle(options: &Options) -> Result<Vec<String>> {
     let site = proxy::site(options)?;
     let mut lines = vec!["| server | KiB per idle connection |".to_owned(), "|-|-|".to_owned()];
-    for name in ["nginx", "enginehouse"] {
-        let more = ["--max-connections-per-address".to_owned(), "10000".to_owned()];
-        let (server, port, pids);
-        if name == "enginehouse" {
-            let (running, bound) = proxy::run_app(options, &site.dir.join("app"), &more)?;
-            pids = vec![running.pid()];
-            (server, port) = (running, bound);
-        } else {
-            let contender = proxy::start(options, &site, name)?;
-            pids = tree(contender.server.pid());
-            port = contender.ports.http;
-            let each = grow(port, &pids)?;
-            lines.push(format!("| {name} | {each:.1} |"));
-            continue;
-        }
-        let each = grow(port, &pids)?;
-        drop(server);
-        lines.push(format!("| {name} | {each:.1} |"));
-    }
+    let nginx = proxy::start(options, &site, "nginx")?;
+    lines.push(format!("| nginx | {:.1} |", grow(nginx.ports.http, &tree(nginx.server.pid()))?));
+    drop(nginx);
+    let (server, port) = proxy::run_app(options, &site.dir.join("app"), &[])?;
+    lines.push(format!("| enginehouse | {:.1} |", grow(port, &[server.pid()])?));
     Ok(lines)
 }
 
