@@ -159,9 +159,12 @@ impl Fleet {
     }
 
     /// Makes `versions` the ones that run. A version that is new gets an empty pool; one with another deployment number is reloaded; one that
-    /// is not among them any more drains.
+    /// is not among them any more drains. Does nothing once [`Self::stop`] was called.
     pub fn publish(&self, versions: Vec<(Arc<Version>, Prepared)>) {
         let mut publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.house.closing.load(Ordering::SeqCst) {
+            return;
+        }
         let old = self.pools.load_full();
         let mut new = Pools::new();
         for (version, prepared) in versions {

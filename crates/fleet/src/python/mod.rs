@@ -46,6 +46,7 @@ fn first_generation(
 ) -> Result<Prepared, PrepareError> {
     let config = &version.config;
     let mut imported = imports::of(&version.root, &config.skip_files);
+    imported.extend(named(config).filter_map(module_of));
     let sdk = sdk::is_needed(&imported);
     let modern = python.major >= 3;
     if sdk && !modern {
@@ -77,13 +78,25 @@ fn first_generation(
     Ok(Prepared { summary, launch: Launch::Agent(AgentLaunch { python: interpreter, folder, paths, script: String::new() }) })
 }
 
-/// The scripts that the handlers name, the first few of them.
-fn scripts(config: &VersionConfig) -> String {
-    let scripts = config.handlers.iter().filter_map(|handler| match &handler.kind {
+/// The scripts that the handlers name.
+fn named(config: &VersionConfig) -> impl Iterator<Item = &str> {
+    config.handlers.iter().filter_map(|handler| match &handler.kind {
         HandlerKind::Script(Script::Wsgi(script) | Script::Cgi(script)) => Some(script.source()),
         _ => None,
-    });
-    let mut named: Vec<_> = scripts.collect();
+    })
+}
+
+/// The module that a script names: builtins name the SDK's, as objects or as files below `$PYTHON_LIB`.
+fn module_of(script: &str) -> Option<String> {
+    match script.strip_prefix("$PYTHON_LIB/") {
+        Some(file) => Some(file.strip_suffix(".py")?.replace('/', ".")),
+        None => script.rsplit_once('.').filter(|(module, _)| !module.contains(['/', '\\'])).map(|(module, _)| module.to_owned()),
+    }
+}
+
+/// The first few scripts, for people.
+fn scripts(config: &VersionConfig) -> String {
+    let mut named: Vec<_> = named(config).collect();
     named.sort_unstable();
     named.dedup();
     let more = if named.len() > 3 { ", …" } else { "" };
@@ -167,4 +180,37 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn y6_scripts_of_builtins_are_modules_of_the_sdk() {
+        let modules = [
+            "$PYTHON_LIB/google/appengine/ext/deferred/handler.py",
+            "google.appengine.ext.deferred.application",
+            "main.app",
+            "cgi/x.py",
+            r"\1.app",
+        ];
+        let found: Vec<_> = modules.into_iter().filter_map(module_of).collect();
+        assert_eq!(found, ["google.appengine.ext.deferred.handler", "google.appengine.ext.deferred", "main"]);
+        assert!(sdk::is_needed(&found.into_iter().collect()));
+    }
+
+    #[test]
+    fn gunicorn_is_recognised_as_a_word() {
+        assert!(names("exec gunicorn -b :$PORT main:app", "gunicorn") && names("./venv/bin/gunicorn x", "gunicorn"));
+        assert!(!names("gunicornish", "gunicorn"));
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("requirements.txt");
+        for (text, listed) in
+            [("Gunicorn==20\n", true), ("gunicorn[gevent]>=19", true), ("gunicorn-extras\n", false), ("# gunicorn\n", false)]
+        {
+            std::fs::write(&file, text).expect("written");
+            assert_eq!(lists(&file, "gunicorn"), listed, "{text}");
+        }
+    }
 }
