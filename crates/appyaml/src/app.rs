@@ -69,7 +69,7 @@ const KNOWN: [&str; 28] = [
 ];
 
 /// Keys that App Engine takes and that have nothing to act on here.
-const WITHOUT_EFFECT: [&str; 26] = [
+const WITHOUT_EFFECT: [&str; 25] = [
     "admin_console",
     "api_config",
     "app_engine_bundled_services",
@@ -89,7 +89,6 @@ const WITHOUT_EFFECT: [&str; 26] = [
     "runtime_channel",
     "runtime_config",
     "service_account",
-    "session_affinity",
     "source_language",
     "standard_websocket",
     "vm_health_check",
@@ -227,7 +226,7 @@ fn read_root(root: &Node, file: FileId, partial: bool, report: &mut Report) -> O
         runtime: runtime::read(&app, report),
         threadsafe: app.boolean("threadsafe", report),
         entrypoint: entrypoint(&app, report),
-        main: app.filled("main", report).map(|found| found.value),
+        main: main_package(&app, report),
         auto_id_policy: auto_id_policy(&app, report),
         default_expiration: handlers::expiration(&app, "default_expiration", report),
         inbound: inbound::read(&app, report),
@@ -351,6 +350,12 @@ fn entrypoint(app: &Fields<'_>, report: &mut Report) -> Option<String> {
         app.filled("entrypoint", report)
     };
     command.map(|found| found.value.trim().to_owned())
+}
+
+/// `main: ./cmd/server` of Go apps, inside the app.
+fn main_package(app: &Fields<'_>, report: &mut Report) -> Option<String> {
+    let main = app.filled("main", report)?;
+    handlers::inside(&main, report).map(|_| main.value)
 }
 
 fn auto_id_policy(app: &Fields<'_>, report: &mut Report) -> AutoIdPolicy {

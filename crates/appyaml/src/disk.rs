@@ -76,14 +76,18 @@ impl Disk {
     }
 }
 
-/// The bytes of a regular file, at most one more than [`MAX_BYTES`] (so that whoever counts sees that it is too large).
-fn contents(path: &Path) -> Result<Vec<u8>, String> {
-    use std::io::Read as _;
-    let describe = |error: &io::Error| match error.kind() {
+/// An error of the file system, for people.
+pub(crate) fn describe(error: &io::Error) -> String {
+    match error.kind() {
         io::ErrorKind::NotFound => "it does not exist".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => error.to_string(),
-    };
+    }
+}
+
+/// The bytes of a regular file, at most one more than [`MAX_BYTES`] (so that whoever counts sees that it is too large).
+fn contents(path: &Path) -> Result<Vec<u8>, String> {
+    use std::io::Read as _;
     let meta = fs::metadata(path).map_err(|error| describe(&error))?;
     if !meta.is_file() {
         return Err(if meta.is_dir() { "it is a folder".into() } else { "it is not a regular file".into() });

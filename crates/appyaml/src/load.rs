@@ -138,9 +138,15 @@ impl Loader<'_> {
     }
 
     fn no_app_yaml(&mut self, folder: &Path) {
-        let mut others: Vec<String> = fs::read_dir(folder)
-            .into_iter()
-            .flatten()
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                let message = format!("cannot read the folder {}: {}", disk::display(folder), disk::describe(&error));
+                self.report.push(Diagnostic::general(&code::A0001, message));
+                return;
+            }
+        };
+        let mut others: Vec<String> = entries
             .flatten()
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .filter(|name| matches!(Path::new(name).extension().and_then(OsStr::to_str), Some("yaml" | "yml")))
