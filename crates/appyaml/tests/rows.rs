@@ -168,6 +168,7 @@ fn y11_python27_needs_handlers() {
 fn y12_a_url_is_needed_and_begins_with_a_slash() {
     assert_eq!(refused("- script: a.app\n"), ["A0013"]);
     assert_eq!(refused("- url: x\n  script: a.app\n"), ["A0104"]);
+    assert_eq!(refused("- ulr: /x\n  scrip: a.app\n"), ["A0011", "A0011"]);
     for url in ["/x$", ".*", "(/a|/b)", "\"/x \""] {
         assert!(refused(&format!("- url: {url}\n  script: a.app\n")).is_empty(), "{url}");
     }

@@ -9,7 +9,7 @@ use model::time::Expiration;
 use super::headers;
 use crate::code;
 use crate::diagnostic::{Diagnostic, Report};
-use crate::fields::{Fields, Spanned, malformed};
+use crate::fields::{Fields, Spanned, malformed, near};
 use crate::source::{Sources, Span};
 use crate::yaml::Node;
 
@@ -163,6 +163,11 @@ fn kind_of(fields: &Fields<'_>, report: &mut Report) -> Option<&'static str> {
         if let Some(key) = fields.key("api_endpoint") {
             let help = "serve the endpoints with an ordinary `script` handler";
             report.push(Diagnostic::new(&code::A0101, key.span, "`api_endpoint` handlers are not supported").help(help));
+            return None;
+        }
+        // A misspelt key was reported already, with the right one as the suggestion.
+        let misspelt = |key: &str| !KNOWN.contains(&key) && near(key, KINDS).is_some();
+        if fields.entries().iter().any(|(key, _)| misspelt(&key.text)) {
             return None;
         }
         let help = "add `script`, `static_dir` or `static_files`";
