@@ -399,7 +399,12 @@ impl Walk<'_> {
                     kind: call.script,
                 };
                 let question = agent::Question { lease, upload, buffered, deadline, notes };
-                agent::ask(self.core, &socket, question, |out| environ::write(out, &environ)).await
+                let answer = agent::ask(self.core, &socket, question, |out| environ::write(out, &environ)).await;
+                // The SDK: a CGI script that does not exist is a 404, an object that does not exist an error of the app.
+                answer.map_err(|fault| match (fault, call.script) {
+                    (Fault::NoScript(_), Script::Cgi(_)) => Fault::NotFound("The script of this handler does not exist.".into()),
+                    (fault, _) => fault,
+                })
             }
             Endpoint::Http(address) => {
                 let mut headers = std::mem::take(&mut self.parts.headers);

@@ -1,19 +1,21 @@
 //! Apps for tests: a temporary folder and the files in it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
-/// A folder with an app, removed on drop.
+/// A folder with an app, removed with the last clone; a node that serves it holds one.
+#[derive(Clone)]
 pub struct App {
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl App {
     /// An empty folder.
     #[allow(clippy::new_without_default, reason = "it creates a folder, which `default` should not")]
     pub fn new() -> Self {
-        Self { folder: tempfile::Builder::new().prefix("enginehouse-app-").tempdir().expect("a temporary folder") }
+        Self { folder: Arc::new(tempfile::Builder::new().prefix("enginehouse-app-").tempdir().expect("a temporary folder")) }
     }
 
     /// A folder with this app.yaml.

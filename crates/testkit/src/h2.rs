@@ -42,12 +42,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, scheme: &s
     let driver = tokio::task::spawn_local(connection);
     let mut waiting = Vec::new();
     for request in requests {
-        let (method, target, host, headers, body) = request.parts();
-        let mut built = http::Request::builder().method(method).uri(format!("{scheme}://{host}{target}"));
-        for (name, value) in headers {
-            built = built.header(name.to_ascii_lowercase(), value);
-        }
-        let built = built.body(Full::new(Bytes::copy_from_slice(body.unwrap_or_default()))).expect("a valid request");
+        let built = request.build(scheme);
         let mut sender = sender.clone();
         waiting.push(tokio::task::spawn_local(async move { collect(sender.send_request(built).await.expect("a response")).await }));
     }

@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http_body_util::Full;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
@@ -71,24 +73,40 @@ impl Request {
         out
     }
 
-    pub(crate) fn parts(&self) -> (&str, &str, &str, &[(String, String)], Option<&[u8]>) {
-        (&self.method, &self.target, &self.host, &self.headers, self.body.as_deref())
+    /// The same for HTTP/2.
+    pub(crate) fn build(&self, scheme: &str) -> http::Request<Full<Bytes>> {
+        let mut built = http::Request::builder().method(self.method.as_str()).uri(format!("{scheme}://{}{}", self.host, self.target));
+        for (name, value) in &self.headers {
+            built = built.header(name.to_ascii_lowercase(), value);
+        }
+        built.body(Full::new(Bytes::from(self.body.clone().unwrap_or_default()))).expect("a valid request")
     }
 }
 
+/// Headers in the order and spelling in which they came; values as latin-1.
+pub type Headers = Vec<(String, String)>;
+
 /// A response, complete.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Response {
     /// The status code.
     pub status: u16,
     /// The reason phrase.
     pub reason: String,
-    /// Headers in the order and spelling in which they came; values as latin-1.
-    pub headers: Vec<(String, String)>,
+    /// Its headers.
+    pub headers: Headers,
     /// The body without transfer coding.
     pub body: Vec<u8>,
     /// The body came to its proper end.
     pub complete: bool,
+}
+
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = if self.complete { "" } else { " (broken off)" };
+        let text: String = self.text().chars().take(2_000).collect();
+        write!(f, "{} {} {:?}{end}\n{text}", self.status, self.reason, self.headers)
+    }
 }
 
 impl Response {
@@ -115,8 +133,9 @@ impl Response {
 
     /// Fails unless the status is this one.
     #[track_caller]
+    #[allow(clippy::return_self_not_must_use, reason = "the check is the point; the response is a by-product")]
     pub fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{:?}\n{}", self.headers, self.text());
+        assert_eq!(self.status, status, "{self:?}");
         self
     }
 }
@@ -214,7 +233,7 @@ impl Connection {
     }
 
     /// Reads the head of a response only, for tests that look at the body as it comes.
-    pub fn read_head(&mut self) -> Option<(u16, String, Vec<(String, String)>)> {
+    pub fn read_head(&mut self) -> Option<(u16, String, Headers)> {
         let first = self.read_line()?;
         let mut words = first.trim_end().splitn(3, ' ');
         let status = words.nth(1)?.parse().ok()?;

@@ -20,7 +20,10 @@ use crate::{App, DEADLINE};
 /// Names the environment variable that marks a node and whatever inherits from it.
 const MARK: &str = "ENGINEHOUSE_TEST_NODE";
 /// A node that was asked to stop must be gone after this long.
-const STOPS_WITHIN: Duration = Duration::from_secs(60);
+const STOPS_WITHIN: Duration = Duration::from_mins(1);
+
+/// Processes of a node that has ended must be gone after this long.
+const VANISHES_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a node is started with.
 pub struct Builder {
@@ -29,18 +32,43 @@ pub struct Builder {
     env: Vec<(OsString, OsString)>,
     removed: Vec<OsString>,
     folders: Vec<PathBuf>,
+    apps: Vec<App>,
+    log_format: &'static str,
 }
 
 impl Builder {
     /// A node of the binary at this path (`env!("CARGO_BIN_EXE_enginehouse")`).
     pub fn new(binary: &str) -> Self {
-        Self { binary: binary.into(), args: Vec::new(), env: Vec::new(), removed: Vec::new(), folders: Vec::new() }
+        Self {
+            binary: binary.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            removed: Vec::new(),
+            folders: Vec::new(),
+            apps: Vec::new(),
+            log_format: "json",
+        }
     }
 
-    /// Serves the folder of an app.
+    /// Serves the folder of an app, which stays as long as the node does.
     #[must_use]
-    pub fn app(self, app: &App) -> Self {
+    pub fn app(mut self, app: &App) -> Self {
+        self.apps.push(app.clone());
         self.path(app.path())
+    }
+
+    /// Serves a service file of an app, which stays as long as the node does.
+    #[must_use]
+    pub fn file(mut self, app: &App, name: &str) -> Self {
+        self.apps.push(app.clone());
+        self.path(&app.join(name))
+    }
+
+    /// Logs for people instead of as JSON.
+    #[must_use]
+    pub fn text_log(mut self) -> Self {
+        self.log_format = "text";
+        self
     }
 
     /// Serves a folder or a service file.
@@ -98,7 +126,7 @@ impl Builder {
         let mark = format!("{MARK}={}", home.path().display());
         let ready_file = home.path().join("ready.json");
         let mut command = self.command(home.path(), mark.split_once('=').expect("joined above").1);
-        command.arg("run").args(["--port", "0", "--log-format", "json", "--ready-file"]).arg(&ready_file).args(&self.args);
+        command.arg("run").args(["--port", "0", "--log-format", self.log_format, "--ready-file"]).arg(&ready_file).args(&self.args);
         let started = Instant::now();
         let mut child = command.spawn().expect("the binary starts");
         let lines = Arc::new(Lines::default());
@@ -117,6 +145,7 @@ impl Builder {
             lines,
             readers,
             folders,
+            _apps: self.apps,
             http: None,
             https: None,
             services: BTreeMap::new(),
@@ -131,19 +160,43 @@ impl Builder {
         node
     }
 
-    /// Starts `enginehouse run` without `--ready-file` and `--port`, or any other command, and waits for its end.
+    /// Starts a command (the first argument) and waits for its end.
     #[track_caller]
     pub fn output(self) -> Finished {
         let home = tempfile::Builder::new().prefix("enginehouse-node-").tempdir().expect("a temporary folder");
-        let mut command = self.command(home.path(), &home.path().display().to_string());
-        let output = command.args(&self.args).output().expect("the binary starts");
-        let left = process::marked(&format!("{MARK}={}", home.path().display()), &[home.path()]);
-        assert!(left.is_empty(), "processes were left behind: {left:?}");
-        Finished {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        let mut child = self.command(home.path(), &home.path().display().to_string()).args(&self.args).spawn().expect("the binary starts");
+        let stdout = drain(child.stdout.take().expect("piped"));
+        let stderr = drain(child.stderr.take().expect("piped"));
+        let status = wait_until(&mut child, Instant::now() + DEADLINE);
+        if status.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
         }
+        let text = |reader: JoinHandle<Vec<u8>>| String::from_utf8_lossy(&reader.join().expect("read")).into_owned();
+        let finished = Finished { code: status.and_then(|status| status.code()), stdout: text(stdout), stderr: text(stderr) };
+        assert!(status.is_some(), "the command does not end: {finished:?}");
+        finished
+    }
+}
+
+fn drain(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        let _ = stream.read_to_end(&mut all);
+        all
+    })
+}
+
+/// Waits for the end of a child; `None` if it does not come in time.
+fn wait_until(child: &mut Child, until: Instant) -> Option<ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait().expect("the child can be asked") {
+            return Some(status);
+        }
+        if Instant::now() > until {
+            return None;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 
@@ -193,6 +246,7 @@ pub struct Node {
     lines: Arc<Lines>,
     readers: Vec<JoinHandle<()>>,
     folders: Vec<PathBuf>,
+    _apps: Vec<App>,
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
     services: BTreeMap<String, String>,
@@ -293,7 +347,7 @@ impl Node {
 
     /// Everything that the node has written so far.
     pub fn everything(&self) -> String {
-        self.lines.seen.lock().expect("not poisoned").iter().map(|(_, line)| format!("{line}\n")).collect()
+        self.lines.seen.lock().expect("not poisoned").iter().fold(String::new(), |all, (_, line)| all + line + "\n")
     }
 
     /// Waits for a line, on either stream, that `wanted` accepts, among all lines since the start.
@@ -357,24 +411,12 @@ impl Node {
     pub fn wait(&mut self) -> ExitStatus {
         let family = self.children();
         let mut child = self.child.take().expect("the node runs");
-        let until = Instant::now() + STOPS_WITHIN;
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("the child can be asked") {
-                break Some(status);
-            }
-            if Instant::now() > until {
-                break None;
-            }
-            std::thread::park_timeout(Duration::from_millis(1));
-        };
+        let status = wait_until(&mut child, Instant::now() + STOPS_WITHIN);
         if status.is_none() {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let folders: Vec<&Path> = self.folders.iter().map(PathBuf::as_path).collect();
-        let mut left = process::alive(&family);
-        left.extend(process::marked(&self.mark, &folders));
-        let left: Vec<String> = left.into_iter().map(process::describe).collect();
+        let left = self.left_behind(&family);
         for reader in self.readers.drain(..) {
             if left.is_empty() {
                 let _ = reader.join();
@@ -382,6 +424,20 @@ impl Node {
         }
         assert!(left.is_empty(), "processes were left behind: {left:?}\n{}", self.everything());
         status.unwrap_or_else(|| panic!("the node does not stop within {STOPS_WITHIN:?}:\n{}", self.everything()))
+    }
+
+    /// What still runs of a node that has ended. What was killed needs a moment until the kernel has removed it.
+    fn left_behind(&self, family: &BTreeSet<Process>) -> Vec<String> {
+        let folders: Vec<&Path> = self.folders.iter().map(PathBuf::as_path).collect();
+        let until = Instant::now() + VANISHES_WITHIN;
+        loop {
+            let mut left = process::alive(family);
+            left.extend(process::marked(&self.mark, &folders));
+            if left.is_empty() || Instant::now() > until {
+                return left.into_iter().map(process::describe).collect();
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
     }
 
     /// Stops it as Ctrl-C does.
@@ -398,7 +454,7 @@ impl Drop for Node {
             return;
         }
         if std::thread::panicking() {
-            eprintln!("--- what the node wrote:\n{}", self.everything());
+            say(&format!("--- what the node wrote:\n{}", self.everything()));
             let mut child = self.child.take().expect("checked above");
             let family = process::descendants(child.id());
             let _ = child.kill();
@@ -413,6 +469,12 @@ impl Drop for Node {
         let status = self.stop();
         assert_eq!(status.code(), Some(0), "a node that is asked to stop ends cleanly:\n{}", self.everything());
     }
+}
+
+/// To the output that the test harness shows with a failure.
+#[allow(clippy::print_stderr, reason = "the harness captures it")]
+pub fn say(text: &str) {
+    eprintln!("{text}");
 }
 
 fn address(url: &str) -> SocketAddr {

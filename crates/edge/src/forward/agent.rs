@@ -287,7 +287,8 @@ impl Exchange {
             Ending::Exception => Err(Fault::App(detail)),
             Ending::Missing => Err(Fault::NoScript(detail)),
             Ending::Deadline => Err(Fault::Deadline),
-            Ending::Invalid => Err(Fault::Garbage(detail)),
+            // As the SDK: what breaks the rules of WSGI is the app's error, not the platform's view of a broken instance.
+            Ending::Invalid => Err(Fault::App(detail)),
         }
     }
 

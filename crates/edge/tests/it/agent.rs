@@ -192,7 +192,7 @@ fn faults_of_the_app_have_their_statuses_and_pages() {
     assert!(raised.text().contains("Traceback:\n&lt;boom&gt;"), "{}", raised.text());
     assert_eq!(node.get("/missing").status, 500);
     assert_eq!(node.get("/late").status, 500);
-    assert_eq!(node.get("/invalid").status, 502);
+    assert_eq!(node.get("/invalid").status, 500);
     assert_eq!(node.get("/replace").status, 200);
     assert_eq!(node.get("/nonsense").status, 502);
     assert_eq!(node.get("/closes").status, 502);

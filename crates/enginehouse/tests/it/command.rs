@@ -174,7 +174,7 @@ fn the_log_is_one_json_object_a_line() {
 #[test]
 fn the_text_log_has_one_line_a_request() {
     let app = echo(Python::Two);
-    let node = node().app(&app).args(["--log-format", "text"]).start();
+    let node = node().app(&app).text_log().start();
     node.get("/path").expect(200);
     let line = node.wait_line("the request", |line| line.starts_with("200 GET /path"));
     assert!(line.contains("default/") && line.contains('❄') && line.contains("app.yaml:"), "{line}");

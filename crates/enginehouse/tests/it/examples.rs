@@ -42,7 +42,7 @@ fn guestbook_on_python_2() {
 fn guestbook_on_python_3() {
     let app = example("guestbook");
     with_this_python(&app, "python3.yaml");
-    try_guestbook(&node().path(&app.join("python3.yaml")).start());
+    try_guestbook(&node().file(&app, "python3.yaml").start());
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn two_services() {
     let app = example("two-services");
     with_this_python(&app, "web/app.yaml");
     with_this_python(&app, "api/api.yaml");
-    let node = node().path(&app.join("web/app.yaml")).path(&app.join("api/api.yaml")).start();
+    let node = node().file(&app, "web/app.yaml").file(&app, "api/api.yaml").start();
     assert!(node.get("/").expect(200).text().contains("<h1>Two services</h1>"));
     assert_eq!(node.get("/api/planets").expect(200).json()[2], "Earth");
     assert_eq!(node.send(&Request::get("/").host("api.localhost")).expect(200).json()["service"], "api");
@@ -108,7 +108,7 @@ fn httpbin_from_pypi() {
     for status in [204, 301, 404, 418, 503] {
         assert_eq!(node.get(&format!("/status/{status}")).status, status);
     }
-    assert_eq!(node.get("/bytes/5000?seed=1").expect(200).body.len(), 5_000);
+    assert_eq!(node.get("/stream-bytes/5000?seed=1").expect(200).body.len(), 5_000);
     assert_eq!(node.get("/stream/3").expect(200).text().lines().count(), 3);
     assert_eq!(node.get("/redirect-to?url=%2Fget").expect(302).header("location"), Some("/get"));
     assert_eq!(node.get("/cookies/set?a=b").expect(302).all("set-cookie").len(), 1);

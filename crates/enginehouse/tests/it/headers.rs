@@ -63,7 +63,7 @@ fn h3_transfer_headers_are_removed() {
         let environ = seen(
             &serve(&echo(python)),
             &[
-                ("Accept-Encoding", "gzip"),
+                ("Accept-Encoding", "br"),
                 ("Connection", "keep-alive"),
                 ("Keep-Alive", "timeout=5"),
                 ("Proxy-Authorization", "Basic x"),
@@ -115,11 +115,18 @@ class Body(object):
 
 
 @validator
-def app(environ, start_response):
+def inner(environ, start_response):
     length = int(environ.get('CONTENT_LENGTH') or 0)
     environ['wsgi.input'].read(length)
     start_response('200 OK', [('Content-Type', 'text/plain')])
     return Body()
+
+
+def app(environ, start_response):
+    # python27 has them besides those without HTTP_, as production does; the validator does not like it.
+    environ.pop('HTTP_CONTENT_TYPE', None)
+    environ.pop('HTTP_CONTENT_LENGTH', None)
+    return inner(environ, start_response)
 ";
         let node = serve(&app(python, "", main));
         for request in

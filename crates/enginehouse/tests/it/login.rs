@@ -1,23 +1,35 @@
 //! Sign-in, access and secure (rows Y18–Y20, H23).
 
-use testkit::{App, Connection, Node, Python, Request};
+use testkit::{App, Connection, Node, Python, Request, Response};
 
 use crate::apps::{ECHO, encode};
 use crate::{node, on_both, serve};
 
-/// Signs in at `/_ah/login` and returns the cookie header.
+/// Fills in the sign-in form as a browser does, and returns the answer.
+#[track_caller]
+fn fill_in(node: &Node, email: &str, admin: bool, on: &str) -> Response {
+    let host = format!("localhost:{}", node.address().port());
+    let page = node.send(&Request::get("/_ah/login?continue=%2F").host(&host)).expect(200);
+    let text = page.text();
+    let token = text.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a token in the form");
+    let cookie = page.header("set-cookie").and_then(|cookie| cookie.split(';').next()).expect("a cookie for the form").to_owned();
+    let admin = if admin { "&admin=True" } else { "" };
+    let form = format!("email={}{admin}&action=Login&continue={}&token={token}", encode(email), encode(on));
+    let origin = format!("http://{host}");
+    node.send(&Request::post("/_ah/login", form).host(&host).header("Origin", &origin).header("Cookie", &cookie))
+}
+
+/// Signs in and returns the cookie header.
 #[track_caller]
 pub(crate) fn sign_in(node: &Node, email: &str, admin: bool) -> String {
-    let page = node.get("/_ah/login?continue=%2F").expect(200);
-    assert!(page.text().contains("<form"), "{}", page.text());
-    let admin = if admin { "&admin=True" } else { "" };
-    let form = format!("email={}{admin}&action=Login&continue=%2F", encode(email));
-    let origin = format!("http://localhost:{}", node.address().port());
-    let host = format!("localhost:{}", node.address().port());
-    let answer = node.send(&Request::post("/_ah/login", form).host(&host).header("Origin", &origin));
+    let answer = fill_in(node, email, admin, "/");
     assert_eq!(answer.status / 100, 3, "{answer:?}");
-    let cookie = answer.header("set-cookie").expect("a cookie");
-    cookie.split(';').next().expect("a first part").to_owned()
+    let cookies = answer.all("set-cookie");
+    let login = cookies
+        .iter()
+        .filter_map(|cookie| cookie.split(';').next())
+        .find(|cookie| !cookie.starts_with("enginehouse_form") && !cookie.ends_with('='));
+    login.unwrap_or_else(|| panic!("no cookie: {answer:?}")).to_owned()
 }
 
 fn app(python: Python) -> App {
@@ -93,10 +105,9 @@ fn y19_redirect_leads_to_the_sign_in_page_and_back() {
         let location = answer.header("location").expect("a location");
         assert!(location.contains("/_ah/login?continue="), "{location}");
         let back = location.split("continue=").nth(1).expect("where to go on");
-        assert!(back.contains("%2Fuser%3Fa%3Db"), "{back}");
+        assert!(back.contains("/user%3Fa%3Db"), "{back}");
         // The form goes on to where it came from.
-        let form = format!("email=u%40example.com&action=Login&continue={back}");
-        let signed = node.send(&Request::post("/_ah/login", form).host(&host).header("Origin", &format!("http://{host}")));
+        let signed = fill_in(&node, "u@example.com", false, &format!("http://{host}/user?a=b%20c"));
         assert!(signed.header("location").is_some_and(|to| to.ends_with("/user?a=b%20c")), "{signed:?}");
         assert!(node.get("/strict").expect(401).text().to_lowercase().contains("login"));
     });
@@ -105,12 +116,20 @@ fn y19_redirect_leads_to_the_sign_in_page_and_back() {
 #[test]
 fn y19_sign_in_goes_on_to_own_hosts_only() {
     let node = serve(&app(Python::Two));
-    let host = format!("localhost:{}", node.address().port());
     for foreign in ["https://evil.example.org/", "//evil.example.org/", "/\\evil.example.org", "javascript:alert(1)"] {
-        let form = format!("email=u%40example.com&action=Login&continue={}", encode(foreign));
-        let answer = node.send(&Request::post("/_ah/login", form).host(&host).header("Origin", &format!("http://{host}")));
+        let answer = fill_in(&node, "u@example.com", false, foreign);
         let location = answer.header("location").unwrap_or_default();
         assert!(!location.contains("evil") && !location.contains("javascript"), "{foreign}: {answer:?}");
+    }
+}
+
+#[test]
+fn y19_a_form_of_another_site_signs_nobody_in() {
+    let node = serve(&app(Python::Two));
+    let form = "email=u%40example.com&action=Login&continue=%2F";
+    let host = format!("localhost:{}", node.address().port());
+    for origin in ["https://evil.example.org", "null", &format!("http://{host}")] {
+        node.send(&Request::post("/_ah/login", form).host(&host).header("Origin", origin)).expect(403);
     }
 }
 
@@ -144,11 +163,11 @@ fn y20_secure_redirects_between_the_schemes() {
         drop(plain);
         let node = node().app(&app).args(["--tls", "self-signed", "--tls-port", "0"]).start();
         let https = node.https().expect("a TLS listener");
-        let (http_host, https_host) = (format!("localhost:{}", node.address().port()), format!("localhost:{}", https.port()));
+        let (http_host, tls_host) = (format!("localhost:{}", node.address().port()), format!("localhost:{}", https.port()));
         let always = node.send(&Request::get("/always?a=b").host(&http_host)).expect(302);
-        assert_eq!(always.header("location"), Some(format!("https://{https_host}/always?a=b").as_str()));
+        assert_eq!(always.header("location"), Some(format!("https://{tls_host}/always?a=b").as_str()));
         assert_eq!(node.send(&Request::get("/moved").host(&http_host)).status, 301);
-        let secure = |path: &str| Connection::open_tls(https).send(&Request::get(path).host(&https_host));
+        let secure = |path: &str| Connection::open_tls(https).send(&Request::get(path).host(&tls_host));
         secure("/always").expect(200);
         let never = secure("/never?a=b").expect(302);
         assert_eq!(never.header("location"), Some(format!("http://{http_host}/never").as_str()));

@@ -43,7 +43,7 @@ fn workspace() -> PathBuf {
 /// Runs a test on 2.7 and on 3.
 fn on_both(test: impl Fn(Python)) {
     for python in testkit::BOTH {
-        eprintln!("--- {}", python.runtime());
+        testkit::node::say(&format!("--- {}", python.runtime()));
         test(python);
     }
 }

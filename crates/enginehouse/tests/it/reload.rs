@@ -96,9 +96,12 @@ fn a_change_of_configuration_is_served() {
         node.get("/x").expect(200);
         app.write("app.yaml", python.yaml("env_variables:\n  NEW: there"));
         node.eventually(&Request::get("/"), |answer| answer.status == 200 && answer.json()["os"]["NEW"] == "there");
-        app.write("app.yaml", format!("{}handlers:\n- url: /only\n  script: {}\n", python.head(), python.script()));
-        node.eventually(&Request::get("/x"), |answer| answer.status == 404);
-        node.get("/only").expect(200);
+        app.write(
+            "app.yaml",
+            format!("{}handlers:\n- url: /x\n  static_dir: none\n- url: /.*\n  script: {}\n", python.head(), python.script()),
+        );
+        node.eventually(&Request::get("/x/y"), |answer| answer.status == 404);
+        node.get("/x").expect(200);
     });
 }
 
@@ -140,7 +143,7 @@ fn only_the_service_whose_files_changed_is_restarted() {
         .file("web/main.py", ECHO)
         .file("api/api.yaml", python.yaml("service: api"))
         .file("api/main.py", ECHO);
-    let node = node().path(&app.join("web/app.yaml")).path(&app.join("api/api.yaml")).start();
+    let node = node().file(&app, "web/app.yaml").file(&app, "api/api.yaml").start();
     let web = node.get("/").expect(200).json()["pid"].clone();
     app.write("api/main.py", versioned("2"));
     node.eventually(&Request::get("/").host("api.localhost"), |answer| answer.status == 200 && answer.json()["version"] == "2");

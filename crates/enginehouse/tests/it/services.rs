@@ -25,7 +25,7 @@ fn two(python: Python, dispatch: &str) -> App {
 }
 
 fn start(app: &App) -> Node {
-    node().path(&app.join("web/app.yaml")).path(&app.join("api/api.yaml")).start()
+    node().file(app, "web/app.yaml").file(app, "api/api.yaml").start()
 }
 
 fn who(node: &Node, host: &str, path: &str) -> String {

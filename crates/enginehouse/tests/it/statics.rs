@@ -129,7 +129,7 @@ fn y17_large_text_is_compressed_once_and_sent_gzipped() {
 
 #[test]
 fn y14_static_files_need_no_interpreter() {
-    let app = App::with_yaml(&format!("{}handlers:\n- url: /s\n  static_dir: s\n", Python::Three.head())).file("s/a.txt", "a");
+    let app = App::with_yaml(&format!("{}handlers:\n- url: /s\n  static_dir: s\n", Python::Two.head())).file("s/a.txt", "a");
     let node = crate::node().app(&app).env("PATH", "/nowhere").without_env("PYENV_ROOT").env("HOME", "/nowhere").start();
     node.get("/s/a.txt").expect(200);
     assert!(node.children().len() <= 1, "{:?}", node.children());

@@ -103,8 +103,10 @@ fn ctrl_c_while_packages_are_being_installed() {
     on_both(|python| {
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
         let index = format!("http://{}/simple", silent.local_addr().expect("an address"));
-        let app = app(python, "", ECHO).file("requirements.txt", "no-such-package-for-enginehouse==1\n");
-        let mut node = node().app(&app).env("PIP_INDEX_URL", index.as_str()).env("PIP_CONFIG_FILE", "/dev/null").spawn();
+        let needs = if python == Python::Two { "libraries:\n- name: markupsafe\n  version: latest" } else { "" };
+        let app = app(python, needs, ECHO).file("requirements.txt", "no-such-package-for-enginehouse==1\n");
+        let home = tempfile::tempdir().expect("folder");
+        let mut node = node().app(&app).env("PIP_INDEX_URL", index.as_str()).env("XDG_CACHE_HOME", home.path()).spawn();
         node.ready();
         // pip has come as far as asking.
         let _asking = silent.accept().expect("pip asks");
