@@ -1,6 +1,7 @@
 //! A seeded simulation of the scheduler: random requests, deaths, reloads and slow starts, checked against a shadow of what was promised.
 //!
 //! `SIM_SEED=n` replays one seed with a trace.
+#![allow(clippy::print_stdout, reason = "the trace of a replayed seed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
