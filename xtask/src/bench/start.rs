@@ -36,6 +36,8 @@ fn grow(port: u16, pids: &[u32]) -> Result<f64> {
     for _ in 0..CONNECTIONS {
         held.push(keep(port)?);
     }
+    // Idle means idle for a while: servers may give buffers back a few seconds after the last request.
+    std::thread::sleep(Duration::from_secs(6));
     let after = memory()?;
     #[allow(clippy::cast_precision_loss, reason = "a figure, not an account")]
     let each = after.saturating_sub(before) as f64 / f64::from(CONNECTIONS);
