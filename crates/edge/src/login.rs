@@ -22,7 +22,7 @@ const COOKIE_NAME: &str = "enginehouse_login";
 const TOKEN_NAME: &str = "enginehouse_form";
 
 /// How long a sign-in lasts.
-const LASTS: Duration = Duration::from_secs(14 * 24 * 3600);
+const LASTS: Duration = Duration::from_hours(14 * 24);
 
 /// The key that signs cookies.
 pub(crate) struct Seal(hmac::Key);

@@ -47,7 +47,7 @@ impl Default for Options {
             trusted_proxies: BTreeSet::new(),
             login_secret: Vec::new(),
             threads: 0,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
             revalidate: Duration::from_millis(250),
         }
     }

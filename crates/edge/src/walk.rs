@@ -476,8 +476,8 @@ fn handler_name(matched: &Matched<'_>) -> String {
 /// How long a version may take for one request (row H25; runtime-contract.md §4).
 fn deadline(version: &Version) -> Duration {
     match version.config.scaling {
-        Scaling::Automatic(_) if version.config.runtime.is_first_generation() => Duration::from_secs(60),
-        Scaling::Automatic(_) => Duration::from_secs(600),
-        Scaling::Basic(_) | Scaling::Manual(_) => Duration::from_secs(24 * 3600),
+        Scaling::Automatic(_) if version.config.runtime.is_first_generation() => Duration::from_mins(1),
+        Scaling::Automatic(_) => Duration::from_mins(10),
+        Scaling::Basic(_) | Scaling::Manual(_) => Duration::from_hours(24),
     }
 }

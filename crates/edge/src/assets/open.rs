@@ -1,4 +1,4 @@
-//! Opening files of an app: never outside its folder, whatever symbolic links say, never what skip_files names, never a directory.
+//! Opening files of an app: never outside its folder, whatever symbolic links say, never what `skip_files` names, never a directory.
 
 use std::fs::File;
 use std::io::Read;

@@ -54,16 +54,12 @@ impl FileStream {
 
     pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
         let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
-        match ready!(Pin::new(reading).poll(cx)) {
-            Ok(Ok(bytes)) => {
-                self.read_on();
-                self.left = self.left.saturating_sub(bytes.len() as u64);
-                Poll::Ready(Some(Ok(bytes.into())))
-            }
-            _ => {
-                self.reading = None;
-                Poll::Ready(Some(Err(Aborted("the file changed while it was sent"))))
-            }
-        }
+        let Ok(Ok(bytes)) = ready!(Pin::new(reading).poll(cx)) else {
+            self.reading = None;
+            return Poll::Ready(Some(Err(Aborted("the file changed while it was sent"))));
+        };
+        self.read_on();
+        self.left = self.left.saturating_sub(bytes.len() as u64);
+        Poll::Ready(Some(Ok(bytes.into())))
     }
 }

@@ -65,7 +65,7 @@ impl Reader {
                     return Ok(None);
                 }
                 input.advance(PREFIX);
-                return event(kind, input.split_to(length).freeze()).map(Some);
+                return event(kind, &input.split_to(length).freeze()).map(Some);
             }
         }
         if input.is_empty() {
@@ -86,9 +86,9 @@ fn prefix(input: &BytesMut) -> Result<Option<(u8, usize)>, Broken> {
     Ok(Some((kind, length)))
 }
 
-fn event(kind: u8, payload: Bytes) -> Result<Event, Broken> {
+fn event(kind: u8, payload: &Bytes) -> Result<Event, Broken> {
     match kind {
-        b'H' => head(&payload),
+        b'H' => head(payload),
         b'L' => {
             let severity = match payload.first() {
                 Some(b'0') => Severity::Debug,
@@ -100,7 +100,7 @@ fn event(kind: u8, payload: Bytes) -> Result<Event, Broken> {
             };
             Ok(Event::Line(severity, payload.slice(1..)))
         }
-        b'E' => end(&payload),
+        b'E' => end(payload),
         other => Err(Broken(format!("a frame of unknown kind {other}"))),
     }
 }

@@ -107,7 +107,7 @@ pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question
                 exchange.outcome(Outcome::TimedOut);
                 return Err(Fault::Deadline);
             }
-            Err(Failure::Unsent(back)) => request = back,
+            Err(Failure::Unsent(back)) => request = *back,
             Err(Failure::Sent(why)) => match &again {
                 Some((method, target, headers)) if sender.reused && why.is_none() => {
                     request = build(method.clone(), target.clone(), headers.clone(), Upload::whole(Bytes::new()));
@@ -135,7 +135,7 @@ fn build(method: Method, target: Uri, headers: HeaderMap, upload: Upload) -> Req
 
 enum Failure {
     /// Nothing was sent: the connection was closed meanwhile.
-    Unsent(Request<Upload>),
+    Unsent(Box<Request<Upload>>),
     /// The connection ended before an answer (`None`), or the answer was no HTTP.
     Sent(Option<String>),
     Deadline,
@@ -152,13 +152,13 @@ async fn send(sender: &mut Sender, request: Request<Upload>) -> Result<Response<
     match result {
         None => Err(Failure::Deadline),
         Some(Ok(response)) => Ok(response),
-        Some(Err(mut error)) => match error.take_message() {
-            Some(request) => Err(Failure::Unsent(request)),
-            None => {
-                let error = error.error();
-                Err(Failure::Sent(error.is_parse().then(|| error.to_string())))
+        Some(Err(mut error)) => {
+            if let Some(request) = error.take_message() {
+                return Err(Failure::Unsent(Box::new(request)));
             }
-        },
+            let error = error.error();
+            Err(Failure::Sent(error.is_parse().then(|| error.to_string())))
+        }
     }
 }
 

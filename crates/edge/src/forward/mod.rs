@@ -58,7 +58,7 @@ pub(crate) struct Idle {
 
 /// How often idle connections are looked through, and how long one may stay unused.
 const PRUNE: Duration = Duration::from_secs(2);
-const UNUSED: Duration = Duration::from_secs(60);
+const UNUSED: Duration = Duration::from_mins(1);
 
 impl Idle {
     /// Closes connections whose instance is gone or that nobody used for long.

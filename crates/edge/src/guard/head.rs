@@ -6,6 +6,7 @@ use super::{Bounds, Framing, Refusal};
 
 /// What is known of a head so far.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own that one header line states")]
 pub(super) struct Head {
     /// Where the line that is being read begins.
     line: usize,
@@ -128,10 +129,8 @@ impl Head {
                     return Err(Refusal::bad("the request has several Host headers"));
                 }
             }
-            Some(b'e') if name.eq_ignore_ascii_case(b"expect") => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Refusal { status: 417, reason: "the only expectation met here is 100-continue" });
-                }
+            Some(b'e') if name.eq_ignore_ascii_case(b"expect") && !value.eq_ignore_ascii_case(b"100-continue") => {
+                return Err(Refusal { status: 417, reason: "the only expectation met here is 100-continue" });
             }
             Some(b'c') if looks_like(name, b"contentlength") => {
                 if !name.eq_ignore_ascii_case(b"content-length") {

@@ -21,7 +21,7 @@ fn run(bytes: &[u8], step: usize) -> (Vec<u8>, Option<Step>, u64) {
                     passed.extend(Guard::mend(&head));
                 }
                 Step::Skip(length) => drop(hold.drain(..length)),
-                stop => return (passed, Some(stop), guard.heads()),
+                end => return (passed, Some(end), guard.heads()),
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use edge::{Limits, Options, Timeouts};
 use model::journal::Severity;
-use model::pool::Outcome;
+use model::pool::Outcome::{self, Answered, Broken, Replace, TimedOut};
 
 use crate::app::{self, Agent, Environ, end};
 use crate::node::{Node, config, folder, options, script, table};
@@ -70,7 +70,7 @@ fn h25_a_chunked_request_has_a_content_length() {
 
 #[test]
 fn second_generation_bodies_are_streamed_both_ways() {
-    let (heard, hears) = mpsc::channel::<Vec<u8>>();
+    let (heard, arrived) = mpsc::channel::<Vec<u8>>();
     let heard = std::sync::Mutex::new(heard);
     let (_keep, node) = node("python312", move |environ, agent| {
         assert_eq!(environ.flags, 1);
@@ -90,7 +90,7 @@ fn second_generation_bodies_are_streamed_both_ways() {
     assert_eq!(client.head().status, 200);
     for part in ["one", "two"] {
         client.write(part.as_bytes());
-        assert_eq!(hears.recv().expect("heard"), part.as_bytes());
+        assert_eq!(arrived.recv().expect("heard"), part.as_bytes());
         assert_eq!(client.chunk(), Some(Ok(part.as_bytes().to_vec())));
     }
     assert_eq!(client.chunk(), Some(Ok(Vec::new())));
@@ -151,7 +151,7 @@ fn first_generation_answers_are_whole_or_a_500() {
     let records = node.journal.wait(2);
     assert_eq!(records[0].fault.as_deref(), Some("Traceback"));
     assert_eq!(records[0].lines, [(Severity::Error, "oops".to_owned())]);
-    assert_eq!(records[0].cpu, Some(Duration::from_micros(3000)));
+    assert_eq!(records[0].cpu, Some(Duration::from_millis(3)));
 }
 
 #[test]
@@ -196,7 +196,6 @@ fn faults_of_the_app_have_their_statuses_and_pages() {
     assert_eq!(node.get("/replace").status, 200);
     assert_eq!(node.get("/nonsense").status, 502);
     assert_eq!(node.get("/closes").status, 502);
-    use Outcome::{Answered, Broken, Replace, TimedOut};
     assert_eq!(node.outcomes.wait(7), [Answered, Answered, TimedOut, Answered, Replace, Broken, Broken]);
 }
 

@@ -133,15 +133,17 @@ impl Agent {
     /// The request's body.
     pub fn body(&mut self, environ: &Environ) -> Vec<u8> {
         let mut body = Vec::new();
-        while environ.flags & 1 == 1 {
+        if environ.flags & 1 == 0 {
+            return body;
+        }
+        loop {
             let (kind, part) = self.frame().expect("a piece of body");
             assert_eq!(kind, b'B');
             if part.is_empty() {
-                break;
+                return body;
             }
             body.extend(part);
         }
-        body
     }
 
     pub fn send(&mut self, frames: &[(u8, &[u8])]) {

@@ -2,6 +2,7 @@
 //! refused and the connection closed; what it calls compliant is served.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use saphyr_parser::{Event, Parser};
@@ -75,7 +76,7 @@ fn raw(case: &Yaml) -> Vec<u8> {
     }
     let (mut length, mut chunked) = (0, false);
     for (name, value) in headers {
-        out.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(out, "{name}: {value}\r\n");
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse().unwrap_or(0);
         }

@@ -68,7 +68,7 @@ fn h15_h22_the_response_is_finished_by_the_house() {
 
 #[test]
 fn bodies_are_streamed_both_ways() {
-    let (heard, hears) = mpsc::channel::<Vec<u8>>();
+    let (heard, arrived) = mpsc::channel::<Vec<u8>>();
     let heard = std::sync::Mutex::new(heard);
     let (endpoint, _) = app::http(move |_, wire| {
         wire.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n");
@@ -85,7 +85,7 @@ fn bodies_are_streamed_both_ways() {
     assert_eq!(client.head().status, 200, "the answer begins before the request ends");
     for part in ["one", "two", "three"] {
         client.write(format!("{:x}\r\n{part}\r\n", part.len()).as_bytes());
-        assert_eq!(hears.recv().expect("heard"), part.as_bytes(), "each piece arrives before the next is sent");
+        assert_eq!(arrived.recv().expect("heard"), part.as_bytes(), "each piece arrives before the next is sent");
         assert_eq!(client.chunk(), Some(Ok(part.as_bytes().to_vec())));
     }
     client.write(b"0\r\n\r\n");

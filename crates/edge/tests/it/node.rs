@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use edge::{Edge, Listener, Options, Running};
 use model::config::{AutoIdPolicy, SkipFiles, VersionConfig};
+use model::firewall::Firewall;
 use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure, StaticFiles, StaticSource};
 use model::ids::{InstanceId, VersionKey};
 use model::journal::{Entry, Journal, Request};
@@ -93,7 +94,7 @@ pub fn table(config: VersionConfig, root: &Path) -> RoutingTable {
         naming,
         services,
         dispatch: Vec::new(),
-        firewall: Default::default(),
+        firewall: Firewall::default(),
     }
 }
 

@@ -138,13 +138,15 @@ fn a_body_that_nobody_reads_is_no_request() {
     });
     let node = Node::app(endpoint);
     let mut client = node.connect();
-    client.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 52\r\n\r\n");
+    let body = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n0123456789ABC";
+    client.write(format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes());
     assert_eq!(client.answer(false).status, 403);
-    client.write(b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n0123456789ABC");
-    while !client.closed() {
-        panic!("no second answer");
-    }
-    assert_eq!(node.journal.wait(1).len(), 1);
+    client.write(format!("{body}GET /next HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
+    // The connection may have ended with the unread body, or gone on behind it.
+    let mut rest = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut client.stream, &mut rest);
+    let targets: Vec<String> = node.journal.wait(1).into_iter().map(|record| record.target).collect();
+    assert!(targets == ["/"] || targets == ["/", "/next"], "{targets:?}");
 }
 
 #[test]
