@@ -1,12 +1,11 @@
 //! A request's body on its way to an instance: counted, paced, its trailers dropped.
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
 use crate::core::Core;
@@ -32,8 +31,6 @@ pub(crate) struct Upload {
     source: Source,
     /// Bytes that may still come.
     left: u64,
-    /// Why it ended early; shared with whoever sends it on, because HTTP clients hide their bodies' errors.
-    cut: Rc<Cell<Option<Cut>>>,
     patience: Option<Box<Patience>>,
 }
 
@@ -67,7 +64,7 @@ impl Upload {
     }
 
     fn of(source: Source, left: u64) -> Self {
-        Self { source, left, cut: Rc::default(), patience: None }
+        Self { source, left, patience: None }
     }
 
     /// A body that was collected before.
@@ -94,14 +91,8 @@ impl Upload {
         matches!(self.source, Source::Empty)
     }
 
-    /// Why it ended early, for whoever gave it away.
-    pub(crate) fn cut(&self) -> Rc<Cell<Option<Cut>>> {
-        self.cut.clone()
-    }
-
     fn fail(&mut self, cut: Cut) -> Poll<Option<Result<Bytes, Cut>>> {
         self.source = Source::Empty;
-        self.cut.set(Some(cut));
         Poll::Ready(Some(Err(cut)))
     }
 
@@ -194,22 +185,5 @@ impl Patience {
             }
             Poll::Ready(_) => false,
         }
-    }
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = Cut;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        self.poll_piece(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.length().map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }

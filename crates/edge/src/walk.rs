@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_LENGTH, HOST, WWW_AUTHENTICATE};
+use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version as Protocol};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version as Protocol};
 use hyper::body::Incoming;
 use model::asset;
 use model::environ;
 use model::gate::{self, Caller, Verdict};
 use model::handler::{HandlerKind, Script};
 use model::headers::gzip;
-use model::headers::request::{Client, Facts, Forwarded, add, clean};
+use model::headers::request::{Client, Facts, Forwarded, clean};
 use model::journal;
 use model::pool::{Endpoint, Lease, Wanted};
 use model::route::handler::Matched;
@@ -407,17 +407,18 @@ impl Walk<'_> {
                 })
             }
             Endpoint::Http(address) => {
-                let mut headers = std::mem::take(&mut self.parts.headers);
-                add(&mut headers, &facts);
-                if let Ok(value) = HeaderValue::try_from(place.authority) {
-                    headers.insert(HOST, value);
-                }
-                if known.is_none() {
-                    headers.remove(CONTENT_LENGTH);
-                }
-                let target = self.parts.uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
-                let method = self.parts.method.clone();
-                let question = upstream::Question { lease, method, target, headers, upload, buffered, deadline, notes };
+                let question = upstream::Question {
+                    lease,
+                    method: &self.parts.method,
+                    target: self.parts.uri.path_and_query().map_or("/", |target| target.as_str()),
+                    authority: place.authority,
+                    headers: &self.parts.headers,
+                    facts: &facts,
+                    upload,
+                    buffered,
+                    deadline,
+                    notes,
+                };
                 upstream::ask(self.core, address, question).await
             }
         }

@@ -1,83 +1,24 @@
 //! Asking the Python agent over its Unix socket: one write for a small request, one read for a small response, both bodies streamed otherwise.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use model::pool::{Lease, Outcome};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
 use super::frames::{self, Ending, Event, Reader};
-use super::{Notes, Reply};
+use super::line::{KEPT, Line};
+use super::{Notes, Pieces, Reply};
 use crate::body::{Aborted, Kind};
 use crate::core::Core;
 use crate::fault::Fault;
-use crate::sweep::{Alarm, millis};
+use crate::sweep::millis;
 use crate::upload::Upload;
-
-/// Idle connections.
-#[derive(Default)]
-pub(crate) struct Agents(RefCell<HashMap<u64, Vec<Wire>>>);
-
-/// One connection to an agent.
-struct Wire {
-    stream: UnixStream,
-    input: BytesMut,
-    out: Vec<u8>,
-    alarm: Rc<Alarm>,
-    since: u64,
-}
-
-/// Buffers larger than this are not kept by idle connections.
-const KEPT: usize = 16 * 1024;
-
-impl Wire {
-    /// Whether the agent closed it, or said something that nobody asked for. Costs no system call unless there is news.
-    fn stale(&self) -> bool {
-        let mut byte = [0];
-        !matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-}
-
-impl Agents {
-    fn take(&self, serial: u64) -> Option<Wire> {
-        let mut idle = self.0.borrow_mut();
-        let wires = idle.get_mut(&serial)?;
-        while let Some(wire) = wires.pop() {
-            if !wire.stale() {
-                return Some(wire);
-            }
-        }
-        None
-    }
-
-    fn keep(&self, serial: u64, mut wire: Wire, most: usize) {
-        wire.out.clear();
-        if wire.out.capacity() > KEPT {
-            wire.out = Vec::new();
-        }
-        let mut idle = self.0.borrow_mut();
-        let wires = idle.entry(serial).or_default();
-        if wires.len() < most {
-            wires.push(wire);
-        }
-    }
-
-    pub(super) fn prune(&self, oldest: u64) {
-        self.0.borrow_mut().retain(|_, wires| {
-            wires.retain(|wire| wire.since >= oldest && !wire.stale());
-            !wires.is_empty()
-        });
-    }
-}
 
 /// A request for an agent.
 pub(crate) struct Question {
@@ -92,20 +33,19 @@ pub(crate) struct Question {
 /// Sends a request whose environ `write` appends, and waits for the head of the answer.
 pub(crate) async fn ask(core: &Rc<Core>, socket: &Path, question: Question, write: impl FnOnce(&mut Vec<u8>)) -> Result<Reply, Fault> {
     let serial = question.lease.instance.serial;
-    let mut wire = match core.idle.agents.take(serial) {
-        Some(wire) => wire,
+    let mut line = match core.idle.agents.take(serial) {
+        Some(line) => line,
         None => connect(core, socket).await?,
     };
-    let start = frames::begin_request(&mut wire.out, !question.upload.is_empty(), question.buffered);
-    write(&mut wire.out);
-    frames::seal(&mut wire.out, start);
-    wire.alarm.set(Some(core.sweep.now() + millis(question.deadline)));
+    let start = frames::begin_request(&mut line.out, !question.upload.is_empty(), question.buffered);
+    write(&mut line.out);
+    frames::seal(&mut line.out, start);
+    line.alarm.set(Some(core.sweep.now() + millis(question.deadline)));
     let uploading = !question.upload.is_empty();
     let buffered = question.buffered;
     let mut exchange = Exchange {
         core: core.clone(),
-        wire: Some(wire),
-        sent: 0,
+        line: Some(line),
         upload: question.upload,
         uploading,
         reader: Reader::default(),
@@ -121,7 +61,7 @@ pub(crate) async fn ask(core: &Rc<Core>, socket: &Path, question: Question, writ
     exchange.stream(status, headers)
 }
 
-async fn connect(core: &Core, socket: &Path) -> Result<Wire, Fault> {
+async fn connect(core: &Core, socket: &Path) -> Result<Line<UnixStream>, Fault> {
     let limit = core.house.options.timeouts.connect;
     let attempt = async {
         loop {
@@ -137,18 +77,14 @@ async fn connect(core: &Core, socket: &Path) -> Result<Wire, Fault> {
         Some(Err(error)) => return Err(Fault::Died(format!("the instance's socket cannot be reached: {error}"))),
         None => return Err(Fault::Died("the instance's socket does not accept connections".into())),
     };
-    let alarm = core.sweep.alarm(limit);
-    alarm.set(None);
-    Ok(Wire { stream, input: BytesMut::new(), out: Vec::with_capacity(2048), alarm, since: 0 })
+    Ok(Line::new(core, stream))
 }
 
 /// One request under way.
 struct Exchange {
     core: Rc<Core>,
     /// Taken once the exchange is over.
-    wire: Option<Wire>,
-    /// Bytes of `wire.out` that were sent.
-    sent: usize,
+    line: Option<Line<UnixStream>>,
     upload: Upload,
     uploading: bool,
     reader: Reader,
@@ -161,39 +97,34 @@ struct Exchange {
 impl Exchange {
     /// Sends what can be sent now. An agent that stopped reading may still have answered, so a failed write only ends the sending.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        let Some(wire) = &mut self.wire else { return Ok(()) };
+        let Some(line) = &mut self.line else { return Ok(()) };
         loop {
-            while self.sent < wire.out.len() {
-                match Pin::new(&mut wire.stream).poll_write(cx, &wire.out[self.sent..]) {
-                    Poll::Ready(Ok(length)) if length > 0 => self.sent += length,
-                    Poll::Ready(_) => {
-                        self.uploading = false;
-                        self.sent = wire.out.len();
-                    }
-                    Poll::Pending => return Ok(()),
-                }
+            match line.poll_flush(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => self.uploading = false,
             }
             if !self.uploading {
                 return Ok(());
             }
-            wire.out.clear();
-            self.sent = 0;
+            line.out.clear();
+            line.sent = 0;
             loop {
                 match self.upload.poll_piece(cx) {
                     Poll::Pending => break,
-                    Poll::Ready(Some(Ok(piece))) => frames::body(&mut wire.out, &piece),
+                    Poll::Ready(Some(Ok(piece))) => frames::body(&mut line.out, &piece),
                     Poll::Ready(Some(Err(cut))) => return Err(Fault::Cut(cut)),
                     Poll::Ready(None) => {
-                        frames::body_end(&mut wire.out);
+                        frames::body_end(&mut line.out);
                         self.uploading = false;
                         break;
                     }
                 }
-                if wire.out.len() >= KEPT {
+                if line.out.len() >= KEPT {
                     break;
                 }
             }
-            if wire.out.is_empty() {
+            if line.out.is_empty() {
                 return Ok(());
             }
         }
@@ -211,8 +142,8 @@ impl Exchange {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.died(&error.to_string()))),
                 Poll::Pending => {
-                    if let Some(wire) = &self.wire {
-                        ready!(wire.alarm.poll(cx));
+                    if let Some(line) = &self.line {
+                        ready!(line.alarm.poll(cx));
                     }
                     self.outcome(Outcome::TimedOut);
                     return Poll::Ready(Err(Fault::Deadline));
@@ -222,19 +153,15 @@ impl Exchange {
     }
 
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Some(wire) = &mut self.wire else { return Poll::Ready(Ok(0)) };
-        let mut scratch = self.core.scratch.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(&mut wire.stream).poll_read(cx, &mut buffer))?;
-        wire.input.extend_from_slice(buffer.filled());
-        Poll::Ready(Ok(buffer.filled().len()))
+        let Some(line) = &mut self.line else { return Poll::Ready(Ok(0)) };
+        line.poll_input(&self.core, cx)
     }
 
     /// The next event that is here already.
     fn ready_event(&mut self) -> Result<Option<Event>, Fault> {
-        let Some(wire) = &mut self.wire else { return Ok(None) };
+        let Some(line) = &mut self.line else { return Ok(None) };
         loop {
-            match self.reader.next(&mut wire.input) {
+            match self.reader.next(&mut line.input) {
                 Ok(Some(Event::Line(severity, text))) => self.notes.line(severity, &text),
                 Ok(Some(Event::Data(piece))) => {
                     match self.left.checked_sub(piece.len() as u64) {
@@ -272,15 +199,13 @@ impl Exchange {
             _ => Outcome::Answered,
         });
         let lease = self.lease.take();
-        if let (Some(mut wire), Some(lease)) = (self.wire.take(), lease)
-            && wire.input.is_empty()
+        if let (Some(line), Some(lease)) = (self.line.take(), lease)
+            && line.input.is_empty()
             && !self.uploading
-            && self.sent == wire.out.len()
+            && line.sent == line.out.len()
             && ending != Ending::Replace
         {
-            wire.alarm.set(None);
-            wire.since = self.core.sweep.now();
-            self.core.idle.agents.keep(lease.instance.serial, wire, self.core.house.options.limits.idle_per_instance);
+            self.core.idle.agents.keep(&self.core, lease.instance.serial, line);
         }
         match ending {
             Ending::Answered | Ending::Replace => Ok(()),
@@ -334,30 +259,6 @@ impl Exchange {
         let first = Some(pieces.join()).filter(|first| !first.is_empty());
         let body = Kind::Agent(Box::new(AgentStream { first, exchange: self, over: false, announced: None, last: None }));
         Ok(Reply { status, headers, body })
-    }
-}
-
-/// Pieces of a body that are joined at the end; a single one is not copied.
-#[derive(Default)]
-struct Pieces {
-    first: Bytes,
-    more: BytesMut,
-}
-
-impl Pieces {
-    fn push(&mut self, piece: Bytes) {
-        if self.first.is_empty() {
-            self.first = piece;
-        } else {
-            if self.more.is_empty() {
-                self.more.extend_from_slice(&self.first);
-            }
-            self.more.extend_from_slice(&piece);
-        }
-    }
-
-    fn join(self) -> Bytes {
-        if self.more.is_empty() { self.first } else { self.more.freeze() }
     }
 }
 

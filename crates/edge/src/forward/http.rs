@@ -1,78 +1,38 @@
-//! Asking an instance that speaks HTTP/1.1 on `$PORT`. Kept connections are per core and instance; both bodies are streamed.
+//! Asking an instance that speaks HTTP/1.1 on `$PORT`: one write for a small request, one read for a small response, both bodies streamed
+//! otherwise. Our own few lines instead of an HTTP library, because a library's client task and its header map cost more than the request
+//! (docs/decisions/045-upstream-client.md).
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri, Version, request};
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::rt::ReadBufCursor;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method};
+use model::headers::request::{ADDED, Facts};
 use model::pool::{Lease, Outcome};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::{Notes, Reply};
+use super::line::{KEPT, Line};
+use super::response::{self, Framing, Head, Part};
+use super::{Notes, Pieces, Reply};
 use crate::body::{Aborted, Kind};
 use crate::core::Core;
 use crate::fault::Fault;
-use crate::sweep::{Alarm, millis};
-use crate::upload::{Cut, Upload};
-
-/// Idle connections.
-#[derive(Default)]
-pub(crate) struct Connections(RefCell<HashMap<u64, Vec<Sender>>>);
-
-/// One connection.
-struct Sender {
-    send: SendRequest<Upload>,
-    alarm: Rc<Alarm>,
-    since: u64,
-    reused: bool,
-}
-
-impl Connections {
-    fn take(&self, serial: u64) -> Option<Sender> {
-        let mut idle = self.0.borrow_mut();
-        let senders = idle.get_mut(&serial)?;
-        senders.retain(|sender| !sender.send.is_closed());
-        // Newest first: the oldest may be about to be closed by the instance.
-        let at = senders.iter().rposition(|sender| sender.send.is_ready())?;
-        let mut sender = senders.swap_remove(at);
-        sender.reused = true;
-        Some(sender)
-    }
-
-    fn keep(&self, serial: u64, sender: Sender, most: usize) {
-        let mut idle = self.0.borrow_mut();
-        let senders = idle.entry(serial).or_default();
-        if senders.len() < most && !sender.send.is_closed() {
-            senders.push(sender);
-        }
-    }
-
-    pub(super) fn prune(&self, oldest: u64) {
-        self.0.borrow_mut().retain(|_, senders| {
-            senders.retain(|sender| sender.since >= oldest && !sender.send.is_closed());
-            !senders.is_empty()
-        });
-    }
-}
+use crate::sweep::millis;
+use crate::upload::Upload;
 
 /// A request for an instance.
-pub(crate) struct Question {
+pub(crate) struct Question<'a> {
     pub(crate) lease: Lease,
-    pub(crate) method: Method,
+    pub(crate) method: &'a Method,
     /// Path and query.
-    pub(crate) target: Uri,
-    pub(crate) headers: HeaderMap,
+    pub(crate) target: &'a str,
+    pub(crate) authority: &'a str,
+    /// The client's headers, cleaned.
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) facts: &'a Facts<'a>,
     pub(crate) upload: Upload,
     /// The whole response is collected before any of it is sent on (first generation).
     pub(crate) buffered: bool,
@@ -80,249 +40,332 @@ pub(crate) struct Question {
     pub(crate) notes: Rc<Notes>,
 }
 
-/// Whether a request may be sent twice when an idle connection turns out to be dead.
-fn repeatable(method: &Method, upload: &Upload) -> bool {
-    upload.is_empty() && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+/// How the request's body is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// By Content-Length.
+    Plain,
+    Chunked,
+    /// All of it was sent, or nobody reads it.
+    Over,
 }
 
 /// Sends a request and waits for the head of the answer.
-pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question) -> Result<Reply, Fault> {
-    let Question { lease, method, target, headers, upload, buffered, deadline, notes } = question;
-    let serial = lease.instance.serial;
-    let alarm_at = core.sweep.now() + millis(deadline);
-    let mut exchange = Exchange { core: core.clone(), sender: None, lease: Some(lease), serial };
-    let cut = upload.cut();
-    let mut sender = match core.idle.http.take(serial) {
-        Some(sender) => sender,
-        None => connect(core, address).await.inspect_err(|_| exchange.outcome(Outcome::Broken))?,
+pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question<'_>) -> Result<Reply, Fault> {
+    let Question { lease, method, target, authority, headers, facts, upload, buffered, deadline, notes } = question;
+    let mut exchange =
+        Exchange { core: core.clone(), line: None, upload, sending: Sending::Over, lease: Some(lease), left: 0, keep: false };
+    exchange.left = core.house.options.limits.response_body;
+    let serial = exchange.lease.as_ref().map_or(0, |lease| lease.instance.serial);
+    let mut line = match core.idle.http.take(serial) {
+        Some(line) => line,
+        None => exchange.connect(address).await?,
     };
-    let again = (sender.reused && repeatable(&method, &upload)).then(|| (method.clone(), target.clone(), headers.clone()));
-    // Always HTTP/1.1 to the instance, whatever the client spoke: anything else would end its connection.
-    let mut request = build(method, target, headers, upload);
-    let response = loop {
-        sender.alarm.set(Some(alarm_at));
-        match send(&mut sender, request).await {
-            Ok(response) => break response,
-            Err(Failure::Deadline) => {
-                exchange.outcome(Outcome::TimedOut);
-                return Err(Fault::Deadline);
-            }
-            Err(Failure::Unsent(back)) => request = *back,
-            Err(Failure::Sent(why)) => match &again {
-                Some((method, target, headers)) if sender.reused && why.is_none() => {
-                    request = build(method.clone(), target.clone(), headers.clone(), Upload::whole(Bytes::new()));
-                }
-                _ => return Err(exchange.failed(cut.get(), why)),
-            },
-        }
-        if !sender.reused {
-            return Err(exchange.failed(cut.get(), None));
-        }
-        sender = connect(core, address).await.inspect_err(|_| exchange.outcome(Outcome::Broken))?;
+    let sending = match exchange.upload.length() {
+        Some(0) => Sending::Over,
+        Some(_) => Sending::Plain,
+        None => Sending::Chunked,
     };
-    exchange.sender = Some(sender);
-    reply(exchange, response, buffered, notes, cut).await
+    write_head(&mut line.out, method, target, authority, headers, facts, &exchange.upload);
+    line.alarm.set(Some(core.sweep.now() + millis(deadline)));
+    // A request that may be sent twice, on a connection that the instance may have closed meanwhile.
+    let again = line.reused && exchange.upload.is_empty() && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    exchange.line = Some(line);
+    exchange.sending = sending;
+    let head = match exchange.head(method).await {
+        Err(Failure::Nothing) if again => {
+            let old = exchange.line.take();
+            let mut line = exchange.connect(address).await?;
+            line.out = old.map(|old| old.out).unwrap_or_default();
+            line.alarm.set(Some(core.sweep.now() + millis(deadline)));
+            exchange.line = Some(line);
+            exchange.head(method).await
+        }
+        other => other,
+    };
+    let Head { status, headers, framing, keep } = head.map_err(|failure| exchange.fault(failure))?;
+    exchange.keep = keep;
+    if framing.left().is_some_and(|length| length > exchange.left) {
+        exchange.outcome(Outcome::Answered);
+        return Err(Fault::ResponseTooLarge);
+    }
+    let mut stream = HttpStream { exchange, framing, first: None, notes };
+    let body = stream.collect(buffered).await?;
+    Ok(Reply { status, headers, body: body.map_or_else(|| Kind::Http(Box::new(stream)), Kind::Whole) })
 }
 
-fn build(method: Method, target: Uri, headers: HeaderMap, upload: Upload) -> Request<Upload> {
-    let (mut parts, ()): (request::Parts, ()) = Request::new(()).into_parts();
-    parts.method = method;
-    parts.uri = target;
-    parts.version = Version::HTTP_11;
-    parts.headers = headers;
-    Request::from_parts(parts, upload)
-}
-
-enum Failure {
-    /// Nothing was sent: the connection was closed meanwhile.
-    Unsent(Box<Request<Upload>>),
-    /// The connection ended before an answer (`None`), or the answer was no HTTP.
-    Sent(Option<String>),
-    Deadline,
-}
-
-async fn send(sender: &mut Sender, request: Request<Upload>) -> Result<Response<Incoming>, Failure> {
-    let mut sending = std::pin::pin!(sender.send.try_send_request(request));
-    let alarm = &sender.alarm;
-    let result = std::future::poll_fn(|cx| match sending.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(Some(result)),
-        Poll::Pending => alarm.poll(cx).map(|()| None),
-    })
-    .await;
-    match result {
-        None => Err(Failure::Deadline),
-        Some(Ok(response)) => Ok(response),
-        Some(Err(mut error)) => {
-            if let Some(request) = error.take_message() {
-                return Err(Failure::Unsent(Box::new(request)));
-            }
-            let error = error.error();
-            Err(Failure::Sent(error.is_parse().then(|| error.to_string())))
+/// The request's head. Always HTTP/1.1, whatever the client spoke: anything else would end the connection.
+fn write_head(out: &mut Vec<u8>, method: &Method, target: &str, authority: &str, headers: &HeaderMap, facts: &Facts<'_>, upload: &Upload) {
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    out.extend_from_slice(authority.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for (name, value) in headers {
+        if *name != HOST && *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != CONNECTION {
+            field(out, name.as_str(), value.as_bytes());
         }
     }
+    for rule in &ADDED {
+        let value = (rule.value)(facts);
+        // Geographic names come from a file that we did not write.
+        if let Some(value) = value.bytes().filter(|value| value.iter().all(|&b| b >= b' ' && b != 0x7f)) {
+            field(out, rule.header.as_str(), value);
+        }
+    }
+    match upload.length() {
+        Some(0) if !headers.contains_key(CONTENT_LENGTH) => {}
+        Some(length) => field(out, "content-length", length.to_string().as_bytes()),
+        None => field(out, "transfer-encoding", b"chunked"),
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
-async fn connect(core: &Rc<Core>, address: SocketAddr) -> Result<Sender, Fault> {
-    let limit = core.house.options.timeouts.connect;
-    let stream = match core.sweep.within(limit, TcpStream::connect(address)).await {
-        Some(Ok(stream)) => stream,
-        Some(Err(error)) => return Err(Fault::Died(format!("the instance cannot be reached at {address}: {error}"))),
-        None => return Err(Fault::Died(format!("the instance does not accept connections at {address}"))),
-    };
-    // Best effort: without it small requests only wait longer.
-    let _ = stream.set_nodelay(true);
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(256 * 1024).max_headers(256);
-    let (send, connection) = builder
-        .handshake(Stream { socket: stream, core: core.clone() })
-        .await
-        .map_err(|error| Fault::Died(format!("no connection to the instance: {error}")))?;
-    // The connection ends with its sender and its bodies; a fault reaches us through them.
-    tokio::task::spawn_local(async move {
-        let _ = connection.await;
-    });
-    let alarm = core.sweep.alarm(limit);
-    alarm.set(None);
-    Ok(Sender { send, alarm, since: 0, reused: false })
+fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Why there is no head.
+enum Failure {
+    /// The connection ended before a byte of an answer.
+    Nothing,
+    Fault(Fault),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
 }
 
 /// One request under way.
 struct Exchange {
     core: Rc<Core>,
-    sender: Option<Sender>,
+    /// Taken once the exchange is over.
+    line: Option<Line<TcpStream>>,
+    upload: Upload,
+    sending: Sending,
     lease: Option<Lease>,
-    serial: u64,
+    /// Bytes of body that the response may still have.
+    left: u64,
+    /// The connection may serve another request.
+    keep: bool,
 }
 
 impl Exchange {
+    async fn connect(&mut self, address: SocketAddr) -> Result<Line<TcpStream>, Fault> {
+        let limit = self.core.house.options.timeouts.connect;
+        let why = match self.core.sweep.within(limit, TcpStream::connect(address)).await {
+            Some(Ok(stream)) => {
+                // Best effort: without it small requests only wait longer.
+                let _ = stream.set_nodelay(true);
+                return Ok(Line::new(&self.core, stream));
+            }
+            Some(Err(error)) => format!("the instance cannot be reached at {address}: {error}"),
+            None => format!("the instance does not accept connections at {address}"),
+        };
+        self.outcome(Outcome::Broken);
+        Err(Fault::Died(why))
+    }
+
     fn outcome(&mut self, outcome: Outcome) {
         if let Some(lease) = &mut self.lease {
             lease.outcome = outcome;
         }
     }
 
-    fn failed(&mut self, cut: Option<Cut>, why: Option<String>) -> Fault {
-        if let Some(cut) = cut {
-            return Fault::Cut(cut);
+    fn fault(&mut self, failure: Failure) -> Fault {
+        match failure {
+            Failure::Nothing => {
+                self.outcome(Outcome::Broken);
+                Fault::Died("the instance closed the connection before it answered".into())
+            }
+            Failure::Fault(fault) => fault,
         }
+    }
+
+    /// Sends what can be sent now.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        let Some(line) = &mut self.line else { return Ok(()) };
+        loop {
+            match line.poll_flush(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => {
+                    self.sending = Sending::Over;
+                    self.keep = false;
+                }
+            }
+            if self.sending == Sending::Over {
+                return Ok(());
+            }
+            line.out.clear();
+            line.sent = 0;
+            while self.sending != Sending::Over && line.out.len() < KEPT {
+                match self.upload.poll_piece(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Some(Ok(piece))) if self.sending == Sending::Chunked => {
+                        line.out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+                        line.out.extend_from_slice(&piece);
+                        line.out.extend_from_slice(b"\r\n");
+                    }
+                    Poll::Ready(Some(Ok(piece))) => line.out.extend_from_slice(&piece),
+                    Poll::Ready(Some(Err(cut))) => return Err(Fault::Cut(cut)),
+                    Poll::Ready(None) => {
+                        if self.sending == Sending::Chunked {
+                            line.out.extend_from_slice(b"0\r\n\r\n");
+                        }
+                        self.sending = Sending::Over;
+                    }
+                }
+            }
+            if line.out.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends on and takes in what came; 0 at the end.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
+        self.poll_send(cx)?;
+        let Some(line) = &mut self.line else { return Poll::Ready(Ok(0)) };
+        match line.poll_input(&self.core, cx) {
+            Poll::Ready(Ok(length)) => Poll::Ready(Ok(length)),
+            Poll::Ready(Err(_)) => Poll::Ready(Ok(0)),
+            Poll::Pending => {
+                ready!(line.alarm.poll(cx));
+                self.outcome(Outcome::TimedOut);
+                Poll::Ready(Err(Fault::Deadline))
+            }
+        }
+    }
+
+    async fn head(&mut self, method: &Method) -> Result<Head, Failure> {
+        loop {
+            let length = std::future::poll_fn(|cx| self.poll_more(cx)).await?;
+            let Some(line) = &mut self.line else { return Err(Failure::Nothing) };
+            if length == 0 {
+                if line.input.is_empty() {
+                    return Err(Failure::Nothing);
+                }
+                self.outcome(Outcome::Broken);
+                return Err(Fault::Died("the instance closed the connection in the middle of its answer's head".into()).into());
+            }
+            match response::head(&mut line.input, method) {
+                Ok(Some(head)) => return Ok(head),
+                Ok(None) => {}
+                Err(why) => return Err(self.garbage(&why).into()),
+            }
+        }
+    }
+
+    fn garbage(&mut self, why: &str) -> Fault {
         self.outcome(Outcome::Broken);
-        match why {
-            Some(why) => Fault::Garbage(format!("the app's answer is not HTTP: {why}")),
-            None => Fault::Died("the instance closed the connection before it answered".into()),
-        }
+        Fault::Garbage(format!("the app's answer is not HTTP: {why}"))
     }
 
     /// The response is complete.
     fn over(&mut self) {
         self.outcome(Outcome::Answered);
-        self.lease = None;
-        if let Some(mut sender) = self.sender.take() {
-            sender.alarm.set(None);
-            sender.since = self.core.sweep.now();
-            self.core.idle.http.keep(self.serial, sender, self.core.house.options.limits.idle_per_instance);
+        let (line, lease) = (self.line.take(), self.lease.take());
+        if let (Some(line), Some(lease)) = (line, lease)
+            && self.keep
+            && self.sending == Sending::Over
+            && line.input.is_empty()
+            && line.sent == line.out.len()
+        {
+            self.core.idle.http.keep(&self.core, lease.instance.serial, line);
         }
     }
-}
-
-async fn reply(
-    mut exchange: Exchange,
-    response: Response<Incoming>,
-    buffered: bool,
-    notes: Rc<Notes>,
-    cut: Rc<Cell<Option<Cut>>>,
-) -> Result<Reply, Fault> {
-    let (parts, body) = response.into_parts();
-    if parts.status.is_informational() {
-        exchange.outcome(Outcome::Answered);
-        return Err(Fault::Garbage(format!("the app answered {}: protocols cannot be switched here", parts.status)));
-    }
-    let limit = exchange.core.house.options.limits.response_body;
-    let known = body.size_hint().exact();
-    if known.is_some_and(|length| length > limit) {
-        exchange.outcome(Outcome::Answered);
-        return Err(Fault::ResponseTooLarge);
-    }
-    if body.is_end_stream() {
-        exchange.over();
-        return Ok(Reply { status: parts.status, headers: parts.headers, body: Kind::Empty });
-    }
-    let mut stream = HttpStream { body, exchange, left: limit, known, notes, cut, over: false };
-    let body = if buffered {
-        let mut all = bytes::BytesMut::new();
-        while let Some(piece) = std::future::poll_fn(|cx| stream.poll(cx)).await {
-            all.extend_from_slice(&piece?);
-        }
-        Kind::Whole(all.freeze())
-    } else {
-        Kind::Http(Box::new(stream))
-    };
-    Ok(Reply { status: parts.status, headers: parts.headers, body })
 }
 
 /// A response's body.
 pub(crate) struct HttpStream {
-    body: Incoming,
     exchange: Exchange,
-    left: u64,
-    known: Option<u64>,
+    framing: Framing,
+    /// What came with the head.
+    first: Option<Bytes>,
     notes: Rc<Notes>,
-    cut: Rc<Cell<Option<Cut>>>,
-    over: bool,
 }
 
 impl HttpStream {
     pub(crate) fn length(&self) -> Option<u64> {
-        self.known
+        let first = self.first.as_ref().map_or(0, |first| first.len() as u64);
+        self.framing.left().map(|left| left + first)
+    }
+
+    /// What is here already; all of it if `whole`. `None` if the body is not complete.
+    async fn collect(&mut self, whole: bool) -> Result<Option<Bytes>, Fault> {
+        let mut pieces = Pieces::default();
+        loop {
+            match self.ready_part()? {
+                Part::Data(piece) => pieces.push(piece),
+                Part::End => return Ok(Some(pieces.join())),
+                Part::More if whole => {
+                    if !std::future::poll_fn(|cx| self.poll_more(cx)).await? {
+                        return Ok(Some(pieces.join()));
+                    }
+                }
+                Part::More => {
+                    self.first = Some(pieces.join()).filter(|first| !first.is_empty());
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// The next piece that is here already.
+    fn ready_part(&mut self) -> Result<Part, Fault> {
+        let Some(line) = &mut self.exchange.line else { return Ok(Part::End) };
+        let part = self.framing.next(&mut line.input).map_err(|why| self.exchange.garbage(&why))?;
+        if let Part::Data(data) = &part {
+            let Some(left) = self.exchange.left.checked_sub(data.len() as u64) else {
+                self.exchange.outcome(Outcome::Answered);
+                return Err(Fault::ResponseTooLarge);
+            };
+            self.exchange.left = left;
+        }
+        // Nobody asks again after the last byte of a known length.
+        if part == Part::End || self.framing.left() == Some(0) {
+            self.exchange.over();
+        }
+        Ok(part)
+    }
+
+    /// Waits for more; false at the end of a body that ends with its connection.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
+        if ready!(self.exchange.poll_more(cx))? > 0 {
+            return Poll::Ready(Ok(true));
+        }
+        if matches!(self.framing, Framing::End) {
+            self.framing = Framing::Length(0);
+            self.exchange.over();
+            return Poll::Ready(Ok(false));
+        }
+        self.exchange.outcome(Outcome::Broken);
+        Poll::Ready(Err(Fault::Died("the instance closed the connection in the middle of its answer".into())))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
         loop {
-            if self.over {
-                return Poll::Ready(None);
+            match self.ready_part() {
+                Ok(Part::Data(piece)) => return Poll::Ready(Some(Ok(piece))),
+                Ok(Part::End) => return Poll::Ready(None),
+                Ok(Part::More) => {}
+                Err(fault) => return Poll::Ready(Some(Err(fault))),
             }
-            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => frame,
-                Poll::Ready(None) => {
-                    self.over = true;
-                    self.exchange.over();
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Some(Err(_))) => {
-                    self.over = true;
-                    let fault = match self.cut.get() {
-                        Some(cut) => Fault::Cut(cut),
-                        None => Fault::Died("the instance closed the connection in the middle of its answer".into()),
-                    };
-                    self.exchange.outcome(Outcome::Broken);
-                    return Poll::Ready(Some(Err(fault)));
-                }
-                Poll::Pending => {
-                    let rang = self.exchange.sender.as_ref().is_some_and(|sender| sender.alarm.poll(cx).is_ready());
-                    if !rang {
-                        return Poll::Pending;
-                    }
-                    self.over = true;
-                    self.exchange.outcome(Outcome::TimedOut);
-                    return Poll::Ready(Some(Err(Fault::Deadline)));
-                }
-            };
-            let Ok(data) = frame.into_data() else { continue };
-            if data.is_empty() {
-                continue;
+            match ready!(self.poll_more(cx)) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Ready(None),
+                Err(fault) => return Poll::Ready(Some(Err(fault))),
             }
-            let Some(left) = self.left.checked_sub(data.len() as u64) else {
-                self.over = true;
-                self.exchange.outcome(Outcome::Answered);
-                return Poll::Ready(Some(Err(Fault::ResponseTooLarge)));
-            };
-            self.left = left;
-            self.known = self.known.map(|known| known.saturating_sub(data.len() as u64));
-            // Nobody asks again after the last byte of a known length.
-            if self.body.is_end_stream() {
-                self.over = true;
-                self.exchange.over();
-            }
-            return Poll::Ready(Some(Ok(data)));
         }
     }
 
@@ -335,45 +378,5 @@ impl HttpStream {
                 })
             })
         })
-    }
-}
-
-/// A tokio stream as hyper's client sees it.
-struct Stream {
-    socket: TcpStream,
-    core: Rc<Core>,
-}
-
-impl hyper::rt::Read for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let mut scratch = this.core.scratch.borrow_mut();
-        let most = scratch.len().min(buf.remaining());
-        let mut buffer = ReadBuf::new(&mut scratch[..most]);
-        std::task::ready!(Pin::new(&mut this.socket).poll_read(cx, &mut buffer))?;
-        buf.put_slice(buffer.filled());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl hyper::rt::Write for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

@@ -3,12 +3,16 @@
 pub(crate) mod agent;
 pub(crate) mod frames;
 pub(crate) mod http;
+mod line;
+pub(crate) mod response;
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use ::http::{HeaderMap, StatusCode};
+use bytes::{Bytes, BytesMut};
 use model::journal::Severity;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::body::Kind;
 use crate::sweep::millis;
@@ -51,8 +55,8 @@ impl Notes {
 /// Idle connections of one core, by instance.
 #[derive(Default)]
 pub(crate) struct Idle {
-    pub(crate) agents: agent::Agents,
-    pub(crate) http: http::Connections,
+    pub(crate) agents: line::Lines<UnixStream>,
+    pub(crate) http: line::Lines<TcpStream>,
     pruned: Cell<u64>,
 }
 
@@ -70,5 +74,29 @@ impl Idle {
         let oldest = now.saturating_sub(millis(UNUSED));
         self.agents.prune(oldest);
         self.http.prune(oldest);
+    }
+}
+
+/// Pieces of a body that are joined at the end; a single one is not copied.
+#[derive(Default)]
+struct Pieces {
+    first: Bytes,
+    more: BytesMut,
+}
+
+impl Pieces {
+    fn push(&mut self, piece: Bytes) {
+        if self.first.is_empty() {
+            self.first = piece;
+        } else {
+            if self.more.is_empty() {
+                self.more.extend_from_slice(&self.first);
+            }
+            self.more.extend_from_slice(&piece);
+        }
+    }
+
+    fn join(self) -> Bytes {
+        if self.more.is_empty() { self.first } else { self.more.freeze() }
     }
 }

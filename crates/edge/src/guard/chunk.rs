@@ -1,6 +1,9 @@
 //! A chunked body, followed byte by byte (RFC 9112 §7.1).
 
+use bytes::{Buf, BytesMut};
+
 use super::head::{is_text, is_token};
+use crate::forward::response::Part;
 
 /// Bytes of chunk extensions and trailers that one body may carry: they are never looked at, so a client has no use for many.
 const EXTRAS: usize = 8 * 1024;
@@ -23,7 +26,7 @@ enum At {
 }
 
 /// Where in the body we are.
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     at: At,
     left: u64,
     extras: usize,
@@ -55,6 +58,29 @@ impl Chunks {
             }
         }
         Ok((here, false))
+    }
+
+    /// Takes the next piece of data out of `input`.
+    pub(crate) fn decode(&mut self, input: &mut BytesMut) -> Result<Part, &'static str> {
+        loop {
+            if let At::Data = self.at {
+                let here = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
+                if here == 0 {
+                    return Ok(Part::More);
+                }
+                let data = input.split_to(here).freeze();
+                self.left -= here as u64;
+                if self.left == 0 {
+                    self.at = At::DataCr;
+                }
+                return Ok(Part::Data(data));
+            }
+            let Some(&b) = input.first() else { return Ok(Part::More) };
+            input.advance(1);
+            if self.turn(b)? {
+                return Ok(Part::End);
+            }
+        }
     }
 
     /// Takes one byte outside of data; true at the end of the body.

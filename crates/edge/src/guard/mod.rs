@@ -4,7 +4,7 @@
 //! Why a second look: hyper is lenient where request smuggling lives (Transfer-Encoding with Content-Length is repaired silently, bare LF ends a
 //! line). The guard follows the body framing only to know where the next head begins.
 
-mod chunk;
+pub(crate) mod chunk;
 mod head;
 mod mend;
 pub(crate) mod wire;
