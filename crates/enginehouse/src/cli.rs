@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleet::PythonChoice;
@@ -121,6 +122,12 @@ pub(crate) struct Run {
     /// A MaxMind-format database that maps client addresses to places (X-Appengine-Country and so on)
     #[arg(long, value_name = "FILE")]
     pub(crate) geoip: Option<PathBuf>,
+    /// Answer for an app that takes longer than this, instead of after the documented deadline of its scaling type
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub(crate) deadline: Option<Duration>,
+    /// How long a request may wait for an instance
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub(crate) patience: Option<Duration>,
     /// How many threads serve requests [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -172,6 +179,13 @@ pub(crate) struct Explain {
     pub(crate) allow_host: Vec<String>,
 }
 
+/// Reads a positive number of seconds, with or without a fraction.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a number of seconds above 0 and below 86400");
+    let number: f64 = text.parse().map_err(|_| wrong())?;
+    if number > 0.0 && number < 86_400.0 { Ok(Duration::from_secs_f64(number)) } else { Err(wrong()) }
+}
+
 /// Reads `NAME=VALUE` under the rules of `env_variables` (row Y9).
 fn variable(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
@@ -188,6 +202,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn seconds_are_positive() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for bad in ["0", "-1", "x", "NaN", "inf", "1e9", ""] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ async fn work(ui: &Ui, asked: &Run, works: &mut Works) -> anyhow::Result<()> {
         while let Ok(more) = changes.try_recv() {
             changed.extend(more);
         }
-        let scope = works.reload(&changed).await;
+        let scope = works.reload(changed).await;
         if let Some(watcher) = &watcher {
             watcher.look_at(scope);
         }

@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: the first asks everything to drain, the second ends at once.
+//! Ctrl-C and SIGTERM: the first asks everything to drain, the second ends at once. SIGHUP is left alone, so that `nohup` works; where it is not
+//! ignored it ends this process, and the fleet's warden ends the rest.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -23,14 +24,12 @@ impl Stop {
     pub(crate) fn listen() -> std::io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let (sender, receiver) = watch::channel(Phase::Running);
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
-                    _ = hangup.recv() => {}
                 }
                 let next = if *sender.borrow() == Phase::Running { Phase::Draining } else { Phase::Forced };
                 if sender.send(next).is_err() {

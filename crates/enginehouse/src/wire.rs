@@ -42,6 +42,8 @@ pub(crate) struct Works {
     edge: Option<edge::Running>,
     prepared: BTreeMap<VersionKey, Prepared>,
     addresses: Addresses,
+    /// Changed files that no edition has taken in yet.
+    unapplied: BTreeSet<PathBuf>,
     /// Holds the lock.
     _storage: Storage,
 }
@@ -83,6 +85,7 @@ impl Works {
             edge: Some(edge),
             prepared: BTreeMap::new(),
             addresses,
+            unapplied: BTreeSet::new(),
             _storage: storage,
         })
     }
@@ -100,7 +103,9 @@ impl Works {
     }
 
     /// Reads the app again after files changed. Whatever goes wrong, what runs goes on running.
-    pub(crate) async fn reload(&mut self, changed: &BTreeSet<PathBuf>) -> crate::watch::Scope {
+    pub(crate) async fn reload(&mut self, changed: BTreeSet<PathBuf>) -> crate::watch::Scope {
+        // What changed together with a mistake is still new once the mistake is mended.
+        self.unapplied.extend(changed);
         let loaded = self.source.read();
         if !loaded.is_ok() {
             complain(&self.ui, &loaded);
@@ -109,18 +114,21 @@ impl Works {
             let files = loaded.files_read.union(&self.edition.loaded.files_read).cloned().collect();
             return crate::app::scope(&self.edition.loaded.services, files);
         }
-        let Some(next) = self.edition.next(loaded, changed) else { return self.edition.scope() };
+        let Some(next) = self.edition.next(loaded, &self.unapplied) else {
+            self.unapplied.clear();
+            return self.edition.scope();
+        };
         complain(&self.ui, &next.loaded);
         match self.prepare_versions(&next).await {
-            Ok(made) => self.replace(next, made, changed).await,
+            Ok(made) => self.replace(next, made).await,
             Err(error) => self.journal.notice(Severity::Error, format!("{error:#}; the previous deployment keeps serving")),
         }
         self.edition.scope()
     }
 
     /// Instances of the new deployments first, then the table that sends requests to them, then the old ones drain.
-    async fn replace(&mut self, next: Edition, made: BTreeMap<VersionKey, Prepared>, changed: &BTreeSet<PathBuf>) {
-        let text = format!("{}: {}", reloaded(&next), names(changed, &next));
+    async fn replace(&mut self, next: Edition, made: BTreeMap<VersionKey, Prepared>) {
+        let text = format!("{}: {}", reloaded(&next), names(&std::mem::take(&mut self.unapplied), &next));
         self.prepared.extend(made);
         let mut both = self.edition.versions.clone();
         both.extend(next.versions.iter().map(|(key, version)| (key.clone(), Arc::clone(version))));
@@ -255,14 +263,17 @@ fn edge_options(asked: &Run, storage: &Storage) -> anyhow::Result<edge::Options>
         let port = asked.tls_port.unwrap_or(if asked.port == 0 { 0 } else { 8443 });
         listeners.push(edge::Listener { address: (asked.host, port).into(), tls: Some(certificate) });
     }
+    let defaults = edge::Options::default();
     Ok(edge::Options {
         listeners,
+        timeouts: edge::Timeouts { deadline: asked.deadline, ..defaults.timeouts.clone() },
+        patience: asked.patience.unwrap_or(defaults.patience),
         server_name: concat!("Development/", env!("CARGO_PKG_VERSION")).into(),
         development: true,
         geoip: asked.geoip.clone(),
         login_secret: storage.secret("login")?.to_vec(),
         threads: asked.threads.map_or(0, usize::from),
-        ..edge::Options::default()
+        ..defaults
     })
 }
 

@@ -3,7 +3,7 @@
 use testkit::{App, Python, Request};
 
 use crate::apps::{ECHO, OBEY, app, echo};
-use crate::{command, on_both, serve};
+use crate::{command, node, on_both, serve};
 
 #[test]
 fn y2_patterns_match_the_whole_path_and_groups_are_filled_in() {
@@ -139,16 +139,77 @@ fn y10_the_default_error_page_is_shown_for_a_crash() {
     });
 }
 
+/// Sleeps when asked for `/slow`.
+const SLEEPY: &str = r"
+import time
+
+
+def app(environ, start_response):
+    if environ['PATH_INFO'] == '/slow':
+        for _ in range(1000):
+            time.sleep(0.02)
+    start_response('200 OK', [])
+    return [b'fine']
+";
+
 #[test]
-fn y10_over_quota_is_shown_when_there_is_no_instance() {
+fn y10_over_quota_is_shown_when_there_is_no_capacity() {
     on_both(|python| {
-        let extra = "automatic_scaling:\n  max_instances: 1\nerror_handlers:\n- error_code: over_quota\n  file: busy.html";
-        let node = serve(&app(python, extra, "raise ImportError('cannot start')\n").file("busy.html", "busy"));
-        let answer = node.get("/");
-        assert!(answer.status == 500 || answer.status == 503, "{answer:?}");
-        // The server goes on.
-        node.get("/");
+        let single = if python == Python::Two { "" } else { "  max_concurrent_requests: 1\n" };
+        let extra = format!("automatic_scaling:\n  max_instances: 1\n{single}error_handlers:\n- error_code: over_quota\n  file: busy.html");
+        let yaml = python.yaml(&extra).replace("threadsafe: true", "threadsafe: false");
+        let app = App::with_yaml(&yaml).file("main.py", SLEEPY).file("busy.html", "busy");
+        let mut node = node().app(&app).args(["--patience", "0.3"]).start();
+        node.get("/").expect(200);
+        let mut waiting = node.connect();
+        waiting.write(&Request::get("/slow").bytes()).expect("sent");
+        // Until the slow request has taken the one place there is.
+        let answer = node.eventually(&Request::get("/"), |answer| answer.status != 200);
+        assert_eq!((answer.status, answer.text().as_str()), (503, "busy"));
+        node.signal(rustix::process::Signal::INT);
+        node.wait_line("that it stops", |line| line.contains("stopping"));
+        node.signal(rustix::process::Signal::INT);
+        node.wait();
     });
+}
+
+#[test]
+fn y10_timeout_is_shown_when_the_deadline_passes() {
+    on_both(|python| {
+        let app = app(python, "error_handlers:\n- error_code: timeout\n  file: late.html", SLEEPY).file("late.html", "late");
+        let mut node = node().app(&app).args(["--deadline", "1"]).start();
+        node.get("/").expect(200);
+        let answer = node.get("/slow").expect(500);
+        assert_eq!(answer.text(), "late");
+        node.get("/").expect(200);
+        node.signal(rustix::process::Signal::INT);
+        node.wait_line("that it stops", |line| line.contains("stopping"));
+        node.signal(rustix::process::Signal::INT);
+        node.wait();
+    });
+}
+
+#[test]
+fn h25_a_deadline_can_be_caught_by_first_generation_code() {
+    let main = r"
+import time
+from google.appengine.runtime import DeadlineExceededError
+
+
+def app(environ, start_response):
+    try:
+        while environ['PATH_INFO'] == '/slow':
+            time.sleep(0.02)
+        start_response('200 OK', [])
+        return [b'fine']
+    except DeadlineExceededError:
+        start_response('503 Too Late', [])
+        return [b'caught in time']
+";
+    let node = node().app(&app(Python::Two, "", main)).args(["--deadline", "5"]).start();
+    node.get("/").expect(200);
+    assert_eq!(node.get("/slow").expect(503).text(), "caught in time");
+    node.get("/").expect(200);
 }
 
 #[test]

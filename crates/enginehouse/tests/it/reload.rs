@@ -121,6 +121,26 @@ fn a_mistake_in_the_configuration_keeps_the_old_version() {
 }
 
 #[test]
+fn code_that_changed_beside_a_mistake_is_served_once_the_mistake_is_mended() {
+    let python = Python::Three;
+    let app = echo(python);
+    let node = serve(&app);
+    node.get("/").expect(200);
+    app.write("app.yaml", "runtime: [\n");
+    node.wait_line("the complaint", |line| line.contains("previous configuration"));
+    app.write("main.py", versioned("2"));
+    let complaints = |node: &testkit::Node| node.everything().matches("previous configuration").count();
+    let until = std::time::Instant::now() + testkit::DEADLINE;
+    while complaints(&node) < 2 {
+        assert!(std::time::Instant::now() < until, "{}", node.everything());
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    // The configuration is what it was before, so nothing but the code is new.
+    app.write("app.yaml", python.yaml(""));
+    node.eventually(&Request::get("/"), |answer| answer.status == 200 && answer.json()["version"] == "2");
+}
+
+#[test]
 fn code_that_cannot_be_imported_is_told_and_mended() {
     on_both(|python| {
         let app = echo(python);
