@@ -53,18 +53,21 @@ pub(crate) async fn serve(core: Rc<Core>, socket: TcpStream, from: SocketAddr, p
     let _ = socket.set_nodelay(true);
     match tls {
         None => talk(core, socket, link, peer, true).await,
-        Some(acceptor) => {
-            let most = core.house.options.timeouts.handshake;
-            let Some(Ok(stream)) = core.sweep.within(most, acceptor.accept(socket)).await else { return };
-            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            if h2 {
-                multiplexed(core.clone(), Wire::new(stream, core, link.clone()), link, peer).await;
-            } else {
-                talk(core, stream, link, peer, false).await;
-            }
-        }
+        // Boxed, as HTTP/2 is: a future is as large as its largest branch, and an idle cleartext connection should not pay for TLS.
+        Some(acceptor) => Box::pin(secure(core, acceptor, socket, link, peer)).await,
     }
     drop(seat);
+}
+
+/// The handshake, and what ALPN agreed on.
+async fn secure(core: Rc<Core>, acceptor: TlsAcceptor, socket: TcpStream, link: Rc<Link>, peer: Rc<Peer>) {
+    let most = core.house.options.timeouts.handshake;
+    let Some(Ok(stream)) = core.sweep.within(most, acceptor.accept(socket)).await else { return };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        Box::pin(multiplexed(core.clone(), Wire::new(stream, core, link.clone()), link, peer)).await;
+    } else {
+        talk(core, stream, link, peer, false).await;
+    }
 }
 
 /// HTTP/1, or HTTP/2 with prior knowledge if `fresh` bytes say so.
@@ -81,7 +84,7 @@ where
         .await;
         match opening {
             Opening::Closed => return,
-            Opening::Http2 => return multiplexed(core, wire, link, peer).await,
+            Opening::Http2 => return Box::pin(multiplexed(core, wire, link, peer)).await,
             Opening::Http1 => {}
         }
         fresh = false;
