@@ -14,7 +14,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use model::headers::request::{Client, Forwarded};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -23,6 +22,7 @@ use crate::core::Core;
 use crate::guard::wire::{Opening, Wire};
 use crate::link::{Link, Verdict};
 use crate::listen::Seat;
+use crate::plain::{Plain, Watch, Watchable};
 use crate::sweep::Alarm;
 use crate::walk::walk;
 
@@ -52,7 +52,7 @@ pub(crate) async fn serve(core: Rc<Core>, socket: TcpStream, from: SocketAddr, p
     // Best effort: without it small responses only wait longer.
     let _ = socket.set_nodelay(true);
     match tls {
-        None => talk(core, socket, link, peer, true).await,
+        None => talk(core, Plain(Rc::new(socket)), link, peer, true).await,
         // Boxed, as HTTP/2 is: a future is as large as its largest branch, and an idle cleartext connection should not pay for TLS.
         Some(acceptor) => Box::pin(secure(core, acceptor, socket, link, peer)).await,
     }
@@ -73,7 +73,7 @@ async fn secure(core: Rc<Core>, acceptor: TlsAcceptor, socket: TcpStream, link: 
 /// HTTP/1, or HTTP/2 with prior knowledge if `fresh` bytes say so.
 async fn talk<S>(core: Rc<Core>, socket: S, link: Rc<Link>, peer: Rc<Peer>, mut fresh: bool)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Watchable + 'static,
 {
     let mut wire = Wire::new(socket, core.clone(), link.clone());
     loop {
@@ -88,10 +88,10 @@ where
             Opening::Http1 => {}
         }
         fresh = false;
-        let Some(back) = plain(&core, wire, &link, &peer).await else { return };
+        let Some(back) = Box::pin(plain(&core, wire, &link, &peer)).await else { return };
         wire = back;
         if link.verdict() != Verdict::Nap || !wire.sound() || link.draining() {
-            return wire.linger().await;
+            return Box::pin(wire.linger()).await;
         }
         link.resume();
         wire.shrink();
@@ -101,13 +101,16 @@ where
 /// HTTP/1 requests until the connection is idle for a while or over. The socket, unless there is nothing more to be done with it.
 async fn plain<S>(core: &Rc<Core>, wire: Wire<S>, link: &Rc<Link>, peer: &Rc<Peer>) -> Option<Wire<S>>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Watchable + 'static,
 {
     let bounds = core.house.bounds;
+    let watch = wire.socket().watch();
     let service = Door { core: core.clone(), link: link.clone(), peer: peer.clone(), slots: None };
     let mut connection = http1::Builder::new()
         .auto_date_header(false)
         .header_read_timeout(None)
+        // hyper would look for the client's leaving with a read, and set 8 KiB aside for it at every request.
+        .half_close(S::Watch::BY_OURSELVES)
         .max_headers(bounds.fields + 1)
         // The guard has bounded the head; hyper must hold it and what came with it.
         .max_buf_size(bounds.bytes + 64 * 1024)
@@ -122,7 +125,11 @@ where
             told = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
-        connection.poll_without_shutdown(cx).map(|_| true)
+        match connection.poll_without_shutdown(cx) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending if link.busy() && !link.reading() && watch.left(cx) => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        }
     })
     .await;
     end.then(|| connection.into_parts().io)
@@ -131,7 +138,7 @@ where
 /// HTTP/2 until the connection is over.
 async fn multiplexed<S>(core: Rc<Core>, mut wire: Wire<S>, link: Rc<Link>, peer: Rc<Peer>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Watchable + 'static,
 {
     link.multiplex();
     wire.open();

@@ -21,6 +21,7 @@ mod listen;
 mod login;
 mod options;
 mod page;
+mod plain;
 mod running;
 mod sweep;
 mod tls;

@@ -107,6 +107,8 @@ pub(crate) struct Link {
     /// HTTP/2 multiplexes: bodies have paces of their own.
     multiplexed: Cell<bool>,
     draining: Cell<bool>,
+    /// Bytes of a request's body are still to come.
+    within_body: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -124,6 +126,7 @@ impl Link {
             verdict: Cell::new(Verdict::None),
             multiplexed: Cell::new(false),
             draining: Cell::new(false),
+            within_body: Cell::new(false),
             waker: RefCell::new(None),
         })
     }
@@ -210,6 +213,15 @@ impl Link {
         if self.verdict.get() == Verdict::Nap {
             self.verdict.set(Verdict::None);
         }
+    }
+
+    pub(crate) fn within_body(&self, within: bool) {
+        self.within_body.set(within);
+    }
+
+    /// Whether a request's body is still being read: its end tells whether the client is there.
+    pub(crate) fn reading(&self) -> bool {
+        self.within_body.get()
     }
 
     pub(crate) fn wait_for_body(&self, now: u64) {

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version as Protocol};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version as Protocol};
 use hyper::body::Incoming;
 use model::asset;
 use model::environ;
@@ -211,7 +211,8 @@ impl Walk<'_> {
         let bad = |text: &'static str| Fault::client(StatusCode::BAD_REQUEST, text);
         let authority = path::authority(self.parts).map_err(bad)?.to_owned();
         self.visit.note(|record| record.host.clone_from(&authority));
-        let uri = self.parts.uri.clone();
+        // Taken, not cloned: a clone would have to make its bytes shared.
+        let uri = std::mem::take(&mut self.parts.uri);
         let (raw, query) = (uri.path(), uri.query());
         let path = match path::read(raw, query) {
             Reading::Clean(path) => path,
@@ -230,8 +231,10 @@ impl Walk<'_> {
         self.visit.note(|record| record.client = origin.client().ip);
         let user = self.core.house.seal.user(&self.parts.headers, self.visit.at);
         self.visit.note(|record| record.user = user.as_ref().map(|user| user.email.clone()));
-        let place = Place { authority: &authority, raw, query, path: &path, origin: &origin, user: user.as_ref(), log_id: &log_id };
-        if let Some(answer) = self.own_pages(&place).await? {
+        let place =
+            Place { authority: &authority, uri: &uri, raw, query, path: &path, origin: &origin, user: user.as_ref(), log_id: &log_id };
+        if matches!(&*path, b"/_ah/login" | b"/_ah/logout") {
+            let answer = Box::pin(self.own_pages(&place)).await?;
             return Ok(answer);
         }
         let gzip = gzip::accepts(&self.parts.headers);
@@ -292,12 +295,7 @@ impl Walk<'_> {
     }
 
     /// `/_ah/login` and `/_ah/logout`, which come before the app's handlers.
-    async fn own_pages(&mut self, place: &Place<'_>) -> Result<Option<Answer>, Fault> {
-        let signing_in = match place.path {
-            b"/_ah/login" => true,
-            b"/_ah/logout" => false,
-            _ => return Ok(None),
-        };
+    async fn own_pages(&mut self, place: &Place<'_>) -> Result<Answer, Fault> {
         if !matches!(self.parts.method, Method::GET | Method::HEAD | Method::POST) {
             return Err(Fault::client(StatusCode::METHOD_NOT_ALLOWED, "This page takes GET and POST."));
         }
@@ -316,8 +314,8 @@ impl Walk<'_> {
             draw: draw.as_str(),
         };
         let own = |host: &str| host::owns(self.table, host, place.authority);
-        let page = if signing_in { login::sign_in(&self.core.house.seal, &ask, own) } else { login::sign_out(&ask, own) };
-        Ok(Some(Answer::own(page.status, page.headers, page.html)))
+        let page = if place.path == b"/_ah/login" { login::sign_in(&self.core.house.seal, &ask, own) } else { login::sign_out(&ask, own) };
+        Ok(Answer::own(page.status, page.headers, page.html))
     }
 
     async fn file(&self, version: &Arc<Version>, matched: &Matched<'_>, path: &[u8], gzip: bool) -> Result<Option<Reply>, Fault> {
@@ -355,7 +353,7 @@ impl Walk<'_> {
         if !upload.is_empty() && (buffered || (wsgi && known.is_none())) {
             // WSGI and CGI read CONTENT_LENGTH bytes, so a body of unknown length is collected first; before the lease, so that a slow client
             // keeps no instance busy.
-            upload = Upload::whole(upload.collect().await.map_err(Fault::Cut)?);
+            upload = Upload::whole(Box::pin(upload.collect()).await.map_err(Fault::Cut)?);
         }
         let lease = self.lease(call).await?;
         let notes = Rc::new(Notes::default());
@@ -381,7 +379,8 @@ impl Walk<'_> {
             user: place.user,
             login: gate::shows_user(call.matched.handler, config),
         };
-        match lease.instance.endpoint.clone() {
+        let instance = lease.instance.clone();
+        match &instance.endpoint {
             Endpoint::Agent(socket) => {
                 let environ = environ::Call {
                     version: call.version,
@@ -399,7 +398,7 @@ impl Walk<'_> {
                     kind: call.script,
                 };
                 let question = agent::Question { lease, upload, buffered, deadline, notes };
-                let answer = agent::ask(self.core, &socket, question, |out| environ::write(out, &environ)).await;
+                let answer = agent::ask(self.core, socket, question, |out| environ::write(out, &environ)).await;
                 // The SDK: a CGI script that does not exist is a 404, an object that does not exist an error of the app.
                 answer.map_err(|fault| match (fault, call.script) {
                     (Fault::NoScript(_), Script::Cgi(_)) => Fault::NotFound("The script of this handler does not exist.".into()),
@@ -410,7 +409,7 @@ impl Walk<'_> {
                 let question = upstream::Question {
                     lease,
                     method: &self.parts.method,
-                    target: self.parts.uri.path_and_query().map_or("/", |target| target.as_str()),
+                    target: place.uri.path_and_query().map_or("/", |target| target.as_str()),
                     authority: place.authority,
                     headers: &self.parts.headers,
                     facts: &facts,
@@ -419,7 +418,7 @@ impl Walk<'_> {
                     deadline,
                     notes,
                 };
-                upstream::ask(self.core, address, question).await
+                upstream::ask(self.core, *address, question).await
             }
         }
     }
@@ -443,6 +442,7 @@ impl Walk<'_> {
 /// What is known of a request before a handler is looked for.
 struct Place<'a> {
     authority: &'a str,
+    uri: &'a Uri,
     raw: &'a str,
     query: Option<&'a str>,
     path: &'a [u8],

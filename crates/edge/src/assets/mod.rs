@@ -127,14 +127,15 @@ pub(crate) struct Wish<'a> {
     pub(crate) now: u64,
 }
 
-/// The file as it is now; `None` if there is none that may be served.
+/// For how long a file need not be compared with the disk.
+fn fresh(core: &Core) -> u64 {
+    let fresh = core.house.options.revalidate;
+    if fresh.is_zero() { 0 } else { millis(fresh) }
+}
+
+/// The file as it is on disk; `None` if there is none that may be served.
 async fn book(core: &Rc<Core>, version: &Arc<Version>, place: &Place) -> Result<Option<Arc<Book>>, Fault> {
     let now = core.sweep.now();
-    let fresh = core.house.options.revalidate;
-    let fresh = if fresh.is_zero() { 0 } else { millis(fresh) };
-    if let Some(book) = place.fresh(now, fresh) {
-        return Ok(Some(book));
-    }
     let Some(found) = open::open(version, &place.file) else { return Ok(None) };
     let book = match core.house.shelf.find(&found.stamp) {
         Some(book) => book,
@@ -159,7 +160,14 @@ async fn read(core: &Rc<Core>, found: Found) -> Result<Arc<Book>, Fault> {
 /// Answers with a file; `None` if there is none.
 pub(crate) async fn serve(core: &Rc<Core>, wish: &Wish<'_>) -> Result<Option<Reply>, Fault> {
     let Some(place) = core.desk.place(wish) else { return Ok(None) };
-    let Some(book) = book(core, wish.version, &place).await? else { return Ok(None) };
+    let book = match place.fresh(core.sweep.now(), fresh(core)) {
+        Some(book) => book,
+        // Boxed: what is rare should not make every request's future larger.
+        None => match Box::pin(book(core, wish.version, &place)).await? {
+            Some(book) => book,
+            None => return Ok(None),
+        },
+    };
     let squeezable = book.bytes.is_some() && place.squeezable;
     let entity = Entity { etag: &book.etag, modified: book.modified, length: book.stamp.size };
     let answer = asset::decide(wish.method, wish.headers, &entity, wish.now);
@@ -179,7 +187,7 @@ pub(crate) async fn serve(core: &Rc<Core>, wish: &Wish<'_>) -> Result<Option<Rep
         Answer::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, Kind::Empty),
         Answer::Part { start, end } => (StatusCode::PARTIAL_CONTENT, part(&book, start, end)?),
         Answer::Whole => {
-            let packed = if squeezable && wish.gzip { packed(&book).await } else { None };
+            let packed = if squeezable && wish.gzip { Box::pin(packed(&book)).await } else { None };
             if packed.is_some() {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 headers.remove(ACCEPT_RANGES);

@@ -35,7 +35,7 @@ pub(crate) async fn ask(core: &Rc<Core>, socket: &Path, question: Question, writ
     let serial = question.lease.instance.serial;
     let mut line = match core.idle.agents.take(serial) {
         Some(line) => line,
-        None => connect(core, socket).await?,
+        None => Box::pin(connect(core, socket)).await?,
     };
     let start = frames::begin_request(&mut line.out, !question.upload.is_empty(), question.buffered);
     write(&mut line.out);
@@ -55,7 +55,7 @@ pub(crate) async fn ask(core: &Rc<Core>, socket: &Path, question: Question, writ
     };
     let (status, headers) = exchange.head().await?;
     if buffered {
-        let body = exchange.rest().await?;
+        let body = Box::pin(exchange.rest()).await?;
         return Ok(Reply { status, headers, body: Kind::Whole(body) });
     }
     exchange.stream(status, headers)

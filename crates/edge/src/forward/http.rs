@@ -59,7 +59,7 @@ pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question
     let serial = exchange.lease.as_ref().map_or(0, |lease| lease.instance.serial);
     let mut line = match core.idle.http.take(serial) {
         Some(line) => line,
-        None => exchange.connect(address).await?,
+        None => Box::pin(exchange.connect(address)).await?,
     };
     let sending = match exchange.upload.length() {
         Some(0) => Sending::Over,
@@ -75,11 +75,11 @@ pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question
     let head = match exchange.head(method).await {
         Err(Failure::Nothing) if again => {
             let old = exchange.line.take();
-            let mut line = exchange.connect(address).await?;
+            let mut line = Box::pin(exchange.connect(address)).await?;
             line.out = old.map(|old| old.out).unwrap_or_default();
             line.alarm.set(Some(core.sweep.now() + millis(deadline)));
             exchange.line = Some(line);
-            exchange.head(method).await
+            Box::pin(exchange.head(method)).await
         }
         other => other,
     };
@@ -90,7 +90,10 @@ pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question
         return Err(Fault::ResponseTooLarge);
     }
     let mut stream = HttpStream { exchange, framing, first: None, notes };
-    let body = stream.collect(buffered).await?;
+    let body = match stream.ready()? {
+        None if buffered => Some(Box::pin(stream.collect()).await?),
+        body => body,
+    };
     Ok(Reply { status, headers, body: body.map_or_else(|| Kind::Http(Box::new(stream)), Kind::Whole) })
 }
 
@@ -298,24 +301,28 @@ impl HttpStream {
         self.framing.left().map(|left| left + first)
     }
 
-    /// What is here already; all of it if `whole`. `None` if the body is not complete.
-    async fn collect(&mut self, whole: bool) -> Result<Option<Bytes>, Fault> {
+    /// The whole body, if it is here already; otherwise what there is of it goes first.
+    fn ready(&mut self) -> Result<Option<Bytes>, Fault> {
         let mut pieces = Pieces::default();
         loop {
             match self.ready_part()? {
                 Part::Data(piece) => pieces.push(piece),
                 Part::End => return Ok(Some(pieces.join())),
-                Part::More if whole => {
-                    if !std::future::poll_fn(|cx| self.poll_more(cx)).await? {
-                        return Ok(Some(pieces.join()));
-                    }
-                }
                 Part::More => {
                     self.first = Some(pieces.join()).filter(|first| !first.is_empty());
                     return Ok(None);
                 }
             }
         }
+    }
+
+    /// Waits for the rest of the body.
+    async fn collect(&mut self) -> Result<Bytes, Fault> {
+        let mut pieces = Pieces::default();
+        while let Some(piece) = std::future::poll_fn(|cx| self.poll(cx)).await {
+            pieces.push(piece?);
+        }
+        Ok(pieces.join())
     }
 
     /// The next piece that is here already.

@@ -51,6 +51,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Self { socket, core, link, guard, hold: Vec::new(), sent: 0, judged: 0, broken: None, ended: false }
     }
 
+    pub(crate) fn socket(&self) -> &S {
+        &self.socket
+    }
+
     /// From now on everything passes: HTTP/2.
     pub(crate) fn open(&mut self) {
         self.guard = None;
@@ -143,6 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 }
             }
         }
+        self.link.within_body(!guard.between());
         let partial = guard.between() && self.judged < self.hold.len();
         self.link.partial_head(partial, self.core.sweep.now());
     }
@@ -239,6 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Wire<S> {
                 return this.poll_body(cx, &mut buf, left);
             }
             let between = this.guard.as_ref().is_none_or(Guard::between);
+            this.link.within_body(!between);
             match this.poll_fill(cx, buf.remaining().max(4096)) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(_)) => this.judge(),
@@ -270,6 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                     && !filled.is_empty()
                 {
                     let _ = guard.step(filled);
+                    self.link.within_body(!guard.between());
                 }
                 buf.put_slice(filled);
                 Poll::Ready(Ok(()))
