@@ -69,11 +69,13 @@ pub(crate) struct Body {
     kind: Kind,
     /// The request that it answers; it is over when the body is.
     visit: Option<Box<Visit>>,
+    /// Why it ends early; told only after hyper had a chance to send what it holds.
+    failed: Option<Aborted>,
 }
 
 impl Body {
     pub(crate) fn new(kind: Kind, visit: Option<Box<Visit>>) -> Self {
-        Self { kind, visit }
+        Self { kind, visit, failed: None }
     }
 }
 
@@ -83,6 +85,9 @@ impl http_body::Body for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let this = &mut *self;
+        if let Some(failed) = this.failed.take() {
+            return Poll::Ready(Some(Err(failed)));
+        }
         let polled = this.kind.poll_piece(cx);
         if let Some(visit) = &mut this.visit {
             visit.step(&polled);
@@ -94,7 +99,13 @@ impl http_body::Body for Body {
                 this.visit = None;
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(piece)) => Poll::Ready(Some(piece.map(Frame::data))),
+            Poll::Ready(Some(Ok(piece))) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            Poll::Ready(Some(Err(failed))) => {
+                // An error makes hyper drop what it has not sent yet, the head included.
+                this.failed = Some(failed);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
         }
     }
 
