@@ -113,7 +113,7 @@ pub(crate) struct Run {
     /// The private key in PEM form for https
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Speak https with a certificate made for this run
+    /// Speak https with a certificate of our own, made once and kept in the storage
     #[arg(long, value_enum, value_name = "KIND", conflicts_with = "tls_cert")]
     pub(crate) tls: Option<Tls>,
     /// The port for https; 0 takes any free one [default: 8443, or any free port with --port 0]
@@ -145,7 +145,7 @@ pub(crate) enum LogFormat {
 /// `--tls`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Tls {
-    /// A fresh certificate that no browser trusts.
+    /// A certificate that no browser trusts.
     SelfSigned,
 }
 

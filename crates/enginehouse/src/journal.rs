@@ -1,6 +1,7 @@
 //! The live log: turns journal entries into lines on stdout, for people or as JSON, on a thread of its own so that no request waits for a terminal.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,9 +9,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anstyle::Style;
-use model::ids::{InstanceId, VersionKey};
+use model::ids::{InstanceId, ServiceId, VersionId, VersionKey};
 use model::journal::{Entry, Journal, Request, Severity};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::cli::LogFormat;
 use crate::ui::{BOLD, DIM, GREEN, RED, Ui, YELLOW};
@@ -107,7 +108,9 @@ fn line(entry: &Entry, text: &mut String, format: LogFormat) {
     match format {
         LogFormat::Text => plain(entry, text),
         LogFormat::Json => {
-            let _ = writeln!(text, "{}", object(entry));
+            // Strings and numbers always serialise.
+            text.push_str(&serde_json::to_string(&object(entry)).unwrap_or_default());
+            text.push('\n');
         }
     }
 }
@@ -232,47 +235,90 @@ fn cut(text: &str) -> &str {
     }
 }
 
-/// The same as one JSON object.
-fn object(entry: &Entry) -> Value {
+/// What one line of the JSON log says. The order of the fields is the order in which people read them.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Object<'a> {
+    Request(Box<RequestObject<'a>>),
+    Output { time: f64, severity: Severity, service: &'a ServiceId, version: &'a VersionId, instance: String, message: &'a str },
+    Notice { time: f64, severity: Severity, service: Option<&'a ServiceId>, version: Option<&'a VersionId>, message: &'a str },
+}
+
+#[derive(Serialize)]
+struct RequestObject<'a> {
+    time: f64,
+    log_id: &'a str,
+    client: IpAddr,
+    method: &'a str,
+    host: &'a str,
+    target: &'a str,
+    protocol: &'a str,
+    status: u16,
+    bytes: u64,
+    took_us: u64,
+    pending_us: u64,
+    cpu_us: Option<u64>,
+    service: Option<&'a ServiceId>,
+    version: Option<&'a VersionId>,
+    instance: Option<String>,
+    cold: bool,
+    handler: Option<&'a str>,
+    user: Option<&'a str>,
+    fault: Option<&'a str>,
+    lines: Vec<LineObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct LineObject<'a> {
+    severity: Severity,
+    message: &'a str,
+}
+
+/// The same as one object.
+fn object(entry: &Entry) -> Object<'_> {
     match entry {
-        Entry::Request(request) => request_object(request),
-        Entry::Output { version, instance, severity, text } => json!({
-            "type": "output", "time": stamp(SystemTime::now()), "severity": severity_name(*severity), "service": version.service,
-            "version": version.version, "instance": instance.to_string(), "message": cut(text),
-        }),
-        Entry::Notice { severity, version, text } => json!({
-            "type": "notice", "time": stamp(SystemTime::now()), "severity": severity_name(*severity),
-            "service": version.as_ref().map(|key| &key.service), "version": version.as_ref().map(|key| &key.version), "message": text,
-        }),
+        Entry::Request(request) => Object::Request(Box::new(request_object(request))),
+        Entry::Output { version, instance, severity, text } => Object::Output {
+            time: stamp(SystemTime::now()),
+            severity: *severity,
+            service: &version.service,
+            version: &version.version,
+            instance: instance.to_string(),
+            message: cut(text),
+        },
+        Entry::Notice { severity, version, text } => Object::Notice {
+            time: stamp(SystemTime::now()),
+            severity: *severity,
+            service: version.as_ref().map(|key| &key.service),
+            version: version.as_ref().map(|key| &key.version),
+            message: cut(text),
+        },
     }
 }
 
-fn request_object(request: &Request) -> Value {
-    let lines: Vec<Value> =
-        request.lines.iter().map(|(severity, text)| json!({"severity": severity_name(*severity), "message": cut(text)})).collect();
-    json!({
-        "type": "request",
-        "time": stamp(request.at),
-        "log_id": request.log_id,
-        "client": request.client.to_string(),
-        "method": request.method,
-        "host": request.host,
-        "target": request.target,
-        "protocol": request.protocol,
-        "status": request.status,
-        "bytes": request.bytes,
-        "took_us": micros(request.took),
-        "pending_us": micros(request.pending),
-        "cpu_us": request.cpu.map(micros),
-        "service": request.version.as_ref().map(|key| &key.service),
-        "version": request.version.as_ref().map(|key| &key.version),
-        "instance": request.instance.as_ref().map(ToString::to_string),
-        "cold": request.cold,
-        "handler": request.handler,
-        "user": request.user,
-        "fault": request.fault,
-        "lines": lines,
-    })
+fn request_object(request: &Request) -> RequestObject<'_> {
+    RequestObject {
+        time: stamp(request.at),
+        log_id: &request.log_id,
+        client: request.client,
+        method: &request.method,
+        host: &request.host,
+        target: &request.target,
+        protocol: request.protocol,
+        status: request.status,
+        bytes: request.bytes,
+        took_us: micros(request.took),
+        pending_us: micros(request.pending),
+        cpu_us: request.cpu.map(micros),
+        service: request.version.as_ref().map(|key| &key.service),
+        version: request.version.as_ref().map(|key| &key.version),
+        instance: request.instance.as_ref().map(ToString::to_string),
+        cold: request.cold,
+        handler: request.handler.as_deref(),
+        user: request.user.as_deref(),
+        fault: request.fault.as_deref().map(cut),
+        lines: request.lines.iter().map(|(severity, text)| LineObject { severity: *severity, message: cut(text) }).collect(),
+    }
 }
 
 fn micros(took: Duration) -> u64 {
@@ -330,7 +376,7 @@ mod tests {
         let mut text = String::new();
         line(&Entry::Request(Box::new(request())), &mut text, LogFormat::Json);
         assert_eq!(text.lines().count(), 1);
-        let value: Value = serde_json::from_str(&text).expect("JSON");
+        let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(value["time"], 1.5);
         assert_eq!(value["status"], 200);
         assert_eq!(value["cold"], true);

@@ -209,11 +209,10 @@ impl Exchange {
         }
         match ending {
             Ending::Answered | Ending::Replace => Ok(()),
-            Ending::Exception => Err(Fault::App(detail)),
+            // As the SDK: what breaks the rules of WSGI is the app's error, too, not the platform's view of a broken instance.
+            Ending::Exception | Ending::Invalid => Err(Fault::App(detail)),
             Ending::Missing => Err(Fault::NoScript(detail)),
             Ending::Deadline => Err(Fault::Deadline),
-            // As the SDK: what breaks the rules of WSGI is the app's error, not the platform's view of a broken instance.
-            Ending::Invalid => Err(Fault::App(detail)),
         }
     }
 
