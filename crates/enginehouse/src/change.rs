@@ -67,3 +67,59 @@ fn owns(files: &StaticFiles, relative: &str) -> bool {
         StaticSource::Files { upload, .. } => upload.is_match(relative.as_bytes()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YAML: &str = "runtime: python27\napi_version: 1\nthreadsafe: true\nhandlers:\n- url: /s\n  static_dir: s\n- url: /r\n  static_dir: r\n  \
+                        application_readable: true\n- url: /f\n  static_files: f.txt\n  upload: f\\.txt\n- url: /.*\n  script: main.app\nerror_handlers:\n- file: \
+                        sorry.html\n";
+
+    fn load(root: &Path, yaml: &str) -> (LoadedService, BTreeSet<PathBuf>) {
+        std::fs::write(root.join("app.yaml"), yaml).expect("file");
+        std::fs::write(root.join("sorry.html"), "sorry").expect("file");
+        let mut loaded = appyaml::load_app(&[root.to_path_buf()], &appyaml::Options::default());
+        (loaded.services.pop().expect("one service"), loaded.files_read)
+    }
+
+    #[test]
+    fn y16_static_files_are_no_matter_for_instances_unless_readable() {
+        let home = tempfile::tempdir().expect("folder");
+        let (service, files) = load(home.path(), YAML);
+        for (name, wanted) in [
+            ("s/a.css", Effect::Table),
+            ("s/deep/a.css", Effect::Table),
+            ("sx/a.css", Effect::Deployment),
+            ("r/a.txt", Effect::Deployment),
+            ("f.txt", Effect::Table),
+            ("sorry.html", Effect::Table),
+            ("main.py", Effect::Deployment),
+            ("templates/a.html", Effect::Deployment),
+            (".hidden", Effect::Nothing),
+            ("app.yaml", Effect::Nothing),
+        ] {
+            let changed = BTreeSet::from([home.path().join(name)]);
+            assert_eq!(effect(&service, &service, &changed, &files), wanted, "{name}");
+        }
+        assert_eq!(effect(&service, &service, &BTreeSet::from(["/elsewhere/main.py".into()]), &files), Effect::Nothing);
+    }
+
+    #[test]
+    fn configuration_is_compared_by_what_it_says() {
+        let home = tempfile::tempdir().expect("folder");
+        let (old, _) = load(home.path(), YAML);
+        for (yaml, wanted) in [
+            (YAML.to_owned(), Effect::Nothing),
+            (format!("# a comment\n{YAML}"), Effect::Table),
+            (YAML.replace("static_dir: s\n", "static_dir: s\n  expiration: 1d\n"), Effect::Table),
+            (format!("{YAML}default_expiration: 1d\n"), Effect::Table),
+            (format!("{YAML}env_variables:\n  A: b\n"), Effect::Deployment),
+            (YAML.replace("main.app", "other.app"), Effect::Deployment),
+            (YAML.replace("  application_readable: true\n", ""), Effect::Deployment),
+        ] {
+            let (new, files) = load(home.path(), &yaml);
+            assert_eq!(effect(&old, &new, &BTreeSet::new(), &files), wanted, "{yaml}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test helper fails by panicking")]
 
 pub mod app;
+pub mod geo;
 pub mod h2;
 pub mod http1;
 pub mod node;

@@ -147,6 +147,17 @@ fn static_files_are_served_within_100_ms_while_packages_are_being_installed() {
     assert!(took < Duration::from_millis(limit(100)), "{took:?}");
 }
 
+#[test]
+fn scripts_wait_for_packages_and_are_told_when_it_takes_too_long() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let index = format!("http://{}/simple", silent.local_addr().expect("an address"));
+    let home = tempfile::tempdir().expect("folder");
+    let app = app(Python::Three, "", ECHO).file("requirements.txt", "no-such-package-for-enginehouse==1\n");
+    let node = node().app(&app).args(["--patience", "0.5"]).env("PIP_INDEX_URL", index.as_str()).env("XDG_CACHE_HOME", home.path()).start();
+    let answer = node.get("/");
+    assert!(answer.status >= 500 && answer.text().contains("still being installed"), "{answer:?}");
+}
+
 /// The bound holds for the optimised binary; the one under test is not, and runs beside other tests.
 fn limit(millis: u64) -> u64 {
     if cfg!(debug_assertions) { millis * 3 } else { millis }

@@ -184,6 +184,20 @@ fn h6_the_country_is_zz_without_a_database() {
 }
 
 #[test]
+fn h6_places_come_from_the_database() {
+    on_both(|python| {
+        let home = tempfile::tempdir().expect("folder");
+        let file = home.path().join("places.mmdb");
+        std::fs::write(&file, testkit::geo::database("NL", "NH", "Amsterdam", (52.37, 4.89))).expect("file");
+        let node = node().app(&echo(python)).arg("--geoip").arg(&file).start();
+        let environ = seen(&node, &[("X-Appengine-Country", "XX"), ("X-Appengine-City", "nowhere")]);
+        for (name, value) in [("COUNTRY", "NL"), ("REGION", "nh"), ("CITY", "amsterdam"), ("CITYLATLONG", "52.370000,4.890000")] {
+            assert_eq!(environ[format!("HTTP_X_APPENGINE_{name}")], value, "{name}");
+        }
+    });
+}
+
+#[test]
 fn h6_a_database_that_cannot_be_read_is_an_error() {
     let app = echo(Python::Two).file("no.mmdb", "this is no database");
     let finished = node().arg("run").app(&app).arg("--port").arg("0").arg("--geoip").arg(app.join("no.mmdb")).output();
