@@ -95,9 +95,9 @@ pub(crate) struct Run {
     /// How the log is printed: for people, or as one JSON object a line
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,
-    /// Do not log requests (what the app itself logs is still shown)
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
+    /// Log only requests during which the app wrote something or failed; twice: log no requests at all
+    #[arg(long, short, action = clap::ArgAction::Count)]
+    pub(crate) quiet: u8,
     /// Set a variable in the environment of every service, over `env_variables`
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub(crate) env_var: Vec<(String, String)>,

@@ -21,6 +21,17 @@ const BACKLOG: usize = 8_192;
 /// Characters of one logged line or traceback that are shown; the rest is cut with a mark.
 const LONGEST: usize = 16_384;
 
+/// Which requests are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Requests {
+    /// All.
+    All,
+    /// Those during which the app wrote something or failed.
+    Eventful,
+    /// None; the front end need not even keep records.
+    None,
+}
+
 enum Note {
     Entry(Entry),
     Close,
@@ -35,13 +46,13 @@ pub(crate) struct Printer {
 }
 
 impl Printer {
-    /// Starts the writing thread. `requests`: whether requests are logged.
-    pub(crate) fn start(ui: Ui, format: LogFormat, requests: bool) -> std::io::Result<Arc<Self>> {
+    /// Starts the writing thread.
+    pub(crate) fn start(ui: Ui, format: LogFormat, requests: Requests) -> std::io::Result<Arc<Self>> {
         let (queue, inbox) = sync_channel(BACKLOG);
         let dropped = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&dropped);
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || write_all(&inbox, &ui, format, requests, &count))?;
-        Ok(Arc::new(Self { queue, dropped, requests, thread: Mutex::new(Some(thread)) }))
+        Ok(Arc::new(Self { queue, dropped, requests: requests != Requests::None, thread: Mutex::new(Some(thread)) }))
     }
 
     /// Writes what is queued and ends the thread.
@@ -72,7 +83,7 @@ impl Journal for Printer {
 }
 
 /// Takes whatever is queued at once, so that a burst costs one write.
-fn write_all(inbox: &Receiver<Note>, ui: &Ui, format: LogFormat, requests: bool, dropped: &AtomicU64) {
+fn write_all(inbox: &Receiver<Note>, ui: &Ui, format: LogFormat, requests: Requests, dropped: &AtomicU64) {
     let mut text = String::new();
     while let Ok(first) = inbox.recv() {
         let mut open = take(first, &mut text, format, requests);
@@ -93,9 +104,9 @@ fn write_all(inbox: &Receiver<Note>, ui: &Ui, format: LogFormat, requests: bool,
     }
 }
 
-fn take(note: Note, text: &mut String, format: LogFormat, requests: bool) -> bool {
+fn take(note: Note, text: &mut String, format: LogFormat, requests: Requests) -> bool {
     match note {
-        Note::Entry(Entry::Request(request)) if !requests && request.lines.is_empty() && request.fault.is_none() => true,
+        Note::Entry(Entry::Request(request)) if requests != Requests::All && request.lines.is_empty() && request.fault.is_none() => true,
         Note::Entry(entry) => {
             line(&entry, text, format);
             true

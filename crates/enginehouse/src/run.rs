@@ -1,14 +1,16 @@
 //! `enginehouse run`: starts the works, goes through changes and signals one by one, and stops.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::cli::Run;
 use crate::stop::{Phase, Stop};
 use crate::ui::{DIM, Ui};
-use crate::watch::Watcher;
+use crate::watch::{Scope, Watcher};
 use crate::wire::Works;
 
 /// The exit code of a process that was told twice, as shells report an interrupt.
@@ -62,9 +64,7 @@ async fn until_told(ui: &Ui, asked: &Run, works: &mut Works, stop: &Stop) -> any
 /// Prepares the versions, then follows changes; ends only if something fails.
 async fn work(ui: &Ui, asked: &Run, works: &mut Works) -> anyhow::Result<()> {
     let (sender, mut changes) = unbounded_channel();
-    let watch =
-        || Watcher::start(works.scope(), sender.clone()).map_err(|error| ui.warning(&format!("changes are not noticed: {error:#}"))).ok();
-    let watcher = if asked.no_reload { None } else { watch() };
+    let watcher = if asked.no_reload { None } else { watch(ui, works.scope(), sender.clone()) };
     works.prepare().await?;
     ui.status(&format!("{DIM}Ctrl-C stops{DIM:#}"));
     while let Some(mut changed) = changes.recv().await {
@@ -79,6 +79,22 @@ async fn work(ui: &Ui, asked: &Run, works: &mut Works) -> anyhow::Result<()> {
     }
     drop(sender);
     Ok(())
+}
+
+/// Starts to watch. An app whose changes are not noticed is served all the same.
+fn watch(ui: &Ui, scope: Scope, sender: UnboundedSender<BTreeSet<PathBuf>>) -> Option<Watcher> {
+    match Watcher::start(scope, sender) {
+        Ok((watcher, whole)) => {
+            if !whole {
+                ui.warning("the app has more folders than can be watched; changes in some of them are not noticed (see fs.inotify.max_user_watches)");
+            }
+            Some(watcher)
+        }
+        Err(error) => {
+            ui.warning(&format!("changes are not noticed: {error:#}"));
+            None
+        }
+    }
 }
 
 /// Drains, or ends at once when told again.

@@ -70,18 +70,19 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Starts to watch; each settled set of changed files goes to `changes`.
-    pub(crate) fn start(scope: Scope, changes: UnboundedSender<BTreeSet<PathBuf>>) -> anyhow::Result<Self> {
+    /// Starts to watch; each settled set of changed files goes to `changes`. Also tells whether every folder is watched.
+    pub(crate) fn start(scope: Scope, changes: UnboundedSender<BTreeSet<PathBuf>>) -> anyhow::Result<(Self, bool)> {
         let (inbox, messages) = channel();
         let events = inbox.clone();
         let system = notify::recommended_watcher(move |event| {
             let _ = events.send(Message::Event(event));
         })
         .context("the system's file notification cannot be used")?;
-        let mut eyes = Eyes { system, folders: BTreeSet::new(), scope: Scope::default() };
+        let mut eyes = Eyes { system, folders: BTreeSet::new(), scope: Scope::default(), whole: true };
         eyes.look_at(scope);
+        let whole = eyes.whole;
         std::thread::Builder::new().name("watch".into()).spawn(move || eyes.run(&messages, &changes)).context("cannot start a thread")?;
-        Ok(Self { inbox })
+        Ok((Self { inbox }, whole))
     }
 
     /// Watches something else from now on.
@@ -100,6 +101,8 @@ struct Eyes {
     system: RecommendedWatcher,
     folders: BTreeSet<PathBuf>,
     scope: Scope,
+    /// No folder had to be left out because of a limit.
+    whole: bool,
 }
 
 impl Eyes {
@@ -143,14 +146,15 @@ impl Eyes {
         }
     }
 
-    fn watch(&mut self, folder: &Path) -> bool {
-        let new = self.folders.len() < MOST_FOLDERS
-            && !self.folders.contains(folder)
-            && self.system.watch(folder, RecursiveMode::NonRecursive).is_ok();
-        if new {
-            self.folders.insert(folder.to_path_buf());
+    fn watch(&mut self, folder: &Path) {
+        if self.folders.contains(folder) {
+            return;
         }
-        new
+        if self.folders.len() < MOST_FOLDERS && self.system.watch(folder, RecursiveMode::NonRecursive).is_ok() {
+            self.folders.insert(folder.to_path_buf());
+        } else if folder.is_dir() {
+            self.whole = false;
+        }
     }
 
     /// Watches `folder` and what lies below; `found` collects the wanted files, which may have been written before the watch began.
@@ -243,7 +247,9 @@ mod tests {
         let root = home.path().canonicalize().expect("path");
         std::fs::write(root.join("main.py"), "1").expect("file");
         let (sender, mut changes) = unbounded_channel();
-        let watcher = Watcher::start(Scope { roots: vec![(root.clone(), defaults())], files: BTreeSet::new() }, sender).expect("watches");
+        let (watcher, whole) =
+            Watcher::start(Scope { roots: vec![(root.clone(), defaults())], files: BTreeSet::new() }, sender).expect("watches");
+        assert!(whole);
         std::fs::write(root.join("main.py"), "2").expect("file");
         assert_eq!(wait(&mut changes), BTreeSet::from([root.join("main.py")]));
         std::fs::create_dir_all(root.join("new/deep")).expect("folder");

@@ -19,7 +19,7 @@ use crate::app::{Edition, Source};
 use crate::check::tally;
 use crate::cli::{Run, Tls};
 use crate::entrance::Entrance;
-use crate::journal::Printer;
+use crate::journal::{Printer, Requests};
 use crate::ui::{BOLD, CYAN, DIM, GREEN, Task, Ui, YELLOW};
 
 /// Requests may finish for this long after Ctrl-C.
@@ -61,7 +61,7 @@ impl Works {
         let edition = Edition::first(loaded);
         let folder = asked.storage.clone().map_or_else(|| crate::storage::default_folder(&app), Ok)?;
         let storage = Storage::open(&folder, asked.clear)?;
-        let journal = Printer::start(ui.clone(), asked.log_format, !asked.quiet).context("cannot start a thread")?;
+        let journal = Printer::start(ui.clone(), asked.log_format, requests(asked.quiet)).context("cannot start a thread")?;
         let fleet = Fleet::new(fleet_options(asked, &app, &journal)?).context("cannot prepare to start instances")?;
         let entrance = Entrance::new(Arc::clone(&fleet), edition.versions.keys().cloned());
         let bound = edge::Edge::bind(edge_options(asked, &storage)?)?;
@@ -231,6 +231,14 @@ impl Works {
     /// Writes what the log still holds.
     pub(crate) fn close(&self) {
         self.journal.close();
+    }
+}
+
+fn requests(quiet: u8) -> Requests {
+    match quiet {
+        0 => Requests::All,
+        1 => Requests::Eventful,
+        _ => Requests::None,
     }
 }
 

@@ -217,7 +217,7 @@ pub(crate) fn run_app(options: &Options, app: &std::path::Path, more: &[String])
     let ready: PathBuf = options.dir.join(format!("ready-{unique}.json"));
     let storage = options.dir.join(format!("storage-{unique}"));
     let mut command = vec![options.enginehouse.display().to_string(), "run".into(), app.display().to_string()];
-    for flag in ["--port", "0", "--no-reload", "--quiet", "--threads", "1", "--ready-file"] {
+    for flag in ["--port", "0", "--no-reload", "-qq", "--threads", "1", "--ready-file"] {
         command.push(flag.into());
     }
     command.push(ready.display().to_string());

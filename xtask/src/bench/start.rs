@@ -97,7 +97,7 @@ fn first_answer(options: &Options, app: &Path, path: &str) -> Result<(f64, f64)>
     let mut child = Command::new(&options.enginehouse)
         .arg("run")
         .arg(app)
-        .args(["--port", &port.to_string(), "--quiet", "--storage"])
+        .args(["--port", &port.to_string(), "-qq", "--storage"])
         .arg(options.dir.join(format!("storage-start-{port}")))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

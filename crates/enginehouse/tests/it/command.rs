@@ -229,12 +229,17 @@ fn storage_is_kept_and_cleared() {
 }
 
 #[test]
-fn quiet_logs_no_requests() {
-    let app = static_only("- url: /\n  static_files: a.txt\n  upload: a\\.txt\n").file("a.txt", "hello");
-    let mut node = node().app(&app).arg("--quiet").start();
-    node.get("/").expect(200);
-    node.stop();
-    assert!(!node.everything().contains("\"request\""), "{}", node.everything());
+fn quiet_logs_only_eventful_requests() {
+    let main = "import sys\n\ndef app(environ, start_response):\n    if environ['PATH_INFO'] == '/loud':\n        sys.stderr.write('said aloud\\n')\n    start_response('200 OK', [])\n    return [b'x']\n";
+    let app = app(Python::Three, "", main);
+    for (flag, loud) in [("-q", 1), ("-qq", 0)] {
+        let mut node = node().app(&app).arg(flag).start();
+        node.get("/").expect(200);
+        node.get("/loud").expect(200);
+        node.stop();
+        let requests = node.everything().lines().filter(|line| line.contains("\"request\"")).count();
+        assert_eq!(requests, loud, "{flag}: {}", node.everything());
+    }
 }
 
 #[test]

@@ -119,18 +119,20 @@ fn ctrl_c_while_packages_are_being_installed() {
 #[test]
 fn ctrl_c_while_an_instance_starts() {
     on_both(|python| {
-        let app = app(python, "", "import os\nimport time\nwhile not os.path.exists('/never'):\n    time.sleep(0.01)\n");
-        let mut node = serve(&app);
+        // Its module never comes to an end.
+        let main =
+            "import os\nimport time\nopen(os.environ['BEGUN'], 'w').close()\nwhile not os.path.exists('/never'):\n    time.sleep(0.01)\n";
+        let app = app(python, "", main);
+        let home = tempfile::tempdir().expect("folder");
+        let begun = home.path().join("begun");
+        let mut node = node().app(&app).args(["--env-var", &format!("BEGUN={}", begun.display())]).start();
         let address = node.address();
         let waiting = std::thread::spawn(move || {
             let mut connection = testkit::Connection::open(address);
             let _ = connection.write(&Request::get("/").bytes());
             connection.read(false)
         });
-        let until = Instant::now() + testkit::DEADLINE;
-        while node.children().is_empty() && Instant::now() < until {
-            std::thread::park_timeout(Duration::from_millis(2));
-        }
+        wait_for(&begun);
         node.signal(Signal::INT);
         node.wait_line("that it stops", |line| line.contains("stopping"));
         node.signal(Signal::INT);
