@@ -187,6 +187,10 @@ impl Link {
     pub(crate) fn end(&self, now: u64) {
         self.open.set(self.open.get().saturating_sub(1));
         self.idle_since.set(now);
+        // The next head may have begun long ago, while we were not reading.
+        if self.head_since.get() != 0 {
+            self.head_since.set(now);
+        }
         if self.draining.get() && self.multiplexed.get() {
             self.wake();
         }

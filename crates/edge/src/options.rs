@@ -114,7 +114,7 @@ impl Default for Timeouts {
             head: Duration::from_secs(20),
             idle: Duration::from_secs(75),
             stall: Duration::from_secs(30),
-            nap: Duration::from_secs(2),
+            nap: Duration::from_millis(500),
             linger: Duration::from_secs(2),
             connect: Duration::from_secs(5),
             deadline: None,

@@ -104,7 +104,15 @@ pub(crate) async fn walk(
         body: Some(body),
         version: None,
     };
-    let outcome = caught(walk.steps(log_id)).await;
+    let outcome = {
+        // Pinned where it lies: handing it to a function would copy some kilobytes.
+        let mut steps = std::pin::pin!(walk.steps(log_id));
+        // A panic in one request is its own affair: it becomes a fault.
+        std::future::poll_fn(|cx| {
+            std::panic::catch_unwind(AssertUnwindSafe(|| steps.as_mut().poll(cx))).unwrap_or(Poll::Ready(Err(Stop::Fault(Fault::Panic))))
+        })
+        .await
+    };
     let version = walk.version.take();
     let mut close = false;
     let answer = match outcome {
@@ -118,15 +126,6 @@ pub(crate) async fn walk(
     };
     let ending = Ending { core: &core, method: &method, protocol, at, close };
     Ok(answer::respond(ending, answer, visit).await)
-}
-
-/// A panic in one request is its own affair: it becomes a fault.
-async fn caught(steps: impl Future<Output = Result<Answer, Stop>>) -> Result<Answer, Stop> {
-    let mut steps = std::pin::pin!(steps);
-    std::future::poll_fn(|cx| {
-        std::panic::catch_unwind(AssertUnwindSafe(|| steps.as_mut().poll(cx))).unwrap_or(Poll::Ready(Err(Stop::Fault(Fault::Panic))))
-    })
-    .await
 }
 
 fn record(parts: &Parts, client: IpAddr, at: SystemTime, log_id: &str) -> Box<journal::Request> {

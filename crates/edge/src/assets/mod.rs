@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
+use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use model::asset::{self, Answer, Entity};
 use model::headers::gzip;
@@ -181,7 +181,12 @@ pub(crate) async fn serve(core: &Rc<Core>, wish: &Wish<'_>) -> Result<Option<Rep
     let mut headers = if answer == Answer::Whole { place.whole(wish.now, make) } else { make() };
     let length = book.stamp.size;
     let (status, body) = match answer {
-        Answer::NotModified => (StatusCode::NOT_MODIFIED, Kind::Empty),
+        Answer::NotModified => {
+            if squeezable && wish.gzip {
+                weaken(&mut headers);
+            }
+            (StatusCode::NOT_MODIFIED, Kind::Empty)
+        }
         Answer::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, Kind::Empty),
         Answer::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, Kind::Empty),
         Answer::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, Kind::Empty),
@@ -191,6 +196,7 @@ pub(crate) async fn serve(core: &Rc<Core>, wish: &Wish<'_>) -> Result<Option<Rep
             if packed.is_some() {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 headers.remove(ACCEPT_RANGES);
+                weaken(&mut headers);
             }
             (StatusCode::OK, packed.map_or_else(|| part(&book, 0, length), |bytes| Ok(Kind::Whole(bytes)))?)
         }
@@ -202,6 +208,14 @@ pub(crate) async fn serve(core: &Rc<Core>, wish: &Wish<'_>) -> Result<Option<Rep
         return Ok(Some(Reply { status, headers, body: Kind::Empty }));
     }
     Ok(Some(Reply { status, headers, body }))
+}
+
+/// RFC 9110 §8.8.3: a strong tag promises the same bytes; `If-Range` must not join a part of the file to a part of its compressed form.
+fn weaken(headers: &mut HeaderMap) {
+    let weak = headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")).map(|tag| [b"W/", tag.as_bytes()].concat());
+    if let Some(weak) = weak.and_then(|weak| HeaderValue::from_bytes(&weak).ok()) {
+        headers.insert(ETAG, weak);
+    }
 }
 
 fn part(book: &Arc<Book>, start: u64, end: u64) -> Result<Kind, Fault> {

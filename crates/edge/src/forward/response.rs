@@ -185,8 +185,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Feeds `bytes` in pieces; status, body, whether it was complete.
-    fn run(bytes: &[u8], step: usize, method: &Method) -> Result<Option<(u16, Vec<u8>, bool, bool)>, Garbage> {
+    type Seen = (u16, Vec<u8>, bool, bool);
+
+    /// Feeds `bytes` in pieces; status, body, whether it was complete, whether the connection is kept.
+    fn run(bytes: &[u8], step: usize, method: &Method) -> Result<Option<Seen>, Garbage> {
         let (mut input, mut head_seen, mut body, mut over) = (BytesMut::new(), None, Vec::new(), false);
         for part in bytes.chunks(step) {
             input.extend_from_slice(part);

@@ -64,6 +64,11 @@ fn h19_files_are_compressed_once_and_only_where_they_gain() {
         assert_eq!(packed.header("content-encoding").as_deref(), Some("gzip"));
         assert_eq!(packed.header("vary").as_deref(), Some("Accept-Encoding"));
         assert!(packed.body.len() < 300);
+        let tag = packed.header("etag").expect("a tag");
+        assert!(tag.starts_with("W/"), "the bytes are not the file's");
+        assert_eq!(get(&node, "/s/a.html", &format!("Accept-Encoding: gzip\r\nIf-None-Match: {tag}\r\n")).status, 304);
+        let joined = get(&node, "/s/a.html", &format!("Accept-Encoding: gzip\r\nRange: bytes=5-\r\nIf-Range: {tag}\r\n"));
+        assert_eq!(joined.status, 200);
         assert_eq!(crate::gzip::unpack(&packed.body), page.as_bytes());
     }
     let plain = get(&node, "/s/a.html", "");
