@@ -18,4 +18,4 @@ pub use python::{BOTH, Python};
 use std::time::Duration;
 
 /// How long anything may take before a test fails: generous, for a machine with two slow cores that installs packages.
-pub const DEADLINE: Duration = Duration::from_mins(1);
+pub const DEADLINE: Duration = Duration::from_mins(2);
