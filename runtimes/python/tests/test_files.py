@@ -61,7 +61,8 @@ class FilesTest(AgentTest):
     def setUp(self):
         AgentTest.setUp(self)
         # Outside the temporary folder, to see that the rest of the file system is read-only as well.
-        self.outside = tempfile.mkdtemp(dir=os.path.dirname(os.path.abspath(__file__)))
+        here = os.path.dirname(os.path.realpath(__file__))
+        self.outside = tempfile.mkdtemp(dir='/var/tmp' if here.startswith(('/tmp/', tempfile.gettempdir() + '/')) else here)
         self.addCleanup(shutil.rmtree, self.outside)
         for name in ('static/a.txt', 'static/deep/b.txt', 'data.txt', 'notes.secret', 'templates/t.html', 'lib/notes.secret'):
             self.write(name, 'content of ' + name)
