@@ -259,3 +259,52 @@ fn allow_host_lets_a_name_in() {
     node.send(&Request::get("/").host("shop.example.org")).expect(200);
     node.send(&Request::get("/").host("evil.example.org")).expect(400);
 }
+
+#[test]
+fn certificates_are_read_from_files() {
+    let home = tempfile::tempdir().expect("folder");
+    let storage = home.path().join("storage");
+    let app = static_only("- url: /\n  static_files: a.txt\n  upload: a\\.txt\n").file("a.txt", "hello");
+    drop(node().app(&app).args(["--tls", "self-signed", "--tls-port", "0", "--storage"]).arg(&storage).start());
+    let tls = storage.join("tls");
+    let node = node()
+        .app(&app)
+        .args(["--tls-port", "0", "--tls-cert"])
+        .arg(tls.join("certificate.pem"))
+        .arg("--tls-key")
+        .arg(tls.join("key.pem"))
+        .start();
+    let https = node.https().expect("a TLS listener");
+    assert_eq!(testkit::Connection::open_tls(https).send(&Request::get("/")).expect(200).text(), "hello");
+    node.get("/").expect(200);
+}
+
+#[test]
+fn two_runs_do_not_share_a_storage() {
+    let home = tempfile::tempdir().expect("folder");
+    let app = static_only("- url: /\n  static_files: a.txt\n  upload: a\\.txt\n").file("a.txt", "hello");
+    let first = node().app(&app).arg("--storage").arg(home.path()).start();
+    let second = node().arg("run").app(&app).args(["--port", "0", "--storage"]).arg(home.path()).output();
+    assert_eq!(second.code, Some(1), "{second:?}");
+    assert!(second.stderr.contains(&first.pid().to_string()) && second.stderr.contains("--storage"), "{second:?}");
+    first.get("/").expect(200);
+}
+
+#[test]
+fn a_ready_file_that_cannot_be_written_is_an_error() {
+    let app = echo(Python::Two);
+    let finished = node().arg("run").app(&app).args(["--port", "0", "--ready-file", "/no/such/folder/ready.json"]).output();
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("/no/such/folder/ready.json"), "{finished:?}");
+}
+
+#[test]
+fn it_listens_where_it_is_told() {
+    let app = static_only("- url: /\n  static_files: a.txt\n  upload: a\\.txt\n").file("a.txt", "hello");
+    let node = node().app(&app).args(["--host", "0.0.0.0"]).start();
+    node.get("/").expect(200);
+    node.send(&Request::get("/").host("192.0.2.1")).expect(200);
+    node.send(&Request::get("/").host("evil.example.org")).expect(400);
+    let elsewhere = crate::node().arg("run").app(&app).args(["--port", "0", "--host", "192.0.2.1"]).output();
+    assert!(elsewhere.code == Some(1) && elsewhere.stderr.contains("192.0.2.1"), "{elsewhere:?}");
+}

@@ -192,3 +192,24 @@ def app(environ, start_response):
         assert_eq!(node.stop().code(), Some(0));
     });
 }
+
+#[test]
+fn a_house_that_is_killed_leaves_nothing_behind() {
+    on_both(|python| {
+        let main = r"
+import subprocess
+import sys
+
+
+def app(environ, start_response):
+    subprocess.Popen([sys.executable, '-c', 'import time\nwhile True: time.sleep(60)'])
+    start_response('200 OK', [])
+    return [b'started']
+";
+        let mut node = serve(&app(python, "", main));
+        node.get("/");
+        assert!(!node.children().is_empty());
+        node.signal(Signal::KILL);
+        assert_eq!(node.wait().code(), None);
+    });
+}
