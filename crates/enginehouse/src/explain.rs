@@ -103,7 +103,7 @@ fn lay_out_handler(out: &mut String, found: &Found) {
     row(out, "login", &login);
     let secure = match handler.secure {
         Secure::Optional => "optional: http and https".to_owned(),
-        Secure::Always => format!("always: http is redirected to https with status {}", handler.redirect.status().as_u16()),
+        Secure::Always => format!("always: where https is on, http is redirected to it with status {}", handler.redirect.status().as_u16()),
         Secure::Never => {
             format!("never: https is redirected to http with status {}, without the query", handler.redirect.status().as_u16())
         }

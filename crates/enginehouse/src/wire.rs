@@ -120,10 +120,15 @@ impl Works {
         };
         complain(&self.ui, &next.loaded);
         match self.prepare_versions(&next).await {
-            Ok(made) => self.replace(next, made).await,
-            Err(error) => self.journal.notice(Severity::Error, format!("{error:#}; the previous deployment keeps serving")),
+            Ok(made) => {
+                self.replace(next, made).await;
+                self.edition.scope()
+            }
+            Err(error) => {
+                self.journal.notice(Severity::Error, format!("{error:#}; the previous deployment keeps serving"));
+                next.scope()
+            }
         }
-        self.edition.scope()
     }
 
     /// Instances of the new deployments first, then the table that sends requests to them, then the old ones drain.

@@ -53,10 +53,7 @@ fn a_request_in_flight_is_finished_by_the_old_instance() {
         let slow = "import threading\nimport time\nimport os\n\nVERSION = '1'\n\n\ndef app(environ, start_response):\n    if environ['PATH_INFO'] == '/slow':\n        while not os.path.exists(environ['QUERY_STRING']):\n            time.sleep(0.005)\n    start_response('200 OK', [])\n    return [VERSION.encode('ascii')]\n";
         let app = crate::apps::app(python, "", slow);
         let node = serve(&app);
-        let signal = node.home().join("go on");
-        let path = format!("/slow?{}", signal.display()).replace(' ', "%20");
-        // The query arrives undecoded; keep the name plain.
-        let signal = if path.contains("%20") { node.home().join("go-on") } else { signal };
+        let signal = node.home().join("go-on");
         let path = format!("/slow?{}", signal.display());
         assert_eq!(node.get("/").expect(200).text(), "1");
         std::thread::scope(|scope| {
@@ -156,6 +153,27 @@ fn code_that_cannot_be_imported_is_told_and_mended() {
 }
 
 #[test]
+fn packages_that_cannot_be_installed_keep_the_old_deployment() {
+    let python = Python::Three;
+    let app = echo(python);
+    let home = tempfile::tempdir().expect("folder");
+    let node = node()
+        .app(&app)
+        .env("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+        .env("PIP_RETRIES", "0")
+        .env("XDG_CACHE_HOME", home.path())
+        .start();
+    let pid = node.get("/").expect(200).json()["pid"].clone();
+    app.write("requirements.txt", "no-such-package-for-enginehouse==1\n");
+    node.wait_line("the complaint", |line| line.contains("previous deployment") && line.contains("no-such-package-for-enginehouse"));
+    assert_eq!(node.get("/").expect(200).json()["pid"], pid);
+    // Mended, and changed meanwhile.
+    app.write("main.py", versioned("2"));
+    app.remove("requirements.txt");
+    node.eventually(&Request::get("/"), |answer| answer.status == 200 && answer.json()["version"] == "2");
+}
+
+#[test]
 fn only_the_service_whose_files_changed_is_restarted() {
     let python = Python::Three;
     let app = App::new()
@@ -193,12 +211,15 @@ fn what_does_not_belong_to_the_app_restarts_nothing() {
 #[test]
 fn no_reload_does_not_look() {
     let app = echo(Python::Three);
-    let mut node = node().app(&app).arg("--no-reload").start();
-    node.get("/").expect(200);
-    app.write("main.py", versioned("2"));
-    // There is nothing to wait for; the test is that nothing was noticed when the node ends.
-    std::thread::park_timeout(Duration::from_millis(300));
-    assert_eq!(node.get("/").expect(200).json()["version"], "1");
-    node.stop();
-    assert!(!node.everything().contains("reloaded"));
+    let looks = |node: &testkit::Node| {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", node.pid())).expect("the process runs").flatten();
+        files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|target| target.to_string_lossy().contains("inotify"))
+    };
+    let node = serve(&app);
+    node.wait_line("that it is prepared", |line| line.contains("Ctrl-C stops"));
+    assert!(looks(&node));
+    drop(node);
+    let node = crate::node().app(&app).arg("--no-reload").start();
+    node.wait_line("that it is prepared", |line| line.contains("Ctrl-C stops"));
+    assert!(!looks(&node));
 }
