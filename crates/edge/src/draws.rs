@@ -54,12 +54,13 @@ impl Draws {
         (self.next() << 64) | self.next()
     }
 
-    /// 128 bits that nobody can guess; drawn from the cryptographic source 32 at a time.
+    /// 128 bits that nobody can guess; drawn from the operating system 32 at a time. (aws-lc's own source takes 100 ms to warm up, which
+    /// would be the first request's.)
     pub(crate) fn ticket(&self) -> u128 {
         let mut secret = self.secret.borrow_mut();
         if secret.used == secret.bytes.len() {
             // On failure the bytes stay zero, so the ticket opens nothing: no service issues the zero ticket.
-            if aws_lc_rs::rand::fill(&mut secret.bytes).is_err() {
+            if getrandom::fill(&mut secret.bytes).is_err() {
                 return 0;
             }
             secret.used = 0;

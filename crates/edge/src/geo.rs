@@ -31,12 +31,14 @@ impl Places {
         let Some(reader) = &self.0 else { return Geo::default() };
         let found = reader.lookup(ip.to_canonical()).ok().and_then(|found| found.decode::<geoip2::City<'_>>().ok().flatten());
         let Some(city) = found else { return Geo::default() };
+        // The names become header lines, and come from a file that we did not write.
+        let plain = |text: &&str| text.bytes().all(|b| matches!(b, b' '..=b'~'));
         let lower = |text: &str| text.to_ascii_lowercase();
         let point = city.location.latitude.zip(city.location.longitude);
         Geo {
-            country: city.country.iso_code.map(str::to_ascii_uppercase),
-            region: city.subdivisions.first().and_then(|region| region.iso_code).map(lower),
-            city: city.city.names.english.filter(|name| name.is_ascii()).map(lower),
+            country: city.country.iso_code.filter(plain).map(str::to_ascii_uppercase),
+            region: city.subdivisions.first().and_then(|region| region.iso_code).filter(plain).map(lower),
+            city: city.city.names.english.filter(plain).map(lower),
             lat_long: point.map(|(latitude, longitude)| format!("{latitude:.6},{longitude:.6}")),
         }
     }

@@ -97,8 +97,12 @@ pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question
     Ok(Reply { status, headers, body: body.map_or_else(|| Kind::Http(Box::new(stream)), Kind::Whole) })
 }
 
+/// What most heads need.
+const ROOM: usize = 2048;
+
 /// The request's head. Always HTTP/1.1, whatever the client spoke: anything else would end the connection.
 fn write_head(out: &mut Vec<u8>, method: &Method, target: &str, authority: &str, headers: &HeaderMap, facts: &Facts<'_>, upload: &Upload) {
+    out.reserve(ROOM);
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target.as_bytes());
@@ -111,9 +115,7 @@ fn write_head(out: &mut Vec<u8>, method: &Method, target: &str, authority: &str,
         }
     }
     for rule in &ADDED {
-        let value = (rule.value)(facts);
-        // Geographic names come from a file that we did not write.
-        if let Some(value) = value.bytes().filter(|value| value.iter().all(|&b| b >= b' ' && b != 0x7f)) {
+        if let Some(value) = (rule.value)(facts).bytes() {
             field(out, rule.header.as_str(), value);
         }
     }
