@@ -6,9 +6,10 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{CipherSuite, ServerConfig};
 
 use crate::BindError;
 use crate::options::Certificate;
@@ -26,18 +27,26 @@ pub(crate) fn configure(certificate: &Certificate, names: &[String]) -> Result<A
         return Err(fail(&chain, "the file holds no certificate (`-----BEGIN CERTIFICATE-----`)".into()));
     }
     let private = PrivateKeyDer::from_pem_file(&key).map_err(|error| fail(&key, error.to_string()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| fail(&chain, error.to_string()))?
         .with_no_client_auth()
         .with_single_cert(certificates, private)
         .map_err(|error| fail(&key, format!("the key and the certificate do not go together: {error}")))?;
+    config.ignore_client_order = true;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| fail(&key, error.to_string()))?;
     // One TLS 1.3 ticket is enough to resume once; each costs a write of its own.
     config.send_tls13_tickets = 1;
     Ok(Arc::new(config))
+}
+
+/// The library's suites, those of SHA-256 first: processors have instructions for it, and with SHA-384 the key schedule is the dearest part of a
+/// resumed handshake. AES-128 is as safe (docs/decisions/046-tls.md).
+fn provider() -> CryptoProvider {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    provider
 }
 
 /// Names that every self-signed certificate is good for.
