@@ -8,6 +8,7 @@ mod corpus;
 mod drain;
 mod files;
 mod forward;
+mod geo;
 mod gzip;
 mod h2;
 mod limits;
