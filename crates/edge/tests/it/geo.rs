@@ -7,7 +7,7 @@ use edge::Options;
 use crate::app;
 use crate::node::{Node, config, options, script, table};
 
-/// A control byte: type and size (MaxMind DB format, "data field format").
+/// A control byte: type and size (the format's "data field format").
 fn field(kind: u8, size: usize) -> Vec<u8> {
     let size = u8::try_from(size).expect("short");
     assert!(size < 29);
