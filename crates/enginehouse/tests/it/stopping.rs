@@ -151,7 +151,11 @@ fn ctrl_c_at_any_moment_of_the_start() {
         let status = node.wait();
         // Before the handler is in place the signal itself ends the process, which has started nothing yet.
         let by_signal = std::os::unix::process::ExitStatusExt::signal(&status) == Some(2);
-        assert!(status.code() == Some(0) || (by_signal && node.everything().is_empty()), "after {micros} µs: {status}\n{}", node.everything());
+        assert!(
+            status.code() == Some(0) || (by_signal && node.everything().is_empty()),
+            "after {micros} µs: {status}\n{}",
+            node.everything()
+        );
         assert!(!node.ready_file().exists());
     }
 }
