@@ -99,16 +99,19 @@ impl Site {
              types {{ text/html html; application/octet-stream bin; }} gzip on; gzip_types text/plain;\n\
              open_file_cache max=1000 inactive=60s; open_file_cache_valid 60s;\n\
              client_body_temp_path {dir}/tmp; proxy_temp_path {dir}/tmp;\n\
-             ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/key.pem; ssl_session_cache off; ssl_session_tickets off;\n\
+             ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/key.pem; \n\
+             map $host $backend {{ ~^(?:[a-z0-9-]+(?:-dot-|\\.))?(?:[a-z0-9-]+(?:-dot-|\\.))?other(?:-dot-[a-z0-9-]+)?\\.localhost$ other; default app; }}\n\
+             upstream other {{ server 127.0.0.1:9; }}\n\
              upstream app {{ server 127.0.0.1:{upstream} max_conns=80; keepalive 128; keepalive_requests 1000000000; }}\n\
              server {{ listen 127.0.0.1:{http} backlog=4096; listen 127.0.0.1:{tls} ssl http2 backlog=4096; listen 127.0.0.1:{h2c} http2 backlog=4096;\n\
              http2_max_concurrent_streams 128; \n\
              {locations}\
              location ~ ^/static/(.*)$ {{ alias {dir}/app/static/$1; expires 10m; add_header Vary Accept-Encoding; }}\n\
-             location ~ ^/(.*)$ {{ proxy_pass http://app; proxy_http_version 1.1; {proxy}\n\
+             location ~ ^/(.*)$ {{ proxy_pass http://$backend; proxy_http_version 1.1; {proxy}\n\
              proxy_set_header Connection \"\"; proxy_set_header Host $host;\n\
              proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;\n\
-             proxy_set_header X-Appengine-Country ZZ; proxy_set_header X-Appengine-User-IP $remote_addr; proxy_set_header X-Appengine-Https $https;\n\
+             proxy_set_header X-Appengine-Country ZZ; proxy_set_header X-Appengine-Region ?; proxy_set_header X-Appengine-City ?;\n\
+             proxy_set_header X-Appengine-CityLatLong 0.000000,0.000000; proxy_set_header X-Appengine-User-IP $remote_addr; proxy_set_header X-Appengine-Https $https;\n\
              proxy_set_header X-Appengine-Request-Log-Id $request_id; proxy_set_header X-Cloud-Trace-Context $request_id/1;\n\
              proxy_set_header X-Appengine-Default-Version-Hostname $host; proxy_set_header X-Appengine-Timeout-Ms 600000;\n\
              proxy_set_header X-Appengine-Api-Ticket $request_id;\n\
@@ -137,6 +140,9 @@ impl Site {
             ("X-Forwarded-For", "%[src]"),
             ("X-Forwarded-Proto", "http"),
             ("X-Appengine-Country", "ZZ"),
+            ("X-Appengine-Region", "?"),
+            ("X-Appengine-City", "?"),
+            ("X-Appengine-CityLatLong", "0.000000,0.000000"),
             ("X-Appengine-User-IP", "%[src]"),
             ("X-Appengine-Https", "off"),
             ("X-Appengine-Request-Log-Id", "%[uuid()]"),
@@ -152,8 +158,8 @@ impl Site {
         }
         fs::write(self.dir.join("haproxy.pem"), [fs::read(self.dir.join("cert.pem"))?, fs::read(self.dir.join("key.pem"))?].concat())?;
         let config = format!(
-            "global\n  nbthread 1\n  maxconn 8192\n  tune.ssl.cachesize 0\ndefaults\n  mode http\n  timeout client 600s\n  timeout server 600s\n  timeout connect 5s\n  timeout http-keep-alive 600s\n\
-             frontend front\n  bind 127.0.0.1:{http}\n  bind 127.0.0.1:{tls} ssl crt {dir}/haproxy.pem alpn h2,http/1.1 no-tls-tickets\n  bind 127.0.0.1:{h2c} proto h2\n{rules}\
+            "global\n  nbthread 1\n  maxconn 8192\n\ndefaults\n  mode http\n  timeout client 600s\n  timeout server 600s\n  timeout connect 5s\n  timeout http-keep-alive 600s\n\
+             frontend front\n  bind 127.0.0.1:{http}\n  bind 127.0.0.1:{tls} ssl crt {dir}/haproxy.pem alpn h2,http/1.1\n  bind 127.0.0.1:{h2c} proto h2\n{rules}\
              \x20 http-response set-header Server Development/2.0\n  http-response set-header Cache-Control private\n  http-response set-header Vary Accept-Encoding\n\
              \x20 default_backend app\n\
              backend app\n  http-reuse always\n  server one 127.0.0.1:{upstream} maxconn 80\n",

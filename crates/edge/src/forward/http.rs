@@ -168,6 +168,8 @@ impl Exchange {
             Some(Ok(stream)) => {
                 // Best effort: without it small requests only wait longer.
                 let _ = stream.set_nodelay(true);
+                // The way to an instance is this machine's memory: an algorithm that paces (BBR) only costs timers there.
+                let _ = rustix::net::sockopt::set_tcp_congestion(&stream, "reno");
                 return Ok(Line::new(&self.core, stream));
             }
             Some(Err(error)) => format!("the instance cannot be reached at {address}: {error}"),
