@@ -38,7 +38,7 @@ const ALL: &[(&str, &str, Bench)] = &[
     ("tls", "proxied 1 KB over TLS, keep-alive", proxy::tls),
     ("handshake", "a full TLS handshake and 1 KB for each request", proxy::handshake),
     ("h2", "proxied 1 KB over HTTP/2 without TLS", proxy::h2),
-    ("handlers", "static 1 KB with 10 and with 1,000 handlers", proxy::handlers),
+    ("handlers", "proxied 1 KB with 10 and with 1,000 handlers", proxy::handlers),
     ("idle", "private memory of an idle keep-alive connection", start::idle),
     ("start", "first static answer and first WSGI answer after the start", start::start),
     ("wsgi", "CPU of a WSGI worker beside gunicorn, on Python 2.7 and 3", worker::wsgi),

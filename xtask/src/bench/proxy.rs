@@ -63,7 +63,7 @@ pub(crate) fn tls(options: &Options) -> Result<Vec<String>> {
 }
 
 pub(crate) fn handshake(options: &Options) -> Result<Vec<String>> {
-    contest(options, &["nginx", "haproxy", "enginehouse"], &Scene { scheme: "https", close: true, connections: 32, ..PLAIN })
+    contest(options, &["nginx", "haproxy", "enginehouse"], &Scene { scheme: "https", close: true, connections: 1, ..PLAIN })
 }
 
 pub(crate) fn h2(options: &Options) -> Result<Vec<String>> {
@@ -90,6 +90,7 @@ pub(crate) fn handlers(options: &Options) -> Result<Vec<String>> {
         if !site.dir.join("app/static").exists() {
             std::os::unix::fs::symlink(full.dir.join("app/static"), site.dir.join("app/static"))?;
         }
+        fs::copy(full.dir.join("app/upstream.sh"), site.dir.join("app/upstream.sh"))?;
         fs::write(site.dir.join("app/app.yaml"), app_yaml(count))?;
         let mut contender = start(options, &site, "enginehouse")?;
         contender.name = name;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::load::Load;
-use super::process::{Server, cpu_ns, free_port, get, tree};
+use super::process::{Server, cpu_ns_of_all_threads, free_port, get, tree};
 use super::{Options, median, proxy, start};
 
 /// Interpreters that are compared: the runtime, how the interpreter is found, and the gunicorn that still runs on it.
-const PYTHONS: &[(&str, &str, &str)] = &[("python27", "python2.7", "gunicorn==19.10.0"), ("python311", "python3.11", "gunicorn")];
+const PYTHONS: &[(&str, &str, &str)] =
+    &[("python27", "python2.7", "gunicorn==19.10.0 futures==3.4.0"), ("python311", "python3.11", "gunicorn")];
 
 struct Worker {
     name: String,
@@ -57,7 +58,11 @@ fn peer(options: &Options, app: &Path, python: &str, gunicorn: &str) -> Result<W
     let target = options.dir.join(format!("gunicorn-{python}"));
     let interpreter = interpreter(python)?;
     if !target.join("gunicorn").exists() {
-        let done = Command::new(&interpreter).args(["-m", "pip", "install", "--quiet", "--target"]).arg(&target).arg(gunicorn).status()?;
+        let done = Command::new(&interpreter)
+            .args(["-m", "pip", "install", "--quiet", "--target"])
+            .arg(&target)
+            .args(gunicorn.split(' '))
+            .status()?;
         if !done.success() {
             bail!("pip could not install {gunicorn}");
         }
@@ -127,10 +132,10 @@ fn compare(options: &Options, workers: &[Worker]) -> Result<Vec<String>> {
                 streams: None,
             };
             let pids = worker.pids();
-            let before = cpu_ns(&pids);
+            let before = cpu_ns_of_all_threads(&pids);
             let run = load.run("1")?;
             #[allow(clippy::cast_precision_loss, reason = "a figure, not an account")]
-            let each = (cpu_ns(&pids) - before) as f64 / 1e3 / run.requests as f64;
+            let each = (cpu_ns_of_all_threads(&pids) - before) as f64 / 1e3 / run.requests as f64;
             if run.errors > 0 {
                 bail!("{}: {} requests failed", worker.name, run.errors);
             }
