@@ -3,7 +3,7 @@
 //! `plane HTTP_ADDRESS TLS_ADDRESS STATIC_FOLDER UPSTREAM`, where UPSTREAM is `host:port` or the path of an agent's socket. `/static/…` serves
 //! files of the folder's `static`; everything else goes upstream, past thirty handlers that do not match.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use edge::{Certificate, Edge, Listener, Options};
-use model::config::{AutoIdPolicy, SkipFiles, VersionConfig};
+use model::config::VersionConfig;
 use model::firewall::Firewall;
 use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure, StaticFiles, StaticSource};
 use model::ids::{InstanceId, VersionKey};
@@ -19,9 +19,7 @@ use model::journal::{Entry, Journal};
 use model::pattern::{Anchor, Pattern};
 use model::pool::{Boxed, Endpoint, Instance, Keeper, Lease, Outcome, Pool, Reject, Wanted};
 use model::runtime::Runtime;
-use model::scaling::{InstanceClass, Scaling};
 use model::table::{Naming, RoutingTable, Service, Version};
-use model::time::Expiration;
 
 #[derive(Debug)]
 struct Forgetful;
@@ -87,28 +85,7 @@ fn config(runtime: Runtime, key: VersionKey) -> Result<VersionConfig, Box<dyn Er
         handlers.push(handler(&format!("/section{n}/(edit|view)/[0-9]+"), HandlerKind::Script(Script::Auto))?);
     }
     handlers.push(handler("/.*", HandlerKind::Script(Script::Auto))?);
-    let skip = SkipFiles::DEFAULTS.iter().map(|source| Pattern::new(source, Anchor::Start)).collect::<Result<_, _>>()?;
-    Ok(VersionConfig {
-        key,
-        application: None,
-        app_engine_apis: false,
-        threadsafe: true,
-        entrypoint: None,
-        main: None,
-        env: BTreeMap::new(),
-        handlers,
-        error_pages: Vec::new(),
-        inbound: BTreeSet::new(),
-        scaling: Scaling::default(),
-        class: InstanceClass::F1,
-        libraries: Vec::new(),
-        skip_files: SkipFiles(skip),
-        default_expiration: Expiration::DEFAULT,
-        auto_id_policy: AutoIdPolicy::Default,
-        vpc_connector: None,
-        builtins: BTreeSet::new(),
-        runtime,
-    })
+    Ok(VersionConfig::new(key, runtime, handlers))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

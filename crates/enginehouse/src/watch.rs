@@ -207,13 +207,13 @@ impl Eyes {
 
 #[cfg(test)]
 mod tests {
-    use model::pattern::{Anchor, Pattern};
+
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
 
     fn defaults() -> SkipFiles {
-        SkipFiles(SkipFiles::DEFAULTS.iter().map(|text| Pattern::new(text, Anchor::Start).expect("compiles")).collect())
+        SkipFiles::default()
     }
 
     fn wait(changes: &mut tokio::sync::mpsc::UnboundedReceiver<BTreeSet<PathBuf>>) -> BTreeSet<PathBuf> {

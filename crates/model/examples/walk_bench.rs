@@ -1,7 +1,7 @@
 //! Nanoseconds that the rules take of one proxied request, step by step: `cargo run --release -p model --example walk_bench`.
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::asset::{self, Entity};
-use model::config::{AutoIdPolicy, SkipFiles, VersionConfig};
+use model::config::VersionConfig;
 use model::environ::{self, Call};
 use model::firewall::Firewall;
 use model::gate::{self, Ask, Caller};
@@ -20,9 +20,7 @@ use model::ids::VersionKey;
 use model::pattern::{Anchor, Pattern};
 use model::route::{host, path};
 use model::runtime::Runtime;
-use model::scaling::{InstanceClass, Scaling};
 use model::table::{Naming, RoutingTable, Service, Version};
-use model::time::Expiration;
 
 fn handler(source: &str) -> Handler {
     Handler {
@@ -41,27 +39,7 @@ fn table() -> RoutingTable {
     let key = VersionKey::new("default".parse().expect("a name"), "v1".parse().expect("a name")).expect("short");
     let mut handlers: Vec<Handler> = (0..29).map(|n| handler(&format!("/section{n}/(.*)"))).collect();
     handlers.push(handler("/.*"));
-    let config = VersionConfig {
-        key: key.clone(),
-        application: None,
-        runtime: Runtime::parse("python312").expect("a runtime"),
-        threadsafe: true,
-        entrypoint: None,
-        main: None,
-        env: BTreeMap::new(),
-        handlers,
-        error_pages: Vec::new(),
-        inbound: BTreeSet::new(),
-        scaling: Scaling::default(),
-        class: InstanceClass::F1,
-        libraries: Vec::new(),
-        skip_files: SkipFiles(Vec::new()),
-        default_expiration: Expiration::DEFAULT,
-        auto_id_policy: AutoIdPolicy::Default,
-        vpc_connector: None,
-        app_engine_apis: false,
-        builtins: BTreeSet::new(),
-    };
+    let config = VersionConfig::new(key.clone(), Runtime::parse("python312").expect("a runtime"), handlers);
     let version = Arc::new(Version::new(config, PathBuf::from("/srv"), 1));
     let service = Service { versions: BTreeMap::from([(key.version.clone(), version)]), serving: key.version };
     RoutingTable {
@@ -108,8 +86,6 @@ fn static_file() {
     let mut table = table();
     let service = table.services.values_mut().next().expect("a service");
     let mut config = service.versions.values().next().expect("a version").config.clone();
-    let defaults = SkipFiles::DEFAULTS.iter().map(|source| Pattern::new(source, Anchor::Start).expect("compiles"));
-    config.skip_files = SkipFiles(defaults.collect());
     let mut handler = handler("/static/(.*)");
     handler.kind = HandlerKind::Static(Box::new(StaticFiles {
         source: StaticSource::Dir("static".into()),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::handler::Handler;
 use crate::ids::{AppId, VersionKey};
-use crate::pattern::Pattern;
+use crate::pattern::{Anchor, Pattern};
 use crate::runtime::Runtime;
 use crate::scaling::{InstanceClass, Scaling};
 use crate::time::Expiration;
@@ -55,6 +55,31 @@ pub struct VersionConfig {
 }
 
 impl VersionConfig {
+    /// A version whose file says nothing but its runtime and handlers: everything else as the documents' defaults.
+    pub fn new(key: VersionKey, runtime: Runtime, handlers: Vec<Handler>) -> Self {
+        Self {
+            key,
+            application: None,
+            threadsafe: true,
+            entrypoint: None,
+            main: None,
+            env: BTreeMap::new(),
+            handlers,
+            error_pages: Vec::new(),
+            inbound: BTreeSet::new(),
+            scaling: Scaling::default(),
+            class: InstanceClass::F1,
+            libraries: Vec::new(),
+            skip_files: SkipFiles::default(),
+            default_expiration: Expiration::DEFAULT,
+            auto_id_policy: AutoIdPolicy::Default,
+            vpc_connector: None,
+            app_engine_apis: runtime.is_first_generation(),
+            builtins: BTreeSet::new(),
+            runtime,
+        }
+    }
+
     /// The most requests that one instance of this version takes at once: 1 without `threadsafe`, otherwise `max_concurrent_requests`
     /// (basic and manual scaling know no such setting; production's default of 10 stands in).
     pub fn concurrency(&self) -> u32 {
@@ -130,6 +155,13 @@ pub enum AutoIdPolicy {
 /// The patterns of `skip_files`, each matched from the start of a path relative to the app (row Y26).
 #[derive(Debug, Clone, PartialEq)]
 pub struct SkipFiles(pub Vec<Pattern>);
+
+impl Default for SkipFiles {
+    /// The documented five.
+    fn default() -> Self {
+        Self(Self::DEFAULTS.iter().map(|source| Pattern::new(source, Anchor::Start).expect("the documents' patterns compile")).collect())
+    }
+}
 
 impl SkipFiles {
     /// The documented five defaults.

@@ -391,9 +391,7 @@ mod tests {
 
     #[test]
     fn y26_the_default_skip_files_compile() {
-        let skip = crate::config::SkipFiles(
-            crate::config::SkipFiles::DEFAULTS.iter().map(|source| Pattern::new(source, Anchor::Start).expect("compiles")).collect(),
-        );
+        let skip = crate::config::SkipFiles::default();
         for skipped in ["#a#", "a~", "x/a.pyc", "x/RCS/y", ".git", ".git/config", "a/.b/c", "x/y/.hidden"] {
             assert!(skip.skips(skipped), "{skipped}");
         }

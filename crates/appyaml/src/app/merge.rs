@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use model::pattern::{Anchor, Pattern};
+use model::pattern::Pattern;
 use model::runtime::Language;
 
 use super::builtins::{self, Builtin};
@@ -93,7 +93,7 @@ pub(super) fn merge(raw: &RawApp, includes: &mut dyn Includes, sources: &mut Sou
 
 /// The documented five.
 pub(super) fn default_skip_files() -> Vec<Pattern> {
-    model::config::SkipFiles::DEFAULTS.into_iter().filter_map(|pattern| Pattern::new(pattern, Anchor::Start).ok()).collect()
+    model::config::SkipFiles::default().0
 }
 
 impl Gathering<'_> {

@@ -1,6 +1,6 @@
 //! An edge under test: real sockets in front, a fake pool and fake instances behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use edge::{Edge, Listener, Options, Running};
-use model::config::{AutoIdPolicy, SkipFiles, VersionConfig};
+use model::config::VersionConfig;
 use model::firewall::Firewall;
 use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure, StaticFiles, StaticSource};
 use model::ids::{InstanceId, VersionKey};
@@ -18,9 +18,7 @@ use model::journal::{Entry, Journal, Request};
 use model::pattern::{Anchor, Pattern};
 use model::pool::{Boxed, Endpoint, Instance, Keeper, Lease, Outcome, Pool, Reject, Wanted};
 use model::runtime::Runtime;
-use model::scaling::{InstanceClass, Scaling};
 use model::table::{Naming, RoutingTable, Service, Version};
-use model::time::Expiration;
 
 /// How long a test waits for something that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,28 +56,8 @@ pub fn files(url: &str, dir: &str) -> Handler {
 /// A version with the defaults of document 003.
 pub fn config(runtime: &str, handlers: Vec<Handler>) -> VersionConfig {
     let runtime = Runtime::parse(runtime).expect("a runtime");
-    let skip = SkipFiles::DEFAULTS.iter().map(|source| Pattern::new(source, Anchor::Start).expect("a pattern")).collect();
-    VersionConfig {
-        key: VersionKey::new("default".parse().expect("a name"), "v1".parse().expect("a name")).expect("a pair"),
-        application: None,
-        app_engine_apis: runtime.is_first_generation(),
-        threadsafe: true,
-        entrypoint: None,
-        main: None,
-        env: BTreeMap::new(),
-        handlers,
-        error_pages: Vec::new(),
-        inbound: BTreeSet::new(),
-        scaling: Scaling::default(),
-        class: InstanceClass::F1,
-        libraries: Vec::new(),
-        skip_files: SkipFiles(skip),
-        default_expiration: Expiration::DEFAULT,
-        auto_id_policy: AutoIdPolicy::Default,
-        vpc_connector: None,
-        builtins: BTreeSet::new(),
-        runtime,
-    }
+    let key = VersionKey::new("default".parse().expect("a name"), "v1".parse().expect("a name")).expect("a pair");
+    VersionConfig::new(key, runtime, handlers)
 }
 
 /// One version as a table that answers to `localhost` and `app.test`.

@@ -1,6 +1,5 @@
 //! A fleet on a temporary folder, and small ways to look at it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,16 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleet::{Fleet, Options, prepare::Quiet};
-use model::config::{AutoIdPolicy, SkipFiles, VersionConfig};
+use model::config::{SkipFiles, VersionConfig};
 use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
 use model::ids::VersionKey;
 use model::journal::{Entry, Journal};
 use model::pattern::{Anchor, Pattern};
 use model::pool::{Endpoint, Lease, Outcome, Pool, Reject, Wanted};
 use model::runtime::Runtime;
-use model::scaling::{InstanceClass, Scaling};
 use model::table::Version;
-use model::time::Expiration;
 
 /// Everything that was written down, as text.
 #[derive(Default)]
@@ -58,27 +55,11 @@ pub(crate) fn config(runtime: &str, entrypoint: Option<&str>) -> VersionConfig {
         auth_fail: AuthFail::Redirect,
         origin: Origin::default(),
     };
-    VersionConfig {
-        key: VersionKey::new("default".parse().expect("valid"), "v1".parse().expect("valid")).expect("short"),
-        application: None,
-        runtime: Runtime::parse(runtime).expect("known"),
-        threadsafe: true,
-        entrypoint: entrypoint.map(str::to_owned),
-        main: None,
-        env: BTreeMap::new(),
-        handlers: vec![handler],
-        error_pages: Vec::new(),
-        inbound: BTreeSet::new(),
-        scaling: Scaling::default(),
-        class: InstanceClass::F1,
-        libraries: Vec::new(),
-        skip_files: SkipFiles(Vec::new()),
-        default_expiration: Expiration::DEFAULT,
-        auto_id_policy: AutoIdPolicy::Default,
-        vpc_connector: None,
-        app_engine_apis: false,
-        builtins: BTreeSet::new(),
-    }
+    let key = VersionKey::new("default".parse().expect("valid"), "v1".parse().expect("valid")).expect("short");
+    let mut config = VersionConfig::new(key, Runtime::parse(runtime).expect("known"), vec![handler]);
+    config.entrypoint = entrypoint.map(str::to_owned);
+    config.skip_files = SkipFiles(Vec::new());
+    config
 }
 
 pub(crate) fn launcher() -> PathBuf {

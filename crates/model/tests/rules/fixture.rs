@@ -1,10 +1,9 @@
 //! Apps to ask about.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use model::config::{AutoIdPolicy, SkipFiles, VersionConfig};
+use model::config::VersionConfig;
 use model::dispatch::{DispatchRule, HostPattern, PathPattern};
 use model::firewall::Firewall;
 use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure, StaticFiles, StaticSource};
@@ -13,35 +12,13 @@ use model::pattern::{Anchor, Pattern, Template};
 use model::runtime::Runtime;
 use model::scaling::{InstanceClass, Manual, Scaling};
 use model::table::{Naming, RoutingTable, Service, Version};
-use model::time::Expiration;
 
 pub(crate) fn key(service: &str, version: &str) -> VersionKey {
     VersionKey::new(service.parse().expect("a service"), version.parse().expect("a version")).expect("short enough")
 }
 
 pub(crate) fn config(service: &str, version: &str, runtime: &str) -> VersionConfig {
-    let runtime = Runtime::parse(runtime).expect("a runtime");
-    VersionConfig {
-        key: key(service, version),
-        application: None,
-        threadsafe: true,
-        entrypoint: None,
-        main: None,
-        env: BTreeMap::new(),
-        handlers: vec![script("/.*", "main.app")],
-        error_pages: Vec::new(),
-        inbound: BTreeSet::new(),
-        scaling: Scaling::default(),
-        class: InstanceClass::F1,
-        libraries: Vec::new(),
-        skip_files: SkipFiles(SkipFiles::DEFAULTS.iter().map(|source| Pattern::new(source, Anchor::Start).expect("compiles")).collect()),
-        default_expiration: Expiration::DEFAULT,
-        auto_id_policy: AutoIdPolicy::Default,
-        vpc_connector: None,
-        app_engine_apis: runtime.is_first_generation(),
-        builtins: BTreeSet::new(),
-        runtime,
-    }
+    VersionConfig::new(key(service, version), Runtime::parse(runtime).expect("a runtime"), vec![script("/.*", "main.app")])
 }
 
 pub(crate) fn handler(url: &str, kind: HandlerKind) -> Handler {
