@@ -49,7 +49,7 @@ impl RawApp {
         let handlers = self.handlers(&merged.handlers, &runtime, sources, report);
         let python27 = runtime.language() == Language::Python27;
         let first_generation = runtime.is_first_generation();
-        let skip_files = merged.skip_files.unwrap_or_else(merge::default_skip_files);
+        let skip_files = merged.skip_files.map_or_else(SkipFiles::default, SkipFiles);
         Some(VersionConfig {
             key: key?,
             application: self.application.map(|found| found.value),
@@ -67,7 +67,7 @@ impl RawApp {
             scaling,
             class,
             libraries: if python27 { libraries::complete(self.libraries) } else { Vec::new() },
-            skip_files: SkipFiles(skip_files),
+            skip_files,
             default_expiration: self.default_expiration.unwrap_or(Expiration::DEFAULT),
             auto_id_policy: self.auto_id_policy,
             vpc_connector: self.vpc_connector,

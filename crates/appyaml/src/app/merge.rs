@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use model::config::SkipFiles;
 use model::pattern::Pattern;
 use model::runtime::Language;
 
@@ -86,14 +87,9 @@ pub(super) fn merge(raw: &RawApp, includes: &mut dyn Includes, sources: &mut Sou
     let skip_files = match &raw.shared.skip_files {
         Some(own) => Some(own.iter().cloned().chain(all.skip_files).collect()),
         None if all.skip_files.is_empty() => None,
-        None => Some(default_skip_files().into_iter().chain(all.skip_files).collect()),
+        None => Some(SkipFiles::default().0.into_iter().chain(all.skip_files).collect()),
     };
     Merged { handlers, env, skip_files, instances: all.instances, builtins: all.on.into_iter().map(str::to_owned).collect() }
-}
-
-/// The documented five.
-pub(super) fn default_skip_files() -> Vec<Pattern> {
-    model::config::SkipFiles::default().0
 }
 
 impl Gathering<'_> {
