@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use model::ids::{AppId, VersionKey};
 use model::journal::Journal;
 use model::pool::{Boxed, Lease, Pool, Reject, Wanted};
+use model::sched::Census;
 use model::table::Version;
 use model::time::Tick;
 use tokio::sync::watch;
@@ -198,6 +199,11 @@ impl Fleet {
         let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let leaving = publishing.leaving.iter().filter_map(Weak::upgrade);
         self.pools.load().values().map(Arc::clone).chain(leaving).collect()
+    }
+
+    /// How many instances every version has in which state; versions that are leaving included.
+    pub fn census(&self) -> Vec<(VersionKey, Census)> {
+        self.all_pools().iter().map(|pool| (pool.key.clone(), pool.census())).collect()
     }
 
     /// Admits nothing any more, lets requests finish for at most `grace`, then kills what is left. When it returns no process is left.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use model::ids::{InstanceId, VersionKey};
 use model::journal::{Entry, Severity};
 use model::pool::{Instance, Keeper, Lease, Outcome, Reject, Wanted};
-use model::sched::{Action, Event, ReqId, Scheduler, Serial, Settings};
+use model::sched::{Action, Census, Event, ReqId, Scheduler, Serial, Settings};
 use model::table::Version;
 use model::time::Tick;
 use tokio::sync::{Notify, oneshot};
@@ -124,6 +124,11 @@ impl VersionPool {
         }
     }
 
+    /// How many instances are in which state.
+    pub(crate) fn census(&self) -> Census {
+        self.lock().machine.census()
+    }
+
     /// Tells every instance to end at once, whatever it has.
     pub(crate) fn halt(&self) {
         let mut state = self.lock();
@@ -224,7 +229,7 @@ impl VersionPool {
         let mut work = Vec::new();
         while let Some(action) = state.machine.poll() {
             match action {
-                Action::Start { instance, id } => {
+                Action::Start { instance, id, .. } => {
                     let (stop, stopped) = oneshot::channel();
                     state.running.insert(instance, Running { instance: None, stop: Some(stop) });
                     work.push(Work::Start(instance, id, Arc::clone(&state.deployment), stopped));
@@ -240,7 +245,7 @@ impl VersionPool {
                         work.push(Work::Give(sender, Box::new(Err(why))));
                     }
                 }
-                Action::Stop { instance, grace } => {
+                Action::Stop { instance, grace, .. } => {
                     if let Some(stop) = state.running.get_mut(&instance).and_then(|running| running.stop.take()) {
                         work.push(Work::Stop(stop, grace));
                     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{InstanceId, VersionKey};
+use crate::table::Version;
 
 /// Where an instance listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,4 +108,34 @@ pub trait Pool: Send + Sync {
 
     /// An instance, waiting at most `patience` for one to start or to have room.
     fn acquire(&self, wanted: Wanted, patience: Duration) -> Boxed<'_, Result<Lease, Reject>>;
+}
+
+/// A request of the house's own to one instance (docs: "how instances are managed", "warmup requests").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lifecycle {
+    /// `/_ah/start`: the first request of every instance under basic and manual scaling.
+    Start,
+    /// `/_ah/warmup`: before an instance takes traffic, where `inbound_services` has `warmup`.
+    Warmup,
+    /// `/_ah/stop`: the app may put things in order before the instance ends.
+    Stop,
+}
+
+impl Lifecycle {
+    /// The path that is asked for.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Start => "/_ah/start",
+            Self::Warmup => "/_ah/warmup",
+            Self::Stop => "/_ah/stop",
+        }
+    }
+}
+
+/// Sends requests of the house's own to instances. The front end is one; the fleet asks it.
+pub trait Caller: Send + Sync {
+    /// Asks `instance` for the path of `what`, as an internal client (address 0.1.0.3, no login checks), and returns the status of the answer.
+    /// The text of an error says why there was none.
+    fn call(&self, version: Arc<Version>, instance: Arc<Instance>, what: Lifecycle, limit: Duration)
+    -> Boxed<'static, Result<u16, String>>;
 }

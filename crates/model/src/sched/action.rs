@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ReqId, Serial};
 use crate::ids::InstanceId;
-use crate::pool::Reject;
+use crate::pool::{Lifecycle, Reject};
 
 /// An order to the shell, or a fact worth logging.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,10 @@ pub enum Action {
         instance: Serial,
         /// Its id within the version.
         id: InstanceId,
+        /// What it is asked before it is ready.
+        hello: Option<Lifecycle>,
+        /// Why, for the log: `pending 412 ms > max_pending_latency 30 ms`.
+        why: String,
     },
     /// Give the request to the instance; answer with [`super::Event::Done`] when it is over.
     Assign {
@@ -38,8 +42,12 @@ pub enum Action {
     Stop {
         /// Which.
         instance: Serial,
-        /// How long it may take.
+        /// Whether it is asked for `/_ah/stop` first.
+        farewell: bool,
+        /// How long it may take, the farewell included.
         grace: Duration,
+        /// Why, for the log.
+        why: String,
     },
     /// An instance died unasked.
     Died {

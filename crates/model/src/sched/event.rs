@@ -35,6 +35,15 @@ pub enum Event {
         /// What happened, for the log and the error page.
         why: String,
     },
+    /// What an instance has used, measured now and then.
+    Sample {
+        /// Which.
+        instance: Serial,
+        /// CPU time since its start, all its processes together.
+        cpu: Duration,
+        /// Bytes of memory, all its processes together, its `/tmp` included.
+        memory: u64,
+    },
     /// The version was published again: new requests go to new instances, old instances finish what they have.
     Reload(Settings),
     /// The house is closing: nothing is admitted any more, instances finish what they have.

@@ -75,6 +75,21 @@ pub struct Grant {
     pub cold: bool,
 }
 
+/// How many instances a version has in which state, for metrics and the console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Census {
+    /// Asked for, not ready yet.
+    pub starting: usize,
+    /// Ready and without a request.
+    pub idle: usize,
+    /// Ready, with requests.
+    pub busy: usize,
+    /// Finishing what they have, or told to end.
+    pub leaving: usize,
+    /// Requests that wait.
+    pub pending: usize,
+}
+
 /// The machine.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -116,7 +131,7 @@ impl Scheduler {
             Event::Exited { instance, why } => self.exited(now, instance, why),
             Event::Reload(settings) => self.reload(now, settings),
             Event::Drain => self.drain(now),
-            Event::Tick => {}
+            Event::Sample { .. } | Event::Tick => {}
         }
         self.settle(now);
         #[cfg(debug_assertions)]
@@ -151,6 +166,20 @@ impl Scheduler {
     /// Whether no process is left.
     pub fn is_empty(&self) -> bool {
         self.instances.is_empty()
+    }
+
+    /// How many instances there are in which state, and how many requests wait.
+    pub fn census(&self) -> Census {
+        let mut census = Census { pending: self.pending.len(), ..Census::default() };
+        for instance in &self.instances {
+            match instance.stage {
+                Stage::Starting => census.starting += 1,
+                Stage::Ready if instance.in_flight == 0 => census.idle += 1,
+                Stage::Ready => census.busy += 1,
+                Stage::Draining { .. } | Stage::Stopping => census.leaving += 1,
+            }
+        }
+        census
     }
 
     fn queued(&mut self, now: Tick, req: ReqId, aim: Option<u32>, patience: Duration) {
@@ -257,7 +286,8 @@ impl Scheduler {
             let Stage::Draining { until } = instance.stage else { continue };
             if instance.in_flight == 0 || until <= now {
                 instance.stage = Stage::Stopping;
-                self.actions.push_back(Action::Stop { instance: instance.serial, grace });
+                let why = "its work is done".into();
+                self.actions.push_back(Action::Stop { instance: instance.serial, farewell: false, grace, why });
             }
         }
     }
@@ -300,7 +330,8 @@ impl Scheduler {
             let serial = Serial(self.next_serial);
             self.next_serial += 1;
             let id = self.name();
-            self.actions.push_back(Action::Start { instance: serial, id: id.clone() });
+            let why = "a request waits".into();
+            self.actions.push_back(Action::Start { instance: serial, id: id.clone(), hello: None, why });
             self.instances.push(Instance::new(serial, id));
         }
         self.lost = false;

@@ -47,7 +47,10 @@ fn serving(concurrency: u32) -> Scheduler {
 fn one_instance_starts_on_demand_and_takes_whoever_waits() {
     let mut machine = Scheduler::new(settings(2), 1, 7);
     let actions = queue(&mut machine, 0, 1);
-    assert!(matches!(&actions[..], [Action::Start { instance: Serial(1), id: InstanceId::Opaque(id) }] if id.len() >= 12), "{actions:?}");
+    assert!(
+        matches!(&actions[..], [Action::Start { instance: Serial(1), id: InstanceId::Opaque(id), .. }] if id.len() >= 12),
+        "{actions:?}"
+    );
     assert_eq!(queue(&mut machine, 0, 2), []);
     assert_eq!(queue(&mut machine, 0, 3), []);
     assert_eq!(
@@ -71,7 +74,7 @@ fn one_instance_starts_on_demand_and_takes_whoever_waits() {
 fn m1_manual_scaling_numbers_its_instances() {
     let mut machine = Scheduler::new(Settings { scaling: Scaling::Manual(Manual { instances: 1 }), ..settings(1) }, 1, 7);
     machine.on(at(0), Event::Queued { req: ReqId(1), aim: Some(0), patience: S });
-    assert_eq!(drain(&mut machine), [Action::Start { instance: Serial(1), id: InstanceId::Number(0) }]);
+    assert!(matches!(&drain(&mut machine)[..], [Action::Start { instance: Serial(1), id: InstanceId::Number(0), .. }]));
     machine.on(at(0), Event::Queued { req: ReqId(2), aim: Some(1), patience: S });
     assert!(matches!(&drain(&mut machine)[..], [Action::Reject { req: ReqId(2), why: Reject::NotServing(_) }]));
 }
@@ -128,7 +131,8 @@ fn an_instance_that_asks_for_it_is_replaced_once_its_requests_are_over() {
     let actions = tell(&mut machine, 2, done(1, Outcome::Replace));
     assert!(matches!(&actions[..], [Action::Start { instance: Serial(2), .. }]), "{actions:?}");
     assert_eq!(machine.grant(None), None, "nothing new goes to the old one");
-    assert_eq!(tell(&mut machine, 3, done(1, Outcome::Answered)), [Action::Stop { instance: Serial(1), grace: 3 * S }]);
+    let actions = tell(&mut machine, 3, done(1, Outcome::Answered));
+    assert!(matches!(&actions[..], [Action::Stop { instance: Serial(1), grace, .. }] if *grace == 3 * S), "{actions:?}");
     assert_eq!(tell(&mut machine, 4, exited(1)), [], "a death that was asked for is none");
 }
 
