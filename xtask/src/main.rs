@@ -2,6 +2,7 @@
 
 mod bench;
 mod conformance;
+mod purity;
 mod tidy;
 
 use std::path::{Path, PathBuf};

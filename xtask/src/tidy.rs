@@ -31,6 +31,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     check_map(root, &mut wrong)?;
     check_walk(root, &mut wrong)?;
     check_rows(root, &sources, &mut wrong)?;
+    crate::purity::check(root, &sources, &mut wrong)?;
     if wrong.is_empty() {
         say(&format!("tidy: {} source files, all rules hold", sources.len()));
         return Ok(());
@@ -41,7 +42,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     bail!("{} house rules are broken", wrong.len())
 }
 
-fn rust_files(root: &Path) -> Result<Vec<PathBuf>> {
+/// Every Rust source of the workspace, in order.
+pub(crate) fn rust_files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for top in ["crates", "xtask", "benches", "fuzz"] {
         collect(&root.join(top), &mut found)?;

@@ -387,7 +387,6 @@ mod tests {
 
     #[test]
     fn y1_hostile_files_are_refused_quickly() {
-        let started = std::time::Instant::now();
         for unit in [
             "[", "{", "- ", "? ", "a: ", "{a: [", "- - ", "&a ", "!t ", "*a ", "\"", "'", "|\n", "> ", "\t", "#", "a\n", "%", "---\n",
             "-\n", "[a,", ": ", "\u{feff}", "a: b\n ", "x: |\n  ", "{?", "\\",
@@ -395,11 +394,9 @@ mod tests {
             let text = unit.repeat(MAX_BYTES / unit.len());
             let (_, diagnostics, _) = read(&text);
             assert!(diagnostics.len() < MAX_BYTES, "{unit}");
-            println!("{unit:?}: {:?}", started.elapsed());
         }
         let many: Vec<String> = (0..60_000).map(|n| format!("k{n}: v\n")).collect();
         read(&many.concat());
-        println!("keys: {:?}", started.elapsed());
         assert_eq!(codes(&"x".repeat(MAX_BYTES + 1)), ["A0003"]);
         assert_eq!(codes(&"[".repeat(100)), ["A0003"]);
     }

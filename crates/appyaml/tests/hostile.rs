@@ -1,4 +1,5 @@
 //! Files of the largest size, full of what is dear to read: reading stays in proportion to the size.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "the test watches how long a hostile file takes")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -2,6 +2,8 @@
 //!
 //! This crate exists for purity: whatever decides, lives here, so that it can be tested without a socket. In reading order:
 #![warn(missing_docs)]
+// What `clippy.toml` beside this crate bans cannot be allowed in passing.
+#![forbid(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod asset;
 pub mod config;

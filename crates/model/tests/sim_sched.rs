@@ -2,6 +2,7 @@
 //!
 //! `SIM_SEED=n` replays one seed with a trace.
 #![allow(clippy::print_stdout, reason = "the trace of a replayed seed")]
+#![allow(clippy::disallowed_methods, reason = "the seed comes from the environment")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

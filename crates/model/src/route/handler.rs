@@ -9,7 +9,7 @@ use crate::handler::Handler;
 use crate::pattern::Captures;
 
 /// Most memory of the lazily built automaton, for each thread that searches: 64 KB a handler within these bounds. It holds only states that were
-/// visited (`examples/route_bench.rs` measures them); the bound is for clients that visit on purpose what nobody visits.
+/// visited (`xtask/examples/route_bench.rs` measures them); the bound is for clients that visit on purpose what nobody visits.
 const LAZY_STATES: (usize, usize) = (2 << 20, 64 << 20);
 /// Largest automaton before the patterns are tried one by one instead; a thousand ordinary handlers take two megabytes.
 const MAX_AUTOMATON: usize = 256 << 20;

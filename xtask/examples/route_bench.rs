@@ -1,4 +1,4 @@
-//! Nanoseconds and memory of finding a handler among 10 to 10,000: `cargo run --release -p model --example route_bench`.
+//! Nanoseconds and memory of finding a handler among 10 to 10,000: `cargo run --release -p xtask --example route_bench`.
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 
 use std::hint::black_box;

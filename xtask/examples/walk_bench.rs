@@ -1,4 +1,4 @@
-//! Nanoseconds that the rules take of one proxied request, step by step: `cargo run --release -p model --example walk_bench`.
+//! Nanoseconds that the rules take of one proxied request, step by step: `cargo run --release -p xtask --example walk_bench`.
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 
 use std::collections::BTreeMap;
