@@ -8,6 +8,7 @@ mod memory;
 mod output;
 mod pool;
 pub mod prepare;
+mod process;
 mod process_env;
 mod python;
 mod spawn;

@@ -15,14 +15,14 @@ use model::ids::InstanceId;
 use model::journal::Severity;
 use model::pool::{Endpoint, Instance};
 use model::sched::Serial;
-use rustix::process::{Pid, Signal};
-use tokio::process::Child;
+use rustix::process::Signal;
 use tokio::sync::oneshot;
 
 use crate::fleet::House;
 use crate::output::{self, Source, Tail};
 use crate::pool::{Deployment, VersionPool};
 use crate::prepare::Launch;
+use crate::process::Process;
 use crate::process_env;
 use crate::spawn::Spec;
 
@@ -50,7 +50,7 @@ pub(crate) async fn live(
                     pool.note(Severity::Info, format!("instance {id} is ready after {:.0?}", begun.elapsed()));
                     pool.ready(Instance { serial: serial.0, id, version: pool.key.clone(), endpoint });
                     tokio::select! {
-                        status = running.child.wait() => Ended::Died(status),
+                        status = running.process.wait() => Ended::Died(status),
                         grace = &mut stop => Ended::Asked(grace.unwrap_or_default()),
                     }
                 }
@@ -74,8 +74,7 @@ enum Ended {
 
 /// A process and what it holds.
 struct Running {
-    child: Child,
-    pid: u32,
+    process: Process,
     listens: Listens,
     tail: Tail,
     readers: Vec<tokio::task::JoinHandle<()>>,
@@ -120,14 +119,14 @@ impl Running {
             stdin,
             mark: format!("{}.{}", house.token, serial.0),
         };
-        let mut child = house.spawner.spawn(spec).await.map_err(|e| cannot("the process could not be started", e))?;
+        let mut process = house.spawner.spawn(spec).await.map_err(|e| cannot("the process could not be started", e))?;
         let tail = Tail::default();
         let source =
             Arc::new(Source { version: pool.key.clone(), instance: id.clone(), journal: Arc::clone(&house.journal), tail: tail.clone() });
         let mut readers = Vec::new();
-        readers.extend(child.stdout.take().map(|pipe| tokio::spawn(output::read(pipe, Arc::clone(&source)))));
-        readers.extend(child.stderr.take().map(|pipe| tokio::spawn(output::read(pipe, source))));
-        Ok(Self { pid: child.id().unwrap_or_default(), child, listens, tail, readers, _port: port })
+        readers.extend(process.stdout.take().map(|pipe| tokio::spawn(output::read(pipe, Arc::clone(&source)))));
+        readers.extend(process.stderr.take().map(|pipe| tokio::spawn(output::read(pipe, source))));
+        Ok(Self { process, listens, tail, readers, _port: port })
     }
 
     /// Waits until the front end may connect.
@@ -138,7 +137,7 @@ impl Running {
         };
         let found = tokio::select! {
             found = tokio::time::timeout(limit, answering(port)) => found.ok(),
-            status = self.child.wait() => {
+            status = self.process.wait() => {
                 self.last_words().await;
                 let how = status.map_or_else(|e| e.to_string(), describe);
                 return Err(self.tail.after(&format!("the process ended before it listened on $PORT ({how})")));
@@ -160,17 +159,17 @@ impl Running {
             }
             Ended::Failed(why) => why,
             Ended::Asked(grace) => {
-                self.signal(Signal::TERM);
+                self.process.signal(Signal::TERM);
                 tokio::select! {
-                    _ = tokio::time::timeout(grace, self.child.wait()) => {}
+                    _ = tokio::time::timeout(grace, self.process.wait()) => {}
                     _ = force.wait_for(|&force| force) => {}
                 }
                 "stopped".into()
             }
         };
-        self.signal(Signal::KILL);
-        let _ = self.child.wait().await;
-        let (pid, warden) = (self.pid, Arc::clone(&house.warden));
+        self.process.signal(Signal::KILL);
+        let _ = self.process.wait().await;
+        let (pid, warden) = (self.process.pid(), Arc::clone(&house.warden));
         // Looking through /proc for what left the group blocks for a millisecond or two.
         let _ = tokio::task::spawn_blocking(move || warden.end(pid)).await;
         if let Listens::Socket(path) = &self.listens {
@@ -178,17 +177,6 @@ impl Running {
         }
         self.last_words().await;
         why
-    }
-
-    /// To the whole group, if it still exists: while the leader is not waited for, its number cannot belong to somebody else.
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-            let sent = rustix::process::kill_process_group(group, signal);
-            if sent.is_err() {
-                // Not yet a group of its own: the launcher has not come that far.
-                let _ = rustix::process::kill_process(group, signal);
-            }
-        }
     }
 
     /// Waits a little for the pipes to run dry.

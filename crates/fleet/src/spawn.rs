@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, mpsc};
 
-use tokio::process::Child;
 use tokio::sync::oneshot;
 
 use crate::launch::LAUNCH;
+use crate::process::Process;
 use crate::warden::{MARK, Warden};
 
 /// What to start.
@@ -41,7 +41,7 @@ impl Spec {
 
 struct Job {
     spec: Spec,
-    reply: oneshot::Sender<io::Result<Child>>,
+    reply: oneshot::Sender<io::Result<Process>>,
 }
 
 /// A thread that starts processes. It must live as long as they do: the kernel sends the parent death signal when the *thread* that forked ends,
@@ -63,7 +63,7 @@ impl Spawner {
         Ok(Self { jobs })
     }
 
-    pub(crate) async fn spawn(&self, spec: Spec) -> io::Result<Child> {
+    pub(crate) async fn spawn(&self, spec: Spec) -> io::Result<Process> {
         let (reply, answer) = oneshot::channel();
         let gone = || io::Error::other("the house is closing");
         self.jobs.send(Job { spec, reply }).map_err(|_| gone())?;
@@ -71,11 +71,11 @@ impl Spawner {
     }
 }
 
-fn spawn(spec: Spec, launcher: &Path, warden: &Warden) -> io::Result<Child> {
+fn spawn(spec: Spec, launcher: &Path, warden: &Warden) -> io::Result<Process> {
     let mark = spec.mark.clone();
     let child = tokio::process::Command::from(spec.command(launcher)).spawn()?;
     if let Some(pid) = child.id() {
         warden.watch(pid, &mark);
     }
-    Ok(child)
+    Ok(Process::spawned(child))
 }
