@@ -16,6 +16,7 @@ mod geo;
 pub mod guard;
 mod gzip;
 mod house;
+mod internal;
 mod link;
 mod listen;
 mod login;

@@ -1,5 +1,6 @@
 //! The threads: one core each, from start to drain.
 
+use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,12 +8,14 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use model::pool::Caller;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::core::Core;
 use crate::house::House;
+use crate::internal::{self, Counter, Jobs};
 use crate::listen::Seat;
 use crate::{BindError, Bound, conn};
 
@@ -30,9 +33,17 @@ enum Order {
 #[derive(Debug)]
 pub struct Running {
     order: watch::Sender<Order>,
-    /// Each core holds a receiver until it is done.
+    /// Each core holds a sender until its last connection is gone.
+    drained: mpsc::Receiver<Infallible>,
     threads: Vec<JoinHandle<()>>,
     house: Arc<House>,
+    counter: Arc<Counter>,
+}
+
+impl std::fmt::Debug for Counter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Counter").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for House {
@@ -46,25 +57,30 @@ type Ears = Vec<(std::net::TcpListener, u16, Option<tokio_rustls::TlsAcceptor>)>
 
 pub(crate) fn start(house: &Arc<House>, sockets: Vec<Bound>, cores: usize) -> Result<Running, BindError> {
     let (order, orders) = watch::channel(Order::Serve);
-    let mut running = Running { order, threads: Vec::new(), house: house.clone() };
+    let (busy, drained) = mpsc::channel(1);
+    let (counter, jobs) = Counter::new(cores);
+    let mut running = Running { order, drained, threads: Vec::new(), house: house.clone(), counter };
     let mut ears: Vec<Ears> = (0..cores).map(|_| Vec::new()).collect();
     for bound in sockets {
         for (ears, listener) in ears.iter_mut().zip(bound.listeners) {
             ears.push((listener, bound.address.port(), bound.tls.as_ref().map(conn::acceptor)));
         }
     }
-    for (number, ears) in ears.into_iter().enumerate() {
-        let (house, orders) = (house.clone(), orders.clone());
+    for (number, (ears, jobs)) in ears.into_iter().zip(jobs).enumerate() {
+        let (house, orders, busy) = (house.clone(), orders.clone(), busy.clone());
         let thread = std::thread::Builder::new()
             .name(format!("edge-{number}"))
-            .spawn(move || run(house, ears, orders))
+            .spawn(move || run(house, ears, jobs, orders, busy))
             .map_err(BindError::System)?;
         running.threads.push(thread);
     }
     Ok(running)
 }
 
-fn run(house: Arc<House>, ears: Ears, orders: watch::Receiver<Order>) {
+/// What a core holds while it has connections.
+type Busy = mpsc::Sender<Infallible>;
+
+fn run(house: Arc<House>, ears: Ears, jobs: Jobs, orders: watch::Receiver<Order>, busy: Busy) {
     // A local runtime cannot change threads, so it is made here; if the system gives none, this core serves nothing and the others do.
     let Ok(runtime) = Builder::new_current_thread().enable_all().event_interval(61).build_local(LocalOptions::default()) else { return };
     runtime.block_on(async move {
@@ -74,7 +90,9 @@ fn run(house: Arc<House>, ears: Ears, orders: watch::Receiver<Order>) {
             let watched = sweeper.clone();
             sweeper.sweep.run(move |now| watched.tidy(now)).await;
         });
-        live(&core, ears, orders).await;
+        let attending = tokio::task::spawn_local(internal::attend(core.clone(), jobs));
+        live(&core, ears, orders, busy).await;
+        attending.abort();
         sweep.abort();
     });
     // Dropping the runtime ends what is left of tasks; a file that is being read elsewhere is not waited for.
@@ -83,7 +101,7 @@ fn run(house: Arc<House>, ears: Ears, orders: watch::Receiver<Order>) {
 /// How often a draining core looks whether it is done.
 const LOOK: Duration = Duration::from_millis(10);
 
-async fn live(core: &Rc<Core>, ears: Ears, mut orders: watch::Receiver<Order>) {
+async fn live(core: &Rc<Core>, ears: Ears, mut orders: watch::Receiver<Order>, busy: Busy) {
     let accepting: Vec<_> = ears
         .into_iter()
         .filter_map(|(listener, port, tls)| {
@@ -107,8 +125,11 @@ async fn live(core: &Rc<Core>, ears: Ears, mut orders: watch::Receiver<Order>) {
     };
     tokio::select! {
         () = emptied => {}
-        _ = orders.wait_for(|order| *order == Order::Stop) => {}
+        _ = orders.wait_for(|order| *order == Order::Stop) => return,
     }
+    drop(busy);
+    // Nobody from outside comes any more; instances that end may still be asked for `/_ah/stop`.
+    let _ = orders.wait_for(|order| *order == Order::Stop).await;
 }
 
 async fn accept(core: Rc<Core>, listener: TcpListener, port: u16, tls: Option<tokio_rustls::TlsAcceptor>) {
@@ -135,13 +156,22 @@ fn transient(error: &io::Error) -> bool {
 }
 
 impl Running {
-    /// Stops accepting, lets requests in flight end within `grace`, then closes what is left. Afterwards no thread and no task remains.
-    pub async fn drain(mut self, grace: Duration) {
+    /// Stops accepting and lets requests in flight end within `grace`. Lifecycle requests go on, and what is left of others, until this is dropped.
+    pub async fn close(&mut self, grace: Duration) {
         self.house.draining.store(true, Ordering::Relaxed);
         self.order.send_replace(Order::Drain);
-        // A core lets go of its receiver when it is done.
-        let _ = tokio::time::timeout(grace, self.order.closed()).await;
+        let _ = tokio::time::timeout(grace, self.drained.recv()).await;
+    }
+
+    /// Stops accepting, lets requests in flight end within `grace`, then closes what is left. Afterwards no thread and no task remains.
+    pub async fn drain(mut self, grace: Duration) {
+        self.close(grace).await;
         self.stop();
+    }
+
+    /// Sends lifecycle requests to instances for as long as this runs.
+    pub fn caller(&self) -> Arc<dyn Caller> {
+        self.counter.clone()
     }
 
     /// Whether every core still serves.

@@ -24,7 +24,6 @@ use model::pool::{Endpoint, Lease, Wanted};
 use model::route::handler::Matched;
 use model::route::path::Reading;
 use model::route::{host, path};
-use model::scaling::Scaling;
 use model::table::{RoutingTable, Version};
 use model::user::User;
 
@@ -364,7 +363,7 @@ impl Walk<'_> {
             }
             Script::Auto | Script::Nothing => None,
         };
-        let deadline = self.core.house.options.timeouts.deadline.unwrap_or_else(|| deadline(call.version));
+        let deadline = self.core.house.options.timeouts.deadline.unwrap_or_else(|| config.deadline(Caller::External));
         let ticket = Hex::new(self.core.draws.ticket());
         let facts = Facts {
             caller: Caller::External,
@@ -465,19 +464,10 @@ fn missing(headers: &HeaderMap) -> Stop {
     }
 }
 
-fn handler_name(matched: &Matched<'_>) -> String {
+pub(crate) fn handler_name(matched: &Matched<'_>) -> String {
     let origin = &matched.handler.origin;
     if origin.line == 0 {
         return matched.handler.written.clone();
     }
     format!("{}:{} {}", origin.file, origin.line, matched.handler.written)
-}
-
-/// How long a version may take for one request (row H25; runtime-contract.md §4).
-fn deadline(version: &Version) -> Duration {
-    match version.config.scaling {
-        Scaling::Automatic(_) if version.config.runtime.is_first_generation() => Duration::from_mins(1),
-        Scaling::Automatic(_) => Duration::from_mins(10),
-        Scaling::Basic(_) | Scaling::Manual(_) => Duration::from_hours(24),
-    }
 }

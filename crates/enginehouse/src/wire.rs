@@ -38,7 +38,7 @@ pub(crate) struct Works {
     table: Arc<ArcSwap<RoutingTable>>,
     fleet: Arc<Fleet>,
     entrance: Arc<Entrance>,
-    /// Gone once it drains.
+    /// Gone once it has drained.
     edge: Option<edge::Running>,
     prepared: BTreeMap<VersionKey, Prepared>,
     addresses: Addresses,
@@ -71,6 +71,7 @@ impl Works {
         let table = Arc::new(ArcSwap::from_pointee(edition.table(&app, &names)));
         let pool = Arc::clone(&entrance) as Arc<dyn Pool>;
         let edge = bound.start(Arc::clone(&table), pool, Arc::clone(&journal) as Arc<dyn Journal>)?;
+        fleet.connect(edge.caller());
         let addresses = Addresses::new(http, listening.get(1).copied(), edition.versions.keys().map(|key| &key.service));
         Ok(Self {
             ui: ui.clone(),
@@ -222,10 +223,12 @@ impl Works {
 
     /// Takes no new requests, lets those under way finish, and ends every process.
     pub(crate) async fn drain(&mut self) {
-        if let Some(edge) = self.edge.take() {
-            edge.drain(GRACE).await;
+        if let Some(edge) = &mut self.edge {
+            edge.close(GRACE).await;
         }
+        // Instances that end are asked for `/_ah/stop`, through the front end.
         self.fleet.stop(GRACE).await;
+        self.edge = None;
     }
 
     /// Ends every process at once.

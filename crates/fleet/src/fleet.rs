@@ -5,13 +5,13 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use model::ids::{AppId, VersionKey};
 use model::journal::Journal;
-use model::pool::{Boxed, Lease, Pool, Reject, Wanted};
+use model::pool::{Boxed, Caller, Lease, Pool, Reject, Wanted};
 use model::sched::Census;
 use model::table::Version;
 use model::time::Tick;
@@ -96,6 +96,8 @@ pub(crate) struct House {
     pub(crate) run_dir: PathBuf,
     /// Marks the processes of this house.
     pub(crate) token: String,
+    /// Who asks instances for `/_ah/start` and the like; instances are not asked before it is known.
+    pub(crate) caller: OnceLock<Arc<dyn Caller>>,
     /// Nothing is started any more.
     pub(crate) closing: AtomicBool,
     /// Set once nobody waits politely any more.
@@ -152,11 +154,17 @@ impl Fleet {
             ports: Ports::default(),
             run_dir,
             token,
+            caller: OnceLock::new(),
             closing: AtomicBool::new(false),
             force: watch::channel(false).0,
             epoch: Instant::now(),
         };
         Ok(Arc::new(Self { house: Arc::new(house), pools: ArcSwap::default(), publishing: Mutex::default() }))
+    }
+
+    /// Names who sends lifecycle requests; the first word counts. To be said before anything is published.
+    pub fn connect(&self, caller: Arc<dyn Caller>) {
+        let _ = self.house.caller.set(caller);
     }
 
     /// Makes `versions` the ones that run. A version that is new gets an empty pool; one with another deployment number is reloaded; one that

@@ -4,6 +4,7 @@
 mod fleet;
 pub mod launch;
 mod life;
+mod lifecycle;
 mod memory;
 mod output;
 mod pool;

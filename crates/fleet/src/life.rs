@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 use model::ids::InstanceId;
 use model::journal::Severity;
-use model::pool::{Endpoint, Instance};
+use model::pool::{Endpoint, Instance, Lifecycle};
 use model::sched::Serial;
+use model::table::Version;
 use rustix::process::Signal;
 use tokio::sync::oneshot;
 
 use crate::fleet::House;
+use crate::lifecycle;
 use crate::output::{self, Source, Tail};
 use crate::pool::{Deployment, VersionPool};
 use crate::prepare::Launch;
@@ -29,37 +31,60 @@ use crate::spawn::Spec;
 /// How long the pipes may stay open after the process is gone before its last lines are taken as they are.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
+/// Which instance, of what, and what it is asked first.
+pub(crate) struct Birth {
+    pub(crate) serial: Serial,
+    pub(crate) id: InstanceId,
+    pub(crate) deployment: Arc<Deployment>,
+    pub(crate) hello: Option<Lifecycle>,
+}
+
 /// From start to end; the pool hears of each turn.
-pub(crate) async fn live(
-    pool: Arc<VersionPool>,
-    serial: Serial,
-    id: InstanceId,
-    deployment: Arc<Deployment>,
-    mut stop: oneshot::Receiver<Duration>,
-) {
+pub(crate) async fn live(pool: Arc<VersionPool>, birth: Birth, mut stop: oneshot::Receiver<Ending>) {
     let begun = Instant::now();
+    let Birth { serial, id, deployment, hello } = birth;
     let why = match Running::start(&pool, serial, &id, &deployment).await {
         Err(why) => why,
         Ok(mut running) => {
             let ready = tokio::select! {
                 ready = running.listening(pool.house.options.start_limit) => ready.map_err(Ended::Failed),
-                grace = &mut stop => Err(Ended::Asked(grace.unwrap_or_default())),
+                ending = &mut stop => Err(Ended::Asked(ending.unwrap_or_default(), None)),
             };
             let ended = match ready {
                 Ok(endpoint) => {
-                    pool.note(Severity::Info, format!("instance {id} is ready after {:.0?}", begun.elapsed()));
-                    pool.ready(Instance { serial: serial.0, id, version: pool.key.clone(), endpoint });
-                    tokio::select! {
-                        status = running.process.wait() => Ended::Died(status),
-                        grace = &mut stop => Ended::Asked(grace.unwrap_or_default()),
+                    let instance = Arc::new(Instance { serial: serial.0, id, version: pool.key.clone(), endpoint });
+                    let greeted = tokio::select! {
+                        greeted = lifecycle::greet(&pool, &deployment.version, &instance, hello) => greeted.map_err(Ended::Failed),
+                        status = running.process.wait() => Err(Ended::Died(status)),
+                        ending = &mut stop => Err(Ended::Asked(ending.unwrap_or_default(), Some(Arc::clone(&instance)))),
+                    };
+                    match greeted {
+                        Ok(()) => {
+                            pool.note(Severity::Info, format!("instance {} is ready after {:.0?}", instance.id, begun.elapsed()));
+                            pool.ready(Arc::clone(&instance));
+                            tokio::select! {
+                                status = running.process.wait() => Ended::Died(status),
+                                ending = &mut stop => Ended::Asked(ending.unwrap_or_default(), Some(instance)),
+                            }
+                        }
+                        Err(ended) => ended,
                     }
                 }
                 Err(ended) => ended,
             };
-            running.end(ended, &pool.house).await
+            running.end(ended, &pool.house, &deployment.version).await
         }
     };
     pool.exited(serial, why);
+}
+
+/// How an instance is told to end.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ending {
+    /// It is asked for `/_ah/stop` first.
+    pub(crate) farewell: bool,
+    /// How long all of it may take.
+    pub(crate) grace: Duration,
 }
 
 /// Why an instance ends.
@@ -68,8 +93,8 @@ enum Ended {
     Died(io::Result<ExitStatus>),
     /// It never took requests.
     Failed(String),
-    /// It was told to, and may take so long.
-    Asked(Duration),
+    /// It was told to; the instance is known once it listens.
+    Asked(Ending, Option<Arc<Instance>>),
 }
 
 /// A process and what it holds.
@@ -150,7 +175,7 @@ impl Running {
     }
 
     /// Brings the process and everything it started to an end, and says what happened.
-    async fn end(mut self, ended: Ended, house: &Arc<House>) -> String {
+    async fn end(mut self, ended: Ended, house: &Arc<House>, version: &Arc<Version>) -> String {
         let mut force = house.force.subscribe();
         let why = match ended {
             Ended::Died(status) => {
@@ -158,10 +183,20 @@ impl Running {
                 self.tail.after(&status.map_or_else(|e| e.to_string(), describe))
             }
             Ended::Failed(why) => why,
-            Ended::Asked(grace) => {
-                self.process.signal(Signal::TERM);
+            Ended::Asked(Ending { farewell, grace }, instance) => {
+                let until = tokio::time::Instant::now() + grace;
+                let leave = async {
+                    if let (true, Some(instance)) = (farewell, instance) {
+                        tokio::select! {
+                            () = lifecycle::part(house, version, &instance, grace) => {}
+                            _ = self.process.wait() => {}
+                        }
+                    }
+                    self.process.signal(Signal::TERM);
+                    let _ = self.process.wait().await;
+                };
                 tokio::select! {
-                    _ = tokio::time::timeout(grace, self.process.wait()) => {}
+                    _ = tokio::time::timeout_at(until, leave) => {}
                     _ = force.wait_for(|&force| force) => {}
                 }
                 "stopped".into()

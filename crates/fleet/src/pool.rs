@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use model::ids::{InstanceId, VersionKey};
+use model::ids::VersionKey;
 use model::journal::{Entry, Severity};
 use model::pool::{Instance, Keeper, Lease, Outcome, Reject, Wanted};
 use model::sched::{Action, Census, Event, ReqId, Scheduler, Serial, Settings};
@@ -13,7 +13,7 @@ use model::time::Tick;
 use tokio::sync::{Notify, oneshot};
 
 use crate::fleet::House;
-use crate::life;
+use crate::life::{self, Birth, Ending};
 use crate::output;
 use crate::prepare::Prepared;
 
@@ -50,14 +50,14 @@ struct Running {
     /// Known once it is ready.
     instance: Option<Arc<Instance>>,
     /// Taken when it is told to stop.
-    stop: Option<oneshot::Sender<Duration>>,
+    stop: Option<oneshot::Sender<Ending>>,
 }
 
 /// What is to be done once the lock is released.
 enum Work {
-    Start(Serial, InstanceId, Arc<Deployment>, oneshot::Receiver<Duration>),
+    Start(Birth, oneshot::Receiver<Ending>),
     Give(oneshot::Sender<Result<Lease, Reject>>, Box<Result<Lease, Reject>>),
-    Stop(oneshot::Sender<Duration>, Duration),
+    Stop(oneshot::Sender<Ending>, Ending),
     Note(Severity, String),
 }
 
@@ -135,7 +135,7 @@ impl VersionPool {
         let stops: Vec<_> = state.running.values_mut().filter_map(|running| running.stop.take()).collect();
         drop(state);
         for stop in stops {
-            let _ = stop.send(Duration::ZERO);
+            let _ = stop.send(Ending::default());
         }
     }
 
@@ -144,11 +144,11 @@ impl VersionPool {
     }
 
     /// An instance takes requests at its endpoint.
-    pub(crate) fn ready(&self, instance: Instance) {
+    pub(crate) fn ready(&self, instance: Arc<Instance>) {
         let serial = Serial(instance.serial);
         let mut state = self.lock();
         if let Some(running) = state.running.get_mut(&serial) {
-            running.instance = Some(Arc::new(instance));
+            running.instance = Some(instance);
         }
         self.on(state, Event::Ready(serial));
     }
@@ -229,10 +229,10 @@ impl VersionPool {
         let mut work = Vec::new();
         while let Some(action) = state.machine.poll() {
             match action {
-                Action::Start { instance, id, .. } => {
+                Action::Start { instance: serial, id, hello, .. } => {
                     let (stop, stopped) = oneshot::channel();
-                    state.running.insert(instance, Running { instance: None, stop: Some(stop) });
-                    work.push(Work::Start(instance, id, Arc::clone(&state.deployment), stopped));
+                    state.running.insert(serial, Running { instance: None, stop: Some(stop) });
+                    work.push(Work::Start(Birth { serial, id, hello, deployment: Arc::clone(&state.deployment) }, stopped));
                 }
                 Action::Assign { req, to, cold, waited } => {
                     let instance = state.running.get(&to).and_then(|running| running.instance.clone());
@@ -245,9 +245,9 @@ impl VersionPool {
                         work.push(Work::Give(sender, Box::new(Err(why))));
                     }
                 }
-                Action::Stop { instance, grace, .. } => {
+                Action::Stop { instance, farewell, grace, .. } => {
                     if let Some(stop) = state.running.get_mut(&instance).and_then(|running| running.stop.take()) {
-                        work.push(Work::Stop(stop, grace));
+                        work.push(Work::Stop(stop, Ending { farewell, grace }));
                     }
                 }
                 Action::Died { id, why, again_in } => {
@@ -267,11 +267,9 @@ impl VersionPool {
 
     fn perform(&self, work: Work) {
         match work {
-            Work::Start(serial, id, deployment, stopped) => {
-                self.house.runtime.spawn(life::live(self.me(), serial, id, deployment, stopped));
-            }
+            Work::Start(birth, stopped) => drop(self.house.runtime.spawn(life::live(self.me(), birth, stopped))),
             Work::Give(sender, answer) => drop(sender.send(*answer)),
-            Work::Stop(stop, grace) => drop(stop.send(grace)),
+            Work::Stop(stop, ending) => drop(stop.send(ending)),
             Work::Note(severity, text) => self.note(severity, text),
         }
     }

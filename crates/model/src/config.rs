@@ -1,9 +1,11 @@
 //! What one version *is* once every default is filled in. Built only by `appyaml` (from files) and by the Admin API.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::gate::{Caller, Internal};
 use crate::handler::Handler;
 use crate::ids::{AppId, VersionKey};
 use crate::pattern::{Anchor, Pattern};
@@ -87,6 +89,17 @@ impl VersionConfig {
             _ if !self.threadsafe => 1,
             Scaling::Automatic(automatic) => automatic.max_concurrent_requests,
             Scaling::Basic(_) | Scaling::Manual(_) => 10,
+        }
+    }
+
+    /// How long one request may take (row H25; docs: "how instances are managed"). Counted from the moment an instance has it: what a request
+    /// waits before has its own bound, what an instance loads for it is part of it.
+    pub fn deadline(&self, caller: Caller) -> Duration {
+        let patient = matches!(caller, Caller::Internal(Internal::Cron | Internal::TaskQueue));
+        match self.scaling {
+            Scaling::Automatic(_) if self.runtime.is_first_generation() && !patient => Duration::from_mins(1),
+            Scaling::Automatic(_) => Duration::from_mins(10),
+            Scaling::Basic(_) | Scaling::Manual(_) => Duration::from_hours(24),
         }
     }
 }

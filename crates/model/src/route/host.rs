@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::dispatch::{DispatchRule, HostPattern};
-use crate::ids::ServiceId;
+use crate::ids::{ServiceId, VersionKey};
 use crate::scaling::Scaling;
 use crate::table::{Naming, RoutingTable, Service, Version};
 
@@ -193,6 +193,15 @@ fn below_domains<'t>(table: &'t RoutingTable, name: &str) -> Option<Named<'t>> {
     let domain = table.naming.domains.iter().filter(fits).max_by_key(|domain| domain.len())?;
     let rest = name[..name.len() - domain.len()].trim_end_matches('.');
     if rest.is_empty() { Some(Named::Nothing) } else { Some(resolve(table, rest)) }
+}
+
+/// The host under which one version answers: `VERSION.SERVICE.localhost:8080`. The app's default host where that has no names below it.
+pub fn of_version(naming: &Naming, key: &VersionKey) -> String {
+    let host = &naming.default_hostname;
+    match Host::parse(host) {
+        Ok((Host::Name(_), _)) => format!("{}.{}.{host}", key.version, key.service),
+        _ => host.clone(),
+    }
 }
 
 /// `labels` is what precedes the domain.

@@ -1,0 +1,273 @@
+//! Requests of the house's own to one instance: `/_ah/start`, `/_ah/warmup`, `/_ah/stop`. They come from no socket and take no lease, but else go the
+//! way of any request: matched by the version's handlers, asked with the same headers, written down (docs/decisions/110-lifecycle-requests.md).
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderMap, Method, StatusCode};
+use model::environ;
+use model::gate::{self, Internal};
+use model::handler::{HandlerKind, Script};
+use model::headers::request::{Client, Facts, Forwarded, Geo};
+use model::journal::{Entry, Request};
+use model::pool::{Boxed, Caller, Endpoint, Instance, Keeper, Lease, Lifecycle, Outcome};
+use model::route::handler::Matched;
+use model::route::host;
+use model::table::Version;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::core::Core;
+use crate::draws::Hex;
+use crate::fault::Fault;
+use crate::forward::{Notes, Reply, agent, http as upstream};
+use crate::upload::Upload;
+use crate::walk::handler_name;
+
+/// Where such requests come from (runtime-contract: "source IP 0.1.0.3").
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(0, 1, 0, 3));
+
+/// One request on its way to a core.
+pub(crate) struct Job {
+    version: Arc<Version>,
+    instance: Arc<Instance>,
+    what: Lifecycle,
+    limit: Duration,
+    reply: oneshot::Sender<Result<u16, String>>,
+}
+
+/// What a core takes its jobs from.
+pub(crate) type Jobs = mpsc::UnboundedReceiver<Job>;
+
+/// Hands jobs to the cores in turn.
+pub(crate) struct Counter {
+    cores: Vec<mpsc::UnboundedSender<Job>>,
+    next: AtomicUsize,
+}
+
+impl Counter {
+    /// A counter and the end of each core.
+    pub(crate) fn new(cores: usize) -> (Arc<Self>, Vec<Jobs>) {
+        let (senders, receivers) = (0..cores).map(|_| mpsc::unbounded_channel()).unzip();
+        (Arc::new(Self { cores: senders, next: AtomicUsize::new(0) }), receivers)
+    }
+
+    /// Gives the job to the next core that still lives.
+    fn give(&self, mut job: Job) {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        for at in 0..self.cores.len() {
+            match self.cores[(first.wrapping_add(at)) % self.cores.len()].send(job) {
+                Ok(()) => return,
+                Err(mpsc::error::SendError(back)) => job = back,
+            }
+        }
+        // Whoever waits sees the end of the channel.
+    }
+}
+
+impl Caller for Counter {
+    fn call(
+        &self,
+        version: Arc<Version>,
+        instance: Arc<Instance>,
+        what: Lifecycle,
+        limit: Duration,
+    ) -> Boxed<'static, Result<u16, String>> {
+        let (reply, answer) = oneshot::channel();
+        self.give(Job { version, instance, what, limit, reply });
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err("the front end is closed".into())) })
+    }
+}
+
+/// Runs the jobs of one core until the core ends.
+pub(crate) async fn attend(core: Rc<Core>, mut jobs: Jobs) {
+    while let Some(job) = jobs.recv().await {
+        tokio::task::spawn_local(run(core.clone(), job));
+    }
+}
+
+async fn run(core: Rc<Core>, job: Job) {
+    let Job { version, instance, what, limit, mut reply } = job;
+    let call = Call { core: &core, version: &version, instance: &instance, what, limit };
+    let answer = tokio::select! {
+        answer = call.made() => answer,
+        // Nobody waits any more: the instance was told to end.
+        () = reply.closed() => return,
+    };
+    let _ = reply.send(answer);
+}
+
+struct Call<'a> {
+    core: &'a Rc<Core>,
+    version: &'a Arc<Version>,
+    instance: &'a Arc<Instance>,
+    what: Lifecycle,
+    limit: Duration,
+}
+
+/// The scheduler counts no request of the house's own.
+#[derive(Debug)]
+struct Nobody;
+
+impl Keeper for Nobody {
+    fn release(&self, _: u64, _: &Arc<Instance>, _: Outcome) {}
+}
+
+impl Call<'_> {
+    /// Asks, and writes down what came of it.
+    async fn made(&self) -> Result<u16, String> {
+        let (at, begun) = (SystemTime::now(), Instant::now());
+        let log_id = Hex::new(self.core.draws.id());
+        let table = self.core.house.table.load_full();
+        let authority = host::of_version(&table.naming, &self.version.config.key);
+        let notes = Rc::new(Notes::default());
+        let found = self.handler();
+        let answer = self.ask(found.as_ref(), &authority, &table.naming.default_hostname, log_id.as_str(), &notes).await;
+        let (status, bytes, fault) = match answer {
+            Ok((status, bytes)) => (status, bytes, notes.fault.take()),
+            Err(fault) => (fault.status(), 0, Some(fault.log())),
+        };
+        let outcome = fault.clone().map_or(Ok(status.as_u16()), Err);
+        if self.core.house.journal.wants_requests() {
+            let record = Request {
+                at,
+                log_id: log_id.as_str().to_owned(),
+                client: SOURCE,
+                method: "GET".into(),
+                host: authority,
+                target: self.what.path().into(),
+                protocol: "HTTP/1.1",
+                status: status.as_u16(),
+                bytes,
+                took: begun.elapsed(),
+                pending: Duration::ZERO,
+                version: Some(self.version.config.key.clone()),
+                instance: Some(self.instance.id.clone()),
+                cold: false,
+                handler: found.as_ref().map(handler_name),
+                user: None,
+                cpu: notes.cpu.get(),
+                fault,
+                lines: notes.lines.take(),
+            };
+            self.core.house.journal.write(Entry::Request(Box::new(record)));
+        }
+        outcome
+    }
+
+    /// The first script among the handlers that match; files are no answer to a lifecycle request.
+    fn handler(&self) -> Option<Matched<'_>> {
+        let path = self.what.path().as_bytes();
+        let mut found = self.version.handlers.find(path);
+        while let Some(matched) = found {
+            if matches!(matched.handler.kind, HandlerKind::Script(_)) {
+                return Some(matched);
+            }
+            found = self.version.handlers.find_after(matched.index, path);
+        }
+        None
+    }
+
+    /// Status and length of the answer.
+    async fn ask(
+        &self,
+        found: Option<&Matched<'_>>,
+        authority: &str,
+        default_hostname: &str,
+        log_id: &str,
+        notes: &Rc<Notes>,
+    ) -> Result<(StatusCode, u64), Fault> {
+        let path = self.what.path().as_bytes();
+        let script = found.and_then(|matched| match &matched.handler.kind {
+            HandlerKind::Script(script) => Some(script),
+            HandlerKind::Static(_) => None,
+        });
+        let named = match (found, script) {
+            (Some(matched), Some(Script::Wsgi(template) | Script::Cgi(template))) => {
+                Some(String::from_utf8_lossy(&template.expand(&matched.captures(path), path)).into_owned())
+            }
+            _ => None,
+        };
+        let ticket = Hex::new(self.core.draws.ticket());
+        let client = Client::new(SOURCE, false, Geo::default());
+        let facts = Facts {
+            caller: gate::Caller::Internal(match self.what {
+                Lifecycle::Start => Internal::Start,
+                Lifecycle::Warmup => Internal::Warmup,
+                Lifecycle::Stop => Internal::Stop,
+            }),
+            client: &client,
+            forwarded: &Forwarded::default(),
+            trace: self.core.draws.id(),
+            log_id,
+            ticket: ticket.as_str(),
+            timeout: self.limit,
+            default_hostname,
+            user: None,
+            login: false,
+        };
+        let headers = HeaderMap::new();
+        let lease = Lease {
+            instance: self.instance.clone(),
+            cold: false,
+            waited: Duration::ZERO,
+            outcome: Outcome::Abandoned,
+            request: 0,
+            keeper: Arc::new(Nobody),
+        };
+        let upload = Upload::whole(bytes::Bytes::new());
+        let first_generation = self.version.config.runtime.is_first_generation();
+        let reply = match &self.instance.endpoint {
+            // The agent of a first-generation app stands in for handlers that the app does not have, as the SDK does.
+            Endpoint::Agent(socket) if first_generation || script.is_some() => {
+                let environ = environ::Call {
+                    version: self.version,
+                    facts: &facts,
+                    method: &Method::GET,
+                    authority,
+                    port: self.core.house.http_port,
+                    path,
+                    raw_path: self.what.path(),
+                    query: None,
+                    protocol: "HTTP/1.1",
+                    headers: &headers,
+                    content_length: 0,
+                    script: named.as_deref(),
+                    kind: script.unwrap_or(&Script::Nothing),
+                };
+                let question = agent::Question { lease, upload, buffered: first_generation, deadline: self.limit, notes: notes.clone() };
+                agent::ask(self.core, socket, question, |out| environ::write(out, &environ)).await?
+            }
+            Endpoint::Http(address) if script.is_some_and(|script| *script != Script::Nothing) => {
+                let question = upstream::Question {
+                    lease,
+                    method: &Method::GET,
+                    target: self.what.path(),
+                    authority,
+                    headers: &headers,
+                    facts: &facts,
+                    upload,
+                    buffered: first_generation,
+                    deadline: self.limit,
+                    notes: notes.clone(),
+                };
+                upstream::ask(self.core, *address, question).await?
+            }
+            _ if script.is_some() => return Ok((StatusCode::OK, 0)),
+            _ => return Ok((StatusCode::NOT_FOUND, 0)),
+        };
+        Ok(swallow(reply).await)
+    }
+}
+
+/// Takes in the whole answer, so that the connection can be used again.
+async fn swallow(reply: Reply) -> (StatusCode, u64) {
+    let Reply { status, mut body, .. } = reply;
+    let mut bytes = 0;
+    while let Some(Ok(piece)) = std::future::poll_fn(|cx| body.poll_piece(cx)).await {
+        bytes += piece.len() as u64;
+    }
+    (status, bytes)
+}
