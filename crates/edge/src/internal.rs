@@ -238,7 +238,7 @@ impl Call<'_> {
                     kind: script.unwrap_or(&Script::Nothing),
                 };
                 let question = agent::Question { lease, upload, buffered: first_generation, deadline: self.limit, notes: notes.clone() };
-                agent::ask(self.core, socket, question, |out| environ::write(out, &environ)).await?
+                agent::ask(self.core, socket, question, |out| environ::write(out, &environ)).await.map_err(|failed| failed.fault)?
             }
             Endpoint::Http(address) if script.is_some_and(|script| *script != Script::Nothing) => {
                 let question = upstream::Question {
@@ -253,7 +253,7 @@ impl Call<'_> {
                     deadline: self.limit,
                     notes: notes.clone(),
                 };
-                upstream::ask(self.core, *address, question).await?
+                upstream::ask(self.core, *address, question).await.map_err(|failed| failed.fault)?
             }
             _ if script.is_some() => return Ok((StatusCode::OK, 0)),
             _ => return Ok((StatusCode::NOT_FOUND, 0)),

@@ -32,6 +32,32 @@ pub(crate) struct Upload {
     /// Bytes that may still come.
     left: u64,
     patience: Option<Box<Patience>>,
+    /// What an instance was given so far.
+    given: Given,
+    /// Given before anything else: an instance that broke down had it already.
+    ahead: Option<Bytes>,
+}
+
+/// What was given of a body, for another instance to get it too.
+enum Given {
+    Nothing,
+    Kept(Bytes),
+    /// Too much to be kept.
+    Lost,
+}
+
+/// Pieces are kept up to this size together; a single one, which is shared and not copied, up to the other.
+const KEPT: usize = 64 * 1024;
+const KEPT_WHOLE: usize = 1024 * 1024;
+
+impl Given {
+    fn add(&mut self, piece: &Bytes) {
+        *self = match std::mem::replace(self, Self::Lost) {
+            Self::Nothing if piece.len() <= KEPT_WHOLE => Self::Kept(piece.clone()),
+            Self::Kept(before) if before.len() + piece.len() <= KEPT => Self::Kept([before, piece.clone()].concat().into()),
+            _ => Self::Lost,
+        };
+    }
 }
 
 enum Source {
@@ -64,7 +90,7 @@ impl Upload {
     }
 
     fn of(source: Source, left: u64) -> Self {
-        Self { source, left, patience: None }
+        Self { source, left, patience: None, given: Given::Nothing, ahead: None }
     }
 
     /// A body that was collected before.
@@ -75,10 +101,24 @@ impl Upload {
 
     /// Its length, if known in advance.
     pub(crate) fn length(&self) -> Option<u64> {
-        match &self.source {
+        let rest = match &self.source {
             Source::Empty => Some(0),
             Source::Whole(bytes) => Some(bytes.len() as u64),
             Source::Client(body) => body.size_hint().exact(),
+        };
+        rest.map(|rest| rest + self.ahead.as_ref().map_or(0, |ahead| ahead.len() as u64))
+    }
+
+    /// The same body from its beginning, unless too much of it was given away.
+    pub(crate) fn rewind(mut self) -> Option<Self> {
+        match std::mem::replace(&mut self.given, Given::Nothing) {
+            Given::Nothing => Some(self),
+            Given::Kept(bytes) => {
+                debug_assert!(self.ahead.is_none(), "what is ahead is given first");
+                self.ahead = Some(bytes);
+                Some(self)
+            }
+            Given::Lost => None,
         }
     }
 
@@ -88,7 +128,7 @@ impl Upload {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self.source, Source::Empty)
+        matches!(self.source, Source::Empty) && self.ahead.is_none()
     }
 
     fn fail(&mut self, cut: Cut) -> Poll<Option<Result<Bytes, Cut>>> {
@@ -96,8 +136,21 @@ impl Upload {
         Poll::Ready(Some(Err(cut)))
     }
 
-    /// The next piece.
+    /// The next piece for an instance.
     pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        let polled = match self.ahead.take() {
+            Some(ahead) => Poll::Ready(Some(Ok(ahead))),
+            None => self.poll_source(cx),
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(piece))) => self.given.add(piece),
+            Poll::Ready(Some(Err(_))) => self.given = Given::Lost,
+            _ => {}
+        }
+        polled
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
         loop {
             let body = match &mut self.source {
                 Source::Empty => return Poll::Ready(None),
@@ -147,7 +200,7 @@ impl Upload {
     }
 
     async fn piece(&mut self) -> Option<Result<Bytes, Cut>> {
-        std::future::poll_fn(|cx| self.poll_piece(cx)).await
+        std::future::poll_fn(|cx| self.poll_source(cx)).await
     }
 }
 
@@ -185,5 +238,43 @@ impl Patience {
             }
             Poll::Ready(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(upload: &mut Upload) -> Vec<u8> {
+        let mut out = Vec::new();
+        while let Poll::Ready(Some(piece)) = upload.poll_piece(&mut Context::from_waker(std::task::Waker::noop())) {
+            out.extend_from_slice(&piece.expect("whole"));
+        }
+        out
+    }
+
+    #[test]
+    fn a_body_can_be_given_again_and_again() {
+        let mut upload = Upload::whole(Bytes::from_static(b"hello"));
+        for _ in 0..3 {
+            assert_eq!((upload.length(), upload.is_empty()), (Some(5), false));
+            assert_eq!(all(&mut upload), b"hello");
+            upload = upload.rewind().expect("kept");
+        }
+        assert!(Upload::whole(Bytes::new()).rewind().is_some_and(|upload| upload.is_empty()));
+    }
+
+    #[test]
+    fn pieces_are_kept_while_they_are_few() {
+        let mut given = Given::Nothing;
+        for _ in 0..64 {
+            given.add(&Bytes::from_static(&[7; 1024]));
+        }
+        assert!(matches!(&given, Given::Kept(bytes) if bytes.len() == KEPT));
+        given.add(&Bytes::from_static(b"x"));
+        assert!(matches!(given, Given::Lost));
+        let mut large = Upload::whole(vec![0; KEPT_WHOLE + 1].into());
+        all(&mut large);
+        assert!(large.rewind().is_none());
     }
 }

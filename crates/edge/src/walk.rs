@@ -19,8 +19,9 @@ use model::gate::{self, Caller, Verdict};
 use model::handler::{HandlerKind, Script};
 use model::headers::gzip;
 use model::headers::request::{Client, Facts, Forwarded, clean};
-use model::journal;
+use model::journal::{self, Severity};
 use model::pool::{Endpoint, Lease, Wanted};
+use model::retry::Tries;
 use model::route::handler::Matched;
 use model::route::path::Reading;
 use model::route::{host, path};
@@ -34,7 +35,7 @@ use crate::conn::Peer;
 use crate::core::Core;
 use crate::draws::Hex;
 use crate::fault::Fault;
-use crate::forward::{Notes, Reply, agent, http as upstream};
+use crate::forward::{Failed, Notes, Reply, agent, http as upstream};
 use crate::link::Link;
 use crate::login;
 use crate::sweep::Alarm;
@@ -353,7 +354,6 @@ impl Walk<'_> {
             // keeps no instance busy.
             upload = Upload::whole(Box::pin(upload.collect()).await.map_err(Fault::Cut)?);
         }
-        let lease = self.lease(call).await?;
         let notes = Rc::new(Notes::default());
         self.visit.notes = Some(notes.clone());
         let script = match call.script {
@@ -364,6 +364,33 @@ impl Walk<'_> {
             Script::Auto | Script::Nothing => None,
         };
         let deadline = self.core.house.options.timeouts.deadline.unwrap_or_else(|| config.deadline(Caller::External));
+        let mut errand = Errand { lease: self.lease(call).await?, script: script.as_deref(), upload, buffered, left: deadline, notes };
+        let since = self.core.sweep.now();
+        let mut tries = Tries::default();
+        loop {
+            let (instance, notes) = (errand.lease.instance.clone(), errand.notes.clone());
+            let Failed { fault, again } = match self.send(call, place, errand).await {
+                Ok(reply) => return Ok(reply),
+                Err(failed) => failed,
+            };
+            let Some((reach, upload)) = again else { return Err(fault) };
+            let Some(pause) = tries.again(reach, &self.parts.method) else { return Err(fault) };
+            notes.line(Severity::Warning, format!("instance {} is lost: {}; another one is asked", instance.id, fault.log()).as_bytes());
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            let lease = self.lease(call).await?;
+            let left = deadline.saturating_sub(Duration::from_millis(self.core.sweep.now().saturating_sub(since)));
+            if left.is_zero() {
+                return Err(fault);
+            }
+            errand = Errand { lease, script: script.as_deref(), upload, buffered, left, notes };
+        }
+    }
+
+    /// Asks one instance.
+    async fn send(&self, call: &Call<'_>, place: &Place<'_>, errand: Errand<'_>) -> Result<Reply, Failed> {
+        let Errand { lease, script, upload, buffered, left, notes } = errand;
         let ticket = Hex::new(self.core.draws.ticket());
         let facts = Facts {
             caller: Caller::External,
@@ -372,10 +399,10 @@ impl Walk<'_> {
             trace: self.core.draws.id(),
             log_id: place.log_id.as_str(),
             ticket: ticket.as_str(),
-            timeout: deadline,
+            timeout: left,
             default_hostname: &self.table.naming.default_hostname,
             user: place.user,
-            login: gate::shows_user(call.matched.handler, config),
+            login: gate::shows_user(call.matched.handler, &call.version.config),
         };
         let instance = lease.instance.clone();
         match &instance.endpoint {
@@ -392,15 +419,15 @@ impl Walk<'_> {
                     protocol: protocol_name(self.parts.version),
                     headers: &self.parts.headers,
                     content_length: upload.length().unwrap_or(0),
-                    script: script.as_deref(),
+                    script,
                     kind: call.script,
                 };
-                let question = agent::Question { lease, upload, buffered, deadline, notes };
+                let question = agent::Question { lease, upload, buffered, deadline: left, notes };
                 let answer = agent::ask(self.core, socket, question, |out| environ::write(out, &environ)).await;
                 // The SDK: a CGI script that does not exist is a 404, an object that does not exist an error of the app.
-                answer.map_err(|fault| match (fault, call.script) {
-                    (Fault::NoScript(_), Script::Cgi(_)) => Fault::NotFound("The script of this handler does not exist.".into()),
-                    (fault, _) => fault,
+                answer.map_err(|failed| match (failed.fault, call.script) {
+                    (Fault::NoScript(_), Script::Cgi(_)) => Fault::NotFound("The script of this handler does not exist.".into()).into(),
+                    (fault, _) => Failed { fault, ..failed },
                 })
             }
             Endpoint::Http(address) => {
@@ -413,7 +440,7 @@ impl Walk<'_> {
                     facts: &facts,
                     upload,
                     buffered,
-                    deadline,
+                    deadline: left,
                     notes,
                 };
                 upstream::ask(self.core, *address, question).await
@@ -431,7 +458,7 @@ impl Walk<'_> {
         self.visit.note(|record| {
             record.instance = Some(lease.instance.id.clone());
             record.cold = lease.cold;
-            record.pending = lease.waited;
+            record.pending += lease.waited;
         });
         Ok(lease)
     }
@@ -447,6 +474,18 @@ struct Place<'a> {
     origin: &'a Origin<'a>,
     user: Option<&'a User>,
     log_id: &'a Hex,
+}
+
+/// What one instance is asked with.
+struct Errand<'a> {
+    lease: Lease,
+    /// The script after expansion, if the handler names one.
+    script: Option<&'a str>,
+    upload: Upload,
+    buffered: bool,
+    /// What is left of the deadline.
+    left: Duration,
+    notes: Rc<Notes>,
 }
 
 /// A script that is to be run.

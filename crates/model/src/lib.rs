@@ -21,6 +21,7 @@ pub mod journal;
 pub mod pattern;
 pub mod pool;
 pub mod queue;
+pub mod retry;
 pub mod route;
 pub mod runtime;
 pub mod scaling;

@@ -9,11 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use model::pool::{Lease, Outcome};
+use model::retry::Reach;
 use tokio::net::UnixStream;
 
 use super::frames::{self, Ending, Event, Reader};
 use super::line::{KEPT, Line};
-use super::{Notes, Pieces, Reply};
+use super::{Failed, Notes, Pieces, Reply};
 use crate::body::{Aborted, Kind};
 use crate::core::Core;
 use crate::fault::Fault;
@@ -31,34 +32,44 @@ pub(crate) struct Question {
 }
 
 /// Sends a request whose environ `write` appends, and waits for the head of the answer.
-pub(crate) async fn ask(core: &Rc<Core>, socket: &Path, question: Question, write: impl FnOnce(&mut Vec<u8>)) -> Result<Reply, Fault> {
-    let serial = question.lease.instance.serial;
-    let mut line = match core.idle.agents.take(serial) {
+pub(crate) async fn ask(core: &Rc<Core>, socket: &Path, question: Question, write: impl FnOnce(&mut Vec<u8>)) -> Result<Reply, Failed> {
+    let Question { mut lease, upload, buffered, deadline, notes } = question;
+    let mut line = match core.idle.agents.take(lease.instance.serial) {
         Some(line) => line,
-        None => Box::pin(connect(core, socket)).await?,
+        None => match Box::pin(connect(core, socket)).await {
+            Ok(line) => line,
+            Err(fault) => {
+                lease.outcome = Outcome::Broken;
+                return Err(Failed::after(fault, Reach::Nowhere, upload));
+            }
+        },
     };
-    let start = frames::begin_request(&mut line.out, !question.upload.is_empty(), question.buffered);
+    let uploading = !upload.is_empty();
+    let start = frames::begin_request(&mut line.out, uploading, buffered);
     write(&mut line.out);
     frames::seal(&mut line.out, start);
-    line.alarm.set(Some(core.sweep.now() + millis(question.deadline)));
-    let uploading = !question.upload.is_empty();
-    let buffered = question.buffered;
+    line.alarm.set(Some(core.sweep.now() + millis(deadline)));
     let mut exchange = Exchange {
         core: core.clone(),
         line: Some(line),
-        upload: question.upload,
+        upload,
         uploading,
         reader: Reader::default(),
-        notes: question.notes,
-        lease: Some(question.lease),
+        notes,
+        lease: Some(lease),
         left: core.house.options.limits.response_body,
     };
-    let (status, headers) = exchange.head().await?;
+    let (status, headers) = match exchange.head().await {
+        Ok(head) => head,
+        Err(fault) => return Err(exchange.failed(fault)),
+    };
     if buffered {
-        let body = Box::pin(exchange.rest()).await?;
-        return Ok(Reply { status, headers, body: Kind::Whole(body) });
+        return match Box::pin(exchange.rest()).await {
+            Ok(body) => Ok(Reply { status, headers, body: Kind::Whole(body) }),
+            Err(fault) => Err(exchange.failed(fault)),
+        };
     }
-    exchange.stream(status, headers)
+    Ok(exchange.stream(status, headers)?)
 }
 
 async fn connect(core: &Core, socket: &Path) -> Result<Line<UnixStream>, Fault> {
@@ -95,10 +106,25 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Sends what can be sent now. An agent that stopped reading may still have answered, so a failed write only ends the sending.
+    /// Sends what can be sent now, a small body together with its head. An agent that stopped reading may still have answered, so a failed write
+    /// only ends the sending.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some(line) = &mut self.line else { return Ok(()) };
         loop {
+            while self.uploading && line.out.len() < KEPT {
+                match self.upload.poll_piece(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Some(Ok(piece))) => frames::body(&mut line.out, &piece),
+                    Poll::Ready(Some(Err(cut))) => return Err(Fault::Cut(cut)),
+                    Poll::Ready(None) => {
+                        frames::body_end(&mut line.out);
+                        self.uploading = false;
+                    }
+                }
+            }
+            if line.sent == line.out.len() {
+                return Ok(());
+            }
             match line.poll_flush(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(true) => {}
@@ -107,26 +133,15 @@ impl Exchange {
             if !self.uploading {
                 return Ok(());
             }
-            line.out.clear();
-            line.sent = 0;
-            loop {
-                match self.upload.poll_piece(cx) {
-                    Poll::Pending => break,
-                    Poll::Ready(Some(Ok(piece))) => frames::body(&mut line.out, &piece),
-                    Poll::Ready(Some(Err(cut))) => return Err(Fault::Cut(cut)),
-                    Poll::Ready(None) => {
-                        frames::body_end(&mut line.out);
-                        self.uploading = false;
-                        break;
-                    }
-                }
-                if line.out.len() >= KEPT {
-                    break;
-                }
-            }
-            if line.out.is_empty() {
-                return Ok(());
-            }
+            line.next();
+        }
+    }
+
+    /// The end without a reply. Nothing of it went to the client yet.
+    fn failed(self, fault: Fault) -> Failed {
+        match (&fault, &self.line) {
+            (Fault::Died(_), Some(line)) => Failed::after(fault, line.reach(), self.upload),
+            _ => fault.into(),
         }
     }
 

@@ -12,11 +12,12 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
 use model::headers::request::{ADDED, Facts};
 use model::pool::{Lease, Outcome};
+use model::retry::{self, Reach};
 use tokio::net::TcpStream;
 
 use super::line::{KEPT, Line};
 use super::response::{self, Framing, Head, Part};
-use super::{Notes, Pieces, Reply};
+use super::{Failed, Notes, Pieces, Reply};
 use crate::body::{Aborted, Kind};
 use crate::core::Core;
 use crate::fault::Fault;
@@ -51,7 +52,7 @@ enum Sending {
 }
 
 /// Sends a request and waits for the head of the answer.
-pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question<'_>) -> Result<Reply, Fault> {
+pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question<'_>) -> Result<Reply, Failed> {
     let Question { lease, method, target, authority, headers, facts, upload, buffered, deadline, notes } = question;
     let mut exchange =
         Exchange { core: core.clone(), line: None, upload, sending: Sending::Over, lease: Some(lease), left: 0, keep: false };
@@ -59,35 +60,31 @@ pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question
     let serial = exchange.lease.as_ref().map_or(0, |lease| lease.instance.serial);
     let mut line = match core.idle.http.take(serial) {
         Some(line) => line,
-        None => Box::pin(exchange.connect(address)).await?,
+        None => match Box::pin(exchange.connect(address)).await {
+            Ok(line) => line,
+            Err(fault) => return Err(Failed::after(fault, Reach::Nowhere, exchange.upload)),
+        },
     };
-    let sending = match exchange.upload.length() {
+    exchange.sending = match exchange.upload.length() {
         Some(0) => Sending::Over,
         Some(_) => Sending::Plain,
         None => Sending::Chunked,
     };
     write_head(&mut line.out, method, target, authority, headers, facts, &exchange.upload);
     line.alarm.set(Some(core.sweep.now() + millis(deadline)));
-    // A request that may be sent twice, on a connection that the instance may have closed meanwhile.
-    let again = line.reused && exchange.upload.is_empty() && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     exchange.line = Some(line);
-    exchange.sending = sending;
     let head = match exchange.head(method).await {
-        Err(Failure::Nothing) if again => {
-            let old = exchange.line.take();
-            let mut line = Box::pin(exchange.connect(address)).await?;
-            line.out = old.map(|old| old.out).unwrap_or_default();
-            line.alarm.set(Some(core.sweep.now() + millis(deadline)));
-            exchange.line = Some(line);
-            Box::pin(exchange.head(method)).await
-        }
+        Err(Failure::Nothing) if exchange.may_repeat(method) => Box::pin(exchange.repeat(address, method, deadline)).await,
         other => other,
     };
-    let Head { status, headers, framing, keep } = head.map_err(|failure| exchange.fault(failure))?;
+    let Head { status, headers, framing, keep } = match head {
+        Ok(head) => head,
+        Err(failure) => return Err(exchange.failed(failure)),
+    };
     exchange.keep = keep;
     if framing.left().is_some_and(|length| length > exchange.left) {
         exchange.outcome(Outcome::Answered);
-        return Err(Fault::ResponseTooLarge);
+        return Err(Fault::ResponseTooLarge.into());
     }
     let mut stream = HttpStream { exchange, framing, first: None, notes };
     let body = match stream.ready()? {
@@ -138,6 +135,8 @@ fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 enum Failure {
     /// The connection ended before a byte of an answer.
     Nothing,
+    /// There was none.
+    Unreached(Fault),
     Fault(Fault),
 }
 
@@ -185,33 +184,43 @@ impl Exchange {
         }
     }
 
-    fn fault(&mut self, failure: Failure) -> Fault {
-        match failure {
+    /// The connection was kept, and the instance closed it meanwhile: no reason to call the instance broken, if the request may be sent twice.
+    fn may_repeat(&self, method: &Method) -> bool {
+        let repeatable = |line: &Line<TcpStream>| {
+            line.reused && line.is_repeatable() && (line.reach() == Reach::Nowhere || retry::is_idempotent(method))
+        };
+        self.sending == Sending::Over && self.line.as_ref().is_some_and(repeatable)
+    }
+
+    /// Sends the same bytes on a new connection.
+    async fn repeat(&mut self, address: SocketAddr, method: &Method, deadline: Duration) -> Result<Head, Failure> {
+        let out = self.line.take().map(|old| old.out).unwrap_or_default();
+        let mut line = self.connect(address).await.map_err(Failure::Unreached)?;
+        line.out = out;
+        line.alarm.set(Some(self.core.sweep.now() + millis(deadline)));
+        self.line = Some(line);
+        self.head(method).await
+    }
+
+    fn failed(mut self, failure: Failure) -> Failed {
+        let fault = match failure {
             Failure::Nothing => {
                 self.outcome(Outcome::Broken);
                 Fault::Died("the instance closed the connection before it answered".into())
             }
+            Failure::Unreached(fault) => return Failed::after(fault, Reach::Nowhere, self.upload),
             Failure::Fault(fault) => fault,
+        };
+        match (&fault, &self.line) {
+            (Fault::Died(_), Some(line)) => Failed::after(fault, line.reach(), self.upload),
+            _ => fault.into(),
         }
     }
 
-    /// Sends what can be sent now.
+    /// Sends what can be sent now, a small body together with its head.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some(line) = &mut self.line else { return Ok(()) };
         loop {
-            match line.poll_flush(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(true) => {}
-                Poll::Ready(false) => {
-                    self.sending = Sending::Over;
-                    self.keep = false;
-                }
-            }
-            if self.sending == Sending::Over {
-                return Ok(());
-            }
-            line.out.clear();
-            line.sent = 0;
             while self.sending != Sending::Over && line.out.len() < KEPT {
                 match self.upload.poll_piece(cx) {
                     Poll::Pending => break,
@@ -230,9 +239,21 @@ impl Exchange {
                     }
                 }
             }
-            if line.out.is_empty() {
+            if line.sent == line.out.len() {
                 return Ok(());
             }
+            match line.poll_flush(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => {
+                    self.sending = Sending::Over;
+                    self.keep = false;
+                }
+            }
+            if self.sending == Sending::Over {
+                return Ok(());
+            }
+            line.next();
         }
     }
 

@@ -12,16 +12,39 @@ use std::time::Duration;
 use ::http::{HeaderMap, StatusCode};
 use bytes::{Bytes, BytesMut};
 use model::journal::Severity;
+use model::retry::Reach;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::body::Kind;
+use crate::fault::Fault;
 use crate::sweep::millis;
+use crate::upload::Upload;
 
 /// What an instance said.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Kind,
+}
+
+/// Why there is no reply, and what another instance could be asked with.
+pub(crate) struct Failed {
+    pub(crate) fault: Fault,
+    /// How far the request came and its body, if it may be asked again.
+    pub(crate) again: Option<(Reach, Upload)>,
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self { fault, again: None }
+    }
+}
+
+impl Failed {
+    /// An instance broke down.
+    fn after(fault: Fault, reach: Reach, upload: Upload) -> Self {
+        Self { fault, again: upload.rewind().map(|upload| (reach, upload)) }
+    }
 }
 
 /// What the app said besides its response. Shared with the body's stream, which may outlive the walk.
@@ -37,7 +60,7 @@ pub(crate) struct Notes {
 const LOG_BYTES: usize = 1024 * 1024;
 
 impl Notes {
-    fn line(&self, severity: Severity, text: &[u8]) {
+    pub(crate) fn line(&self, severity: Severity, text: &[u8]) {
         let before = self.bytes.get();
         if before > LOG_BYTES {
             return;

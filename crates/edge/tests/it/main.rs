@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
+mod again;
 mod agent;
 mod app;
 mod corpus;
@@ -11,6 +12,7 @@ mod forward;
 mod geo;
 mod gzip;
 mod h2;
+mod lifecycle;
 mod limits;
 mod login;
 mod node;
