@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, SERVER};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version as Protocol};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, SERVER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use model::asset;
 use model::config::{ErrorCode, ErrorPage};
 use model::headers::response::{Finish, Stats, finish, undo_gzip};
@@ -100,14 +100,22 @@ fn app_page(version: &Version, code: ErrorCode) -> Option<(HeaderValue, Vec<u8>)
 pub(crate) struct Ending<'a> {
     pub(crate) core: &'a Rc<Core>,
     pub(crate) method: &'a Method,
-    pub(crate) protocol: Protocol,
     pub(crate) at: SystemTime,
     /// The connection cannot go on.
     pub(crate) close: bool,
 }
 
-/// Makes the response that hyper sends.
-pub(crate) async fn respond(ending: Ending<'_>, answer: Answer, mut visit: Box<Visit>) -> Response<Body> {
+/// A finished answer. How its body is framed is the protocol's affair.
+pub(crate) struct Answered {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+    /// The connection cannot go on.
+    pub(crate) close: bool,
+}
+
+/// Finishes an answer.
+pub(crate) async fn respond(ending: Ending<'_>, answer: Answer, mut visit: Box<Visit>) -> Answered {
     let core = ending.core;
     let (now, date) = core.date(ending.at);
     let Reply { status, mut headers, mut body } = answer.reply;
@@ -139,14 +147,8 @@ pub(crate) async fn respond(ending: Ending<'_>, answer: Answer, mut visit: Box<V
             }
         }
     }
-    if ending.close && ending.protocol < Protocol::HTTP_2 {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
     visit.note(|record| record.status = status.as_u16());
-    let mut response = Response::new(Body::new(body, Some(visit)));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
+    Answered { status, headers, body: Body::new(body, visit), close: ending.close }
 }
 
 async fn compress(core: &Rc<Core>, headers: &mut HeaderMap, body: Kind) -> Kind {

@@ -1,7 +1,7 @@
 //! A response's body on its way to the client, whatever it comes from.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -64,18 +64,36 @@ impl Kind {
     }
 }
 
-/// The body that hyper is given.
+/// The body of an answer, with the request that it answers.
 pub(crate) struct Body {
     kind: Kind,
-    /// The request that it answers; it is over when the body is.
+    /// It is over when the body is.
     visit: Option<Box<Visit>>,
-    /// Why it ends early; told only after hyper had a chance to send what it holds.
+    /// Why it ends early; told only after hyper had a chance to send what it holds (HTTP/2).
     failed: Option<Aborted>,
 }
 
 impl Body {
-    pub(crate) fn new(kind: Kind, visit: Option<Box<Visit>>) -> Self {
-        Self { kind, visit, failed: None }
+    pub(crate) fn new(kind: Kind, visit: Box<Visit>) -> Self {
+        Self { kind, visit: Some(visit), failed: None }
+    }
+
+    /// Its length, if it is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.kind.length()
+    }
+
+    /// The next piece, never empty.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
+        let polled = self.kind.poll_piece(cx);
+        if let Some(visit) = &mut self.visit {
+            visit.step(&polled);
+        }
+        if let Poll::Ready(None) = polled {
+            self.kind = Kind::Empty;
+            self.visit = None;
+        }
+        polled
     }
 }
 
@@ -84,25 +102,15 @@ impl http_body::Body for Body {
     type Error = Aborted;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let this = &mut *self;
-        if let Some(failed) = this.failed.take() {
+        if let Some(failed) = self.failed.take() {
             return Poll::Ready(Some(Err(failed)));
         }
-        let polled = this.kind.poll_piece(cx);
-        if let Some(visit) = &mut this.visit {
-            visit.step(&polled);
-        }
-        match polled {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => {
-                this.kind = Kind::Empty;
-                this.visit = None;
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Ok(piece))) => Poll::Ready(Some(Ok(Frame::data(piece)))),
-            Poll::Ready(Some(Err(failed))) => {
+        match ready!(self.poll_piece(cx)) {
+            None => Poll::Ready(None),
+            Some(Ok(piece)) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            Some(Err(failed)) => {
                 // An error makes hyper drop what it has not sent yet, the head included.
-                this.failed = Some(failed);
+                self.failed = Some(failed);
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

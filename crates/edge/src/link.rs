@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use crate::guard::Refusal;
 use crate::options::Options;
 use crate::sweep::{Swept, millis, remember};
 
@@ -96,9 +95,8 @@ pub(crate) struct Link {
     pacing: Pacing,
     /// Requests that are being served.
     open: Cell<u32>,
-    /// Requests that hyper handed over.
-    served: Cell<u64>,
-    refused: Cell<Option<(u64, Refusal)>>,
+    /// It had a request before.
+    served: Cell<bool>,
     idle_since: Cell<u64>,
     head_since: Cell<u64>,
     reading: Pace,
@@ -117,8 +115,7 @@ impl Link {
         Rc::new(Self {
             pacing,
             open: Cell::new(0),
-            served: Cell::new(0),
-            refused: Cell::new(None),
+            served: Cell::new(false),
             idle_since: Cell::new(now),
             head_since: Cell::new(0),
             reading: Pace::default(),
@@ -175,12 +172,11 @@ impl Link {
         self.writing.waiting()
     }
 
-    /// A request begins; its number on this connection.
-    pub(crate) fn begin(&self) -> u64 {
+    /// A request begins.
+    pub(crate) fn begin(&self) {
         self.open.set(self.open.get() + 1);
-        self.served.set(self.served.get() + 1);
+        self.served.set(true);
         self.reading.reset();
-        self.served.get()
     }
 
     /// A request is over.
@@ -194,14 +190,6 @@ impl Link {
         if self.draining.get() && self.multiplexed.get() {
             self.wake();
         }
-    }
-
-    pub(crate) fn refuse(&self, number: u64, refusal: Refusal) {
-        self.refused.set(Some((number, refusal)));
-    }
-
-    pub(crate) fn refused(&self) -> Option<(u64, Refusal)> {
-        self.refused.get()
     }
 
     pub(crate) fn partial_head(&self, partial: bool, now: u64) {
@@ -256,7 +244,7 @@ impl Link {
             return Verdict::None;
         }
         let idle = now.saturating_sub(self.idle_since.get());
-        let most = if self.served.get() == 0 { pacing.idle.min(pacing.head) } else { pacing.idle };
+        let most = if self.served.get() { pacing.idle } else { pacing.idle.min(pacing.head) };
         if idle >= most {
             Verdict::Close
         } else if idle >= pacing.nap && !self.multiplexed.get() {

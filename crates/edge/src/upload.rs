@@ -1,4 +1,4 @@
-//! A request's body on its way to an instance: counted, paced, its trailers dropped.
+//! A request's body on its way to an instance, whatever it comes from: counted, paced, its trailers dropped.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -63,7 +63,19 @@ impl Given {
 enum Source {
     Empty,
     Whole(Bytes),
-    Client(Incoming),
+    /// HTTP/1: read from the connection when it is asked for.
+    Wire(Rc<dyn Inlet>),
+    /// HTTP/2.
+    Stream(Incoming),
+}
+
+/// A connection that the body of its current request is read from.
+pub(crate) trait Inlet {
+    /// The next piece, never empty.
+    fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>>;
+
+    /// Bytes that are still to come, if that is known.
+    fn length(&self) -> Option<u64>;
 }
 
 /// HTTP/2 bodies are timed here; those of HTTP/1 at the socket.
@@ -74,19 +86,25 @@ struct Patience {
 }
 
 impl Upload {
-    /// The body of a request. `multiplexed`: it came over HTTP/2.
-    pub(crate) fn new(body: Incoming, core: &Rc<Core>, multiplexed: bool) -> Self {
-        let left = core.house.options.limits.request_body;
+    /// The body of an HTTP/2 request.
+    pub(crate) fn stream(body: Incoming, core: &Rc<Core>) -> Self {
         if body.is_end_stream() {
-            return Self::of(Source::Empty, left);
+            return Self::empty();
         }
-        let mut upload = Self::of(Source::Client(body), left);
-        if multiplexed {
-            let alarm = core.sweep.alarm(core.house.options.timeouts.stall);
-            alarm.set(None);
-            upload.patience = Some(Box::new(Patience { core: core.clone(), alarm, pace: Pace::default() }));
-        }
-        upload
+        let alarm = core.sweep.alarm(core.house.options.timeouts.stall);
+        alarm.set(None);
+        let patience = Box::new(Patience { core: core.clone(), alarm, pace: Pace::default() });
+        Self { patience: Some(patience), ..Self::of(Source::Stream(body), core.house.options.limits.request_body) }
+    }
+
+    /// The body of the current request of an HTTP/1 connection.
+    pub(crate) fn wire(wire: Rc<dyn Inlet>, core: &Core) -> Self {
+        Self::of(Source::Wire(wire), core.house.options.limits.request_body)
+    }
+
+    /// No body.
+    pub(crate) fn empty() -> Self {
+        Self::of(Source::Empty, 0)
     }
 
     fn of(source: Source, left: u64) -> Self {
@@ -104,7 +122,8 @@ impl Upload {
         let rest = match &self.source {
             Source::Empty => Some(0),
             Source::Whole(bytes) => Some(bytes.len() as u64),
-            Source::Client(body) => body.size_hint().exact(),
+            Source::Wire(wire) => wire.length(),
+            Source::Stream(body) => body.size_hint().exact(),
         };
         rest.map(|rest| rest + self.ahead.as_ref().map_or(0, |ahead| ahead.len() as u64))
     }
@@ -151,37 +170,27 @@ impl Upload {
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
-        loop {
-            let body = match &mut self.source {
-                Source::Empty => return Poll::Ready(None),
-                Source::Whole(bytes) => {
-                    let bytes = std::mem::take(bytes);
-                    self.source = Source::Empty;
-                    return Poll::Ready(Some(Ok(bytes)));
-                }
-                Source::Client(body) => body,
-            };
-            let polled = Pin::new(body).poll_frame(cx);
-            if let Some(patience) = &self.patience
-                && patience.tired(&polled, cx)
-            {
-                return self.fail(Cut::TooSlow);
+        let piece = match &mut self.source {
+            Source::Empty => None,
+            Source::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.source = Source::Empty;
+                return Poll::Ready(Some(Ok(bytes)));
             }
-            let frame = match ready!(polled) {
-                None => {
-                    self.source = Source::Empty;
-                    return Poll::Ready(None);
-                }
-                Some(Ok(frame)) => frame,
-                Some(Err(error)) => return self.fail(reason(&error)),
-            };
-            let Ok(data) = frame.into_data() else { continue };
-            if data.is_empty() {
-                continue;
+            Source::Wire(wire) => ready!(wire.poll_piece(cx)),
+            Source::Stream(body) => ready!(poll_stream(body, self.patience.as_deref(), cx)),
+        };
+        match piece {
+            None => {
+                self.source = Source::Empty;
+                Poll::Ready(None)
             }
-            let Some(left) = self.left.checked_sub(data.len() as u64) else { return self.fail(Cut::TooLarge) };
-            self.left = left;
-            return Poll::Ready(Some(Ok(data)));
+            Some(Err(cut)) => self.fail(cut),
+            Some(Ok(data)) => {
+                let Some(left) = self.left.checked_sub(data.len() as u64) else { return self.fail(Cut::TooLarge) };
+                self.left = left;
+                Poll::Ready(Some(Ok(data)))
+            }
         }
     }
 
@@ -207,16 +216,22 @@ impl Upload {
 /// Memory that is set aside on the word of a Content-Length alone.
 const FORESEEN: usize = 1024 * 1024;
 
-/// Why hyper could not read on.
-fn reason(error: &hyper::Error) -> Cut {
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        if inner.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
-            return Cut::TooSlow;
+/// The next piece of an HTTP/2 body; trailers are dropped.
+fn poll_stream(body: &mut Incoming, patience: Option<&Patience>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+    loop {
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        if patience.is_some_and(|patience| patience.tired(&polled, cx)) {
+            return Poll::Ready(Some(Err(Cut::TooSlow)));
         }
-        source = inner.source();
+        match ready!(polled) {
+            None => return Poll::Ready(None),
+            Some(Err(_)) => return Poll::Ready(Some(Err(Cut::Broken))),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
+                _ => {}
+            },
+        }
     }
-    Cut::Broken
 }
 
 impl Patience {

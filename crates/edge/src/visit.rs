@@ -17,7 +17,8 @@ use crate::sweep::Alarm;
 /// A request that is being served.
 pub(crate) struct Visit {
     pub(crate) core: Rc<Core>,
-    pub(crate) link: Rc<Link>,
+    /// The connection; requests of the house's own have none.
+    link: Option<Rc<Link>>,
     pub(crate) at: SystemTime,
     begun: Instant,
     /// What is written down; absent if nobody wants it.
@@ -30,7 +31,7 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    pub(crate) fn new(core: Rc<Core>, link: Rc<Link>, record: Option<Box<Request>>, at: SystemTime) -> Self {
+    pub(crate) fn new(core: Rc<Core>, link: Option<Rc<Link>>, record: Option<Box<Request>>, at: SystemTime) -> Self {
         Self { core, link, at, begun: Instant::now(), record, bytes: 0, notes: None, stall: None }
     }
 
@@ -71,7 +72,9 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.link.end(self.core.sweep.now());
+        if let Some(link) = &self.link {
+            link.end(self.core.sweep.now());
+        }
         if let Some(mut record) = self.record.take() {
             record.took = self.begun.elapsed();
             record.bytes = self.bytes;

@@ -1,7 +1,6 @@
 //! A request's straight walk through the house: washed, aimed, matched, let in, served, finished, written down. Each step is one call into
 //! `model` or one wait for a shell; an early end is a [`Stop`].
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -11,8 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version as Protocol};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version as Protocol};
 use model::asset;
 use model::environ;
 use model::gate::{self, Caller, Verdict};
@@ -28,14 +26,16 @@ use model::route::{host, path};
 use model::table::{RoutingTable, Version};
 use model::user::User;
 
+pub(crate) use crate::answer::Answered;
 use crate::answer::{self, Answer, Ending, Manner};
 use crate::assets;
-use crate::body::{Body, Kind};
+use crate::body::Kind;
 use crate::conn::Peer;
 use crate::core::Core;
 use crate::draws::Hex;
 use crate::fault::Fault;
 use crate::forward::{Failed, Notes, Reply, agent, http as upstream};
+use crate::guard::Refusal;
 use crate::link::Link;
 use crate::login;
 use crate::sweep::Alarm;
@@ -62,48 +62,44 @@ impl From<Answer> for Stop {
     }
 }
 
+/// A request at the door.
+pub(crate) struct Arrival<'a> {
+    pub(crate) core: &'a Rc<Core>,
+    pub(crate) peer: &'a Peer,
+    pub(crate) parts: &'a mut Parts,
+    pub(crate) body: Upload,
+    /// The connection that it came in on.
+    pub(crate) link: Option<Rc<Link>>,
+    /// HTTP/2 only: rings when the client takes no more of the answer.
+    pub(crate) stall: Option<Rc<Alarm>>,
+    /// It is not to be served, and why.
+    pub(crate) refusal: Option<Refusal>,
+}
+
 /// One request on its way.
 struct Walk<'a> {
     core: &'a Rc<Core>,
     table: &'a RoutingTable,
-    link: &'a Link,
     peer: &'a Peer,
-    number: u64,
+    refusal: Option<Refusal>,
     visit: &'a mut Visit,
     parts: &'a mut Parts,
-    body: Option<Incoming>,
+    body: Upload,
     /// Known once the host was read; error pages are looked up in it.
     version: Option<Arc<Version>>,
 }
 
-/// Serves one request. `stall`: HTTP/2 only, rings when the client takes no more of the answer.
-pub(crate) async fn walk(
-    core: Rc<Core>,
-    link: Rc<Link>,
-    peer: Rc<Peer>,
-    request: Request<Incoming>,
-    stall: Option<Rc<Alarm>>,
-) -> Result<Response<Body>, Infallible> {
-    let number = link.begin();
+/// Serves one request.
+pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
+    let Arrival { core, peer, parts, body, link, stall, refusal } = arrival;
     let at = SystemTime::now();
     let log_id = Hex::new(core.draws.id());
-    let (mut parts, body) = request.into_parts();
-    let record = core.house.journal.wants_requests().then(|| record(&parts, peer.ip, at, log_id.as_str()));
-    let mut visit = Box::new(Visit::new(core.clone(), link.clone(), record, at));
+    let record = core.house.journal.wants_requests().then(|| record(parts, peer.ip, at, log_id.as_str()));
+    let mut visit = Box::new(Visit::new(core.clone(), link, record, at));
     visit.stall = stall;
     let table = core.house.table.load_full();
-    let (method, protocol) = (parts.method.clone(), parts.version);
-    let mut walk = Walk {
-        core: &core,
-        table: &table,
-        link: &link,
-        peer: &peer,
-        number,
-        visit: &mut visit,
-        parts: &mut parts,
-        body: Some(body),
-        version: None,
-    };
+    let method = parts.method.clone();
+    let mut walk = Walk { core, table: &table, peer, refusal, visit: &mut visit, parts, body, version: None };
     let outcome = {
         // Pinned where it lies: handing it to a function would copy some kilobytes.
         let mut steps = std::pin::pin!(walk.steps(log_id));
@@ -119,13 +115,12 @@ pub(crate) async fn walk(
         Ok(answer) => answer,
         Err(Stop::Answer(answer)) => *answer,
         Err(Stop::Fault(fault)) => {
-            close = fault.closes() || link.refused().is_some();
+            close = fault.closes() || refusal.is_some();
             visit.note(|record| record.fault = Some(fault.log()));
-            answer::fault(&core, version.as_ref(), &fault)
+            answer::fault(core, version.as_ref(), &fault)
         }
     };
-    let ending = Ending { core: &core, method: &method, protocol, at, close };
-    Ok(answer::respond(ending, answer, visit).await)
+    answer::respond(Ending { core, method: &method, at, close }, answer, visit).await
 }
 
 fn record(parts: &Parts, client: IpAddr, at: SystemTime, log_id: &str) -> Box<journal::Request> {
@@ -202,9 +197,7 @@ fn origin<'a>(core: &Core, peer: &'a Peer, headers: &HeaderMap) -> Origin<'a> {
 
 impl Walk<'_> {
     async fn steps(&mut self, log_id: Hex) -> Result<Answer, Stop> {
-        if let Some((number, refusal)) = self.link.refused()
-            && number == self.number
-        {
+        if let Some(refusal) = self.refusal {
             return Err(Fault::from(refusal).into());
         }
         let bad = |text: &'static str| Fault::client(StatusCode::BAD_REQUEST, text);
@@ -331,11 +324,7 @@ impl Walk<'_> {
     }
 
     fn upload(&mut self) -> Result<Upload, Fault> {
-        let multiplexed = self.parts.version == Protocol::HTTP_2;
-        let upload = match self.body.take() {
-            Some(body) => Upload::new(body, self.core, multiplexed),
-            None => Upload::whole(bytes::Bytes::new()),
-        };
+        let upload = std::mem::replace(&mut self.body, Upload::empty());
         if upload.too_large() { Err(Fault::Cut(crate::upload::Cut::TooLarge)) } else { Ok(upload) }
     }
 

@@ -39,27 +39,6 @@ impl Default for Chunks {
 }
 
 impl Chunks {
-    /// Reads on: how many bytes are in order, and whether the body ended with the last of them.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(usize, bool), &'static str> {
-        let mut here = 0;
-        while let Some(&b) = bytes.get(here) {
-            if let At::Data = self.at {
-                let run = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - here);
-                self.left -= run as u64;
-                here += run;
-                if self.left == 0 {
-                    self.at = At::DataCr;
-                }
-                continue;
-            }
-            here += 1;
-            if self.turn(b)? {
-                return Ok((here, true));
-            }
-        }
-        Ok((here, false))
-    }
-
     /// Takes the next piece of data out of `input`.
     pub(crate) fn decode(&mut self, input: &mut BytesMut) -> Result<Part, &'static str> {
         loop {

@@ -1,8 +1,13 @@
-//! One request head, checked line by line as it arrives (RFC 9112 §2–6).
+//! One request head, checked line by line as it arrives (RFC 9112 §2–6), then made into a request without being looked at again.
 
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Uri, Version};
 use memchr::memchr;
 
-use super::{Bounds, Framing, Refusal};
+use super::{Bounds, Framing, Refusal, Shape};
 
 /// What is known of a head so far.
 #[derive(Default)]
@@ -12,17 +17,24 @@ pub(super) struct Head {
     line: usize,
     /// Bytes that hold no line end.
     seen: usize,
-    /// Header fields so far; the request line is read once `started`.
-    fields: usize,
+    /// The request line is read.
     started: bool,
+    /// How long the method is; it stands first.
+    method: usize,
+    target: Range<usize>,
+    /// Names and values so far.
+    fields: Vec<(Range<usize>, Range<usize>)>,
     old: bool,
     bodiless: bool,
+    close: bool,
+    keep_alive: bool,
+    expects: bool,
     hosts: u32,
     length: Option<u64>,
     /// Transfer codings that were applied before chunked, and whether chunked came last.
     codings: u32,
     chunked: bool,
-    /// It is in order, but not as hyper likes it; see [`super::mend`].
+    /// It is in order, but in need of plain words; see [`super::mend`].
     odd: bool,
 }
 
@@ -31,14 +43,21 @@ type Verdict<T> = Result<T, Refusal>;
 /// A complete head.
 pub(super) struct Done {
     pub(super) length: usize,
-    pub(super) framing: Framing,
     pub(super) odd: bool,
+    pub(super) shape: Shape,
 }
 
 impl Head {
     /// Whether nothing of it was read yet.
     pub(super) fn is_new(&self) -> bool {
         self.seen == 0
+    }
+
+    /// Forgets everything but its memory.
+    pub(super) fn renew(&mut self) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        *self = Self { fields, ..Self::default() };
     }
 
     /// Reads on. `None` while the head is not complete.
@@ -49,6 +68,7 @@ impl Head {
             let Some((b'\r', line)) = line.split_last() else {
                 return Err(Refusal::bad("a line ends with LF instead of CRLF"));
             };
+            let start = self.line;
             self.line = end + 1;
             self.seen = end + 1;
             if !self.started {
@@ -57,9 +77,9 @@ impl Head {
                 if self.line > bounds.bytes {
                     return Err(TOO_LARGE);
                 }
-                return self.framing().map(|framing| Some(Done { length: self.line, framing, odd: self.odd }));
+                return self.shape().map(|shape| Some(Done { length: self.line, odd: self.odd, shape }));
             } else {
-                self.field(line, bounds)?;
+                self.field(start, line, bounds)?;
             }
         }
         self.seen = bytes.len();
@@ -92,15 +112,17 @@ impl Head {
             _ => return Err(Refusal::bad("the protocol version is malformed")),
         };
         target_form(method, target)?;
+        self.method = method.len();
+        self.target = method.len() + 1..method.len() + 1 + target.len();
         self.odd = target.iter().any(|&b| is_odd(b));
         self.bodiless = matches!(method, b"GET" | b"HEAD" | b"TRACE");
         self.started = true;
         Ok(())
     }
 
-    fn field(&mut self, line: &[u8], bounds: &Bounds) -> Verdict<()> {
-        self.fields += 1;
-        if self.fields > bounds.fields {
+    /// One header line, which begins at `start`.
+    fn field(&mut self, start: usize, line: &[u8], bounds: &Bounds) -> Verdict<()> {
+        if self.fields.len() >= bounds.fields {
             return Err(Refusal { status: 431, reason: "the request has too many header fields" });
         }
         if matches!(line.first(), Some(b' ' | b'\t')) {
@@ -111,13 +133,17 @@ impl Head {
             Some(b':') if colon > 0 => {}
             Some(b':') => return Err(Refusal::bad("a header name is empty")),
             Some(b' ' | b'\t') => return Err(Refusal::bad("white space precedes the colon of a header")),
-            _ => return Err(Refusal::bad("a header name holds a character that it may not")),
+            _ => return Err(BAD_NAME),
         }
         let (name, value) = (&line[..colon], &line[colon + 1..]);
         if !value.iter().all(|&b| is_text(b)) {
-            return Err(Refusal::bad("a header value holds a control character"));
+            return Err(BAD_VALUE);
         }
-        self.meaning(name, trim(value))
+        let lead = value.iter().take_while(|b| is_blank(**b)).count();
+        let value = trim(value);
+        let at = start + colon + 1 + lead;
+        self.fields.push((start..start + colon, at..at + value.len()));
+        self.meaning(name, value)
     }
 
     /// The fields that decide where the request ends and whom it is for.
@@ -129,8 +155,17 @@ impl Head {
                     return Err(Refusal::bad("the request has several Host headers"));
                 }
             }
-            Some(b'e') if name.eq_ignore_ascii_case(b"expect") && !value.eq_ignore_ascii_case(b"100-continue") => {
-                return Err(Refusal { status: 417, reason: "the only expectation met here is 100-continue" });
+            Some(b'e') if name.eq_ignore_ascii_case(b"expect") => {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Refusal { status: 417, reason: "the only expectation met here is 100-continue" });
+                }
+                self.expects = true;
+            }
+            Some(b'c') if name.eq_ignore_ascii_case(b"connection") => {
+                for token in value.split(|&b| b == b',').map(trim) {
+                    self.close |= token.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                }
             }
             Some(b'c') if looks_like(name, b"contentlength") => {
                 if !name.eq_ignore_ascii_case(b"content-length") {
@@ -171,6 +206,15 @@ impl Head {
         Ok(())
     }
 
+    /// What follows the head, and what becomes of the connection.
+    fn shape(&self) -> Verdict<Shape> {
+        let framing = self.framing()?;
+        let keep = !self.close && (!self.old || self.keep_alive);
+        // RFC 9110 §10.1.1: the expectation of an HTTP/1.0 client means nothing.
+        let expects = self.expects && !self.old && framing != Framing::Length(0);
+        Ok(Shape { framing, old: self.old, keep, expects })
+    }
+
     fn framing(&self) -> Verdict<Framing> {
         if self.codings > 0 && !self.chunked {
             return Err(Refusal::bad("Transfer-Encoding does not end with `chunked`"));
@@ -188,12 +232,31 @@ impl Head {
             return Err(Refusal::bad("GET, HEAD and TRACE requests may not contain bodies"));
         }
         Ok(match self.length {
-            Some(length) => Framing::Length(length),
             None if self.chunked => Framing::Chunked,
-            None => Framing::None,
+            length => Framing::Length(length.unwrap_or(0)),
         })
     }
+
+    /// Makes the request of `bytes`, the complete head. Values stay where they are.
+    pub(super) fn request(&self, bytes: &Bytes, parts: &mut Parts) -> Verdict<()> {
+        parts.headers.clear();
+        parts.extensions.clear();
+        parts.version = if self.old { Version::HTTP_10 } else { Version::HTTP_11 };
+        let method = bytes.get(..self.method).unwrap_or_default();
+        parts.method = Method::from_bytes(method).map_err(|_| Refusal::bad("the method is not a token"))?;
+        parts.uri = Uri::from_maybe_shared(bytes.slice(self.target.clone())).map_err(|_| BAD_TARGET)?;
+        for (name, value) in &self.fields {
+            let name = HeaderName::from_bytes(&bytes[name.clone()]).map_err(|_| BAD_NAME)?;
+            let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone())).map_err(|_| BAD_VALUE)?;
+            parts.headers.append(name, value);
+        }
+        Ok(())
+    }
 }
+
+const BAD_TARGET: Refusal = Refusal::bad("the request target is malformed");
+const BAD_NAME: Refusal = Refusal::bad("a header name holds a character that it may not");
+const BAD_VALUE: Refusal = Refusal::bad("a header value holds a control character");
 
 const TOO_LARGE: Refusal = Refusal { status: 431, reason: "the request's headers are too large" };
 const LONG_LINE: Refusal = Refusal { status: 414, reason: "the request line is too long" };
@@ -242,6 +305,10 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
+}
+
+fn is_blank(b: u8) -> bool {
+    matches!(b, b' ' | b'\t')
 }
 
 /// Characters of tokens (RFC 9110 §5.6.2).

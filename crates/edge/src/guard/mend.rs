@@ -1,4 +1,4 @@
-//! Requests that are clear but odd, in plain words: hyper refuses some bytes in targets and all transfer codings but `chunked`.
+//! Requests that are clear but odd, in plain words: bytes that no URI may hold, and transfer codings other than `chunked`.
 //!
 //! A payload that was gzipped as a transfer coding reaches the app gzipped and says so in `Content-Encoding`: the same coding under its other
 //! name (RFC 9112 §7.2).

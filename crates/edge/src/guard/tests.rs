@@ -1,90 +1,158 @@
 //! The guard by itself: heads, bodies, and the same verdict however the bytes arrive.
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
 
 const BOUNDS: Bounds = Bounds { line: 200, bytes: 600, fields: 8 };
 
-/// Feeds `bytes` in pieces of `step`; the passed bytes, or why it stopped.
-fn run(bytes: &[u8], step: usize) -> (Vec<u8>, Option<Step>, u64) {
-    let mut guard = Guard::new(BOUNDS);
-    let (mut passed, mut hold) = (Vec::new(), Vec::new());
-    for part in bytes.chunks(step) {
-        hold.extend_from_slice(part);
-        loop {
-            match guard.step(&hold) {
-                Step::More => break,
-                Step::Pass(length) => passed.extend(hold.drain(..length)),
-                Step::Mend(length) => {
-                    let head: Vec<u8> = hold.drain(..length).collect();
-                    passed.extend(Guard::mend(&head));
-                }
-                Step::Skip(length) => drop(hold.drain(..length)),
-                end => return (passed, Some(end), guard.heads()),
-            }
+/// What was read: each request in one line, followed by its body.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    requests: Vec<(String, Vec<u8>)>,
+    stop: Option<Stop>,
+    /// Bytes that nobody took, unless it stopped.
+    rest: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Refused(Refusal),
+    Broken(&'static str),
+}
+
+/// Feeds `bytes` in pieces that end at `cuts`.
+fn feed(bytes: &[u8], cuts: &[usize], bounds: Bounds) -> Seen {
+    let mut guard = Guard::new(bounds);
+    let (mut seen, mut input, mut fed) = (Seen::default(), BytesMut::new(), 0);
+    for &cut in cuts.iter().chain([&bytes.len()]) {
+        let cut = cut.clamp(fed, bytes.len());
+        input.extend_from_slice(&bytes[fed..cut]);
+        fed = cut;
+        if let Err(stop) = take(&mut guard, &mut input, &mut seen) {
+            seen.stop = Some(stop);
+            return seen;
         }
     }
-    (passed, None, guard.heads())
+    seen.rest = input.len();
+    seen
+}
+
+/// Everything that can be read now.
+fn take(guard: &mut Guard, input: &mut BytesMut, seen: &mut Seen) -> Result<(), Stop> {
+    let mut parts = http::Request::new(()).into_parts().0;
+    loop {
+        if guard.between() {
+            let Some(_) = guard.head(input, &mut parts).map_err(Stop::Refused)? else { return Ok(()) };
+            seen.requests.push((line(&parts), Vec::new()));
+        }
+        match guard.body(input).map_err(Stop::Broken)? {
+            Part::Data(data) => seen.requests.last_mut().expect("a request").1.extend_from_slice(&data),
+            Part::End => {}
+            Part::More => return Ok(()),
+        }
+    }
+}
+
+fn line(parts: &Parts) -> String {
+    let mut out = format!("{} {} {:?}", parts.method, parts.uri, parts.version);
+    for (name, value) in &parts.headers {
+        let _ = write!(out, "|{name}: {}", String::from_utf8_lossy(value.as_bytes()));
+    }
+    out
+}
+
+fn run(bytes: &[u8], step: usize) -> Seen {
+    let cuts: Vec<usize> = (0..bytes.len()).step_by(step).skip(1).collect();
+    feed(bytes, &cuts, BOUNDS)
 }
 
 #[track_caller]
 fn refused(head: &str, status: u16) {
     for step in [1, 3, head.len().max(1)] {
-        let (passed, stop, _) = run(head.as_bytes(), step);
-        match stop {
-            Some(Step::Refuse(refusal)) => assert_eq!(refusal.status, status, "{head:?}: {}", refusal.reason),
-            other => panic!("{head:?} is refused; {other:?} after {passed:?}"),
+        match run(head.as_bytes(), step) {
+            Seen { stop: Some(Stop::Refused(refusal)), .. } => assert_eq!(refusal.status, status, "{head:?}: {}", refusal.reason),
+            other => panic!("{head:?} is refused; {other:?}"),
         }
     }
 }
 
 #[track_caller]
-fn passed(bytes: &str, heads: u64) {
+fn reads(bytes: &str, expected: &[(&str, &str)]) {
     for step in [1, 2, 7, bytes.len()] {
-        let (passed, stop, seen) = run(bytes.as_bytes(), step);
-        assert_eq!((String::from_utf8_lossy(&passed).as_ref(), stop, seen), (bytes, None, heads), "in pieces of {step}");
+        let seen = run(bytes.as_bytes(), step);
+        let requests: Vec<(&str, &str)> =
+            seen.requests.iter().map(|(line, body)| (line.as_str(), std::str::from_utf8(body).expect("text"))).collect();
+        assert_eq!((requests.as_slice(), seen.stop, seen.rest), (expected, None, 0), "in pieces of {step}");
     }
 }
 
 #[test]
-fn good_requests_pass_whatever_their_pieces() {
-    passed("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 1);
-    passed("GET / HTTP/1.0\r\n\r\n", 1);
-    passed("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 1);
-    passed("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 1);
-    passed("POST /%C3 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nhost:b\r\n\r\n", 2);
-    passed(
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-        2,
+fn good_requests_are_read_whatever_their_pieces() {
+    reads("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[("GET / HTTP/1.1|host: a", "")]);
+    reads("GET / HTTP/1.0\r\n\r\n", &[("GET / HTTP/1.0", "")]);
+    reads("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", &[("GET http://a/ HTTP/1.1|host: a", "")]);
+    reads("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", &[("OPTIONS * HTTP/1.1|host: a", "")]);
+    reads("X-A /?b HTTP/1.1\r\nHost:\t a \t\r\nX:\r\nx:  b c\r\n\r\n", &[("X-A /?b HTTP/1.1|host: a|x: |x: b c", "")]);
+    reads(
+        "POST /%C3 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nhost:b\r\n\r\n",
+        &[("POST /%C3 HTTP/1.1|host: a|content-length: 3", "abc"), ("GET / HTTP/1.1|host: b", "")],
     );
-    passed("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n", 2);
-}
-
-#[track_caller]
-fn mended(head: &str, expected: &str) {
-    for step in [1, head.len()] {
-        assert_eq!(String::from_utf8_lossy(&run(head.as_bytes(), step).0), expected);
-    }
+    reads(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3;a=b\r\nabc\r\n1\r\nd\r\n0\r\nX: y\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        &[("POST / HTTP/1.1|host: a|transfer-encoding: Chunked", "abcd"), ("GET / HTTP/1.1|host: a", "")],
+    );
+    reads(
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+        &[("GET / HTTP/1.1|host: a|content-length: 0", ""), ("GET /2 HTTP/1.1|host: a", "")],
+    );
 }
 
 #[test]
 fn odd_but_clear_requests_are_put_in_plain_words() {
-    mended("GET /\u{e9}\"<a>?{b}#c HTTP/1.1\r\nHost: a\r\n\r\n", "GET /%C3%A9%22%3Ca%3E?%7Bb%7D HTTP/1.1\r\nHost: a\r\n\r\n");
-    mended(
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\ntransfer-encoding: identity , chunked;x\r\nX: y\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nX: y\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n",
+    reads("GET /\u{e9}\"<a>?{b}#c HTTP/1.1\r\nHost: a\r\n\r\n", &[("GET /%C3%A9%22%3Ca%3E?%7Bb%7D HTTP/1.1|host: a", "")]);
+    reads(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\ntransfer-encoding: identity , chunked;x\r\nX: y\r\n\r\n1\r\nz\r\n0\r\n\r\n",
+        &[("POST / HTTP/1.1|host: a|x: y|content-encoding: gzip|transfer-encoding: chunked", "z")],
     );
-    mended(
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity, chunked\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    reads(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
+        &[("POST / HTTP/1.1|host: a|transfer-encoding: chunked", "")],
     );
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "\"".repeat(150));
+    reads(&long, &[(&format!("GET /{} HTTP/1.1|host: a", "%22".repeat(150)), "")]);
+}
+
+#[track_caller]
+fn shaped(head: &str, expected: (Framing, bool, bool, bool)) {
+    let mut input = BytesMut::from(head);
+    let mut parts = http::Request::new(()).into_parts().0;
+    let Shape { framing, old, keep, expects } = Guard::new(BOUNDS).head(&mut input, &mut parts).expect("in order").expect("complete");
+    assert_eq!((framing, old, keep, expects), expected, "{head:?}");
+}
+
+#[test]
+fn a_head_tells_what_becomes_of_the_connection() {
+    let none = Framing::Length(0);
+    shaped("GET / HTTP/1.1\r\nHost: a\r\n\r\n", (none, false, true, false));
+    shaped("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n", (none, false, false, false));
+    shaped("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n", (none, false, false, false));
+    shaped("GET / HTTP/1.0\r\n\r\n", (none, true, false, false));
+    shaped("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", (none, true, true, false));
+    shaped("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n", (Framing::Length(3), false, true, true));
+    shaped(
+        "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
+        (Framing::Chunked, false, true, true),
+    );
+    shaped("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n", (none, false, true, false));
+    shaped("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n", (Framing::Length(3), true, false, false));
 }
 
 #[test]
 fn empty_lines_before_a_request_are_left_out() {
-    let (out, stop, heads) = run(b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 1);
-    assert_eq!((out.as_slice(), stop, heads), (&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], None, 1));
+    reads("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[("GET / HTTP/1.1|host: a", "")]);
 }
 
 #[test]
@@ -186,21 +254,40 @@ fn malformed_chunks_end_the_connection() {
     ] {
         let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
         for step in [1, request.len()] {
-            assert!(matches!(run(request.as_bytes(), step).1, Some(Step::Broken(_))), "{chunks:?}");
+            assert!(matches!(run(request.as_bytes(), step).stop, Some(Stop::Broken(_))), "{chunks:?}");
         }
     }
     let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;{}", "a".repeat(10_000));
-    assert!(matches!(run(request.as_bytes(), 100).1, Some(Step::Broken(_))));
+    assert!(matches!(run(request.as_bytes(), 100).stop, Some(Stop::Broken(_))));
 }
+
+/// Something like requests: good, bad, odd and broken ones, one after the other.
+const REQUESTS: &str = "(\r\n)?(GET|POST|HEAD|PUT) (/[a-z\"%]{0,3}|\\*|http://a/b) HTTP/1.[012]\r\n(Host: a\r\n|X: y\r\n|Connection: (close|keep-alive)\r\n|Content-Length: [0-3]\r\n|Expect: 100-continue\r\n|Transfer-Encoding: (gzip, )?chunked\r\n| |\n){0,4}\r\n([0-3]\r\nabc\r\n|3;x=y\r\nabc\r\n|0\r\n(T: u\r\n)?\r\n|xyz){0,2}";
 
 proptest! {
     #[test]
-    fn the_verdict_does_not_depend_on_the_pieces(bytes in "(GET|POST) /[a-z]{0,3} HTTP/1.[012]\r\n(Host: a\r\n|X: y\r\n|Content-Length: [0-3]\r\n|Transfer-Encoding: chunked\r\n| |\n){0,4}\r\n([0-3]\r\nabc\r\n|0\r\n\r\n|xyz){0,2}", step in 1_usize..40) {
-        prop_assert_eq!(run(bytes.as_bytes(), step), run(bytes.as_bytes(), bytes.len()));
+    fn the_requests_do_not_depend_on_the_pieces(bytes in proptest::collection::vec(REQUESTS, 1..4), cuts in proptest::collection::vec(0_usize..400, 0..12)) {
+        let bytes = bytes.concat();
+        let mut cuts = cuts;
+        cuts.sort_unstable();
+        let whole = feed(bytes.as_bytes(), &[], BOUNDS);
+        prop_assert_eq!(&feed(bytes.as_bytes(), &cuts, BOUNDS), &whole);
+        prop_assert_eq!(&run(bytes.as_bytes(), 1), &whole);
     }
 
     #[test]
     fn nothing_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), step in 1_usize..40) {
         let _ = run(&bytes, step);
+    }
+
+    #[test]
+    fn nothing_near_a_request_makes_it_panic(bytes in REQUESTS, changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6), step in 1_usize..40) {
+        let mut bytes = bytes.into_bytes();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let whole = feed(&bytes, &[], BOUNDS);
+        prop_assert_eq!(run(&bytes, step), whole);
     }
 }

@@ -1,0 +1,183 @@
+//! HTTP/1.1 and HTTP/1.0 on the client's side: requests are read by [`crate::guard`], walked through the house in the connection's own task, and
+//! answered in as few writes as possible (docs/decisions/047-own-engine.md).
+
+mod encode;
+mod outbox;
+mod wire;
+
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Uri};
+
+use crate::body::Body;
+use crate::conn::Peer;
+use crate::core::Core;
+use crate::guard::Shape;
+use crate::link::{Link, Verdict};
+use crate::socket::Socket;
+use crate::upload::Upload;
+use crate::walk::{Answered, Arrival, walk};
+use encode::Ask;
+use outbox::Framing;
+use wire::Heading;
+pub(crate) use wire::{Opening, Wire};
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It is idle: its buffers can be given back.
+    Nap,
+    /// The last response was sent.
+    Linger,
+    /// The client left, or was cut off.
+    Gone,
+}
+
+/// Serves requests until the connection is idle for a while or over.
+pub(crate) async fn serve<S: Socket>(core: &Rc<Core>, wire: &Rc<Wire<S>>, link: &Rc<Link>, peer: &Rc<Peer>) -> End {
+    let mut parts = Request::new(()).into_parts().0;
+    loop {
+        let heading = std::future::poll_fn(|cx| {
+            link.listen(cx);
+            wire.poll_heading(cx, &mut parts)
+        });
+        let (shape, refusal) = match heading.await {
+            Heading::Request(shape) => (shape, None),
+            Heading::Refused { refusal, head } => (refused(&mut parts, head), Some(refusal)),
+            Heading::Nap => return End::Nap,
+            Heading::Closed => return End::Linger,
+        };
+        let method = parts.method.clone();
+        link.begin();
+        let answered = {
+            let body = if shape.framing == NO_BODY { Upload::empty() } else { Upload::wire(wire.clone(), core) };
+            let arrival = Arrival { core, peer, parts: &mut parts, body, link: Some(link.clone()), stall: None, refusal };
+            // Pinned where it lies: handing it to a function would copy some kilobytes.
+            let walk = std::pin::pin!(walk(arrival));
+            let Some(answered) = attended(wire, link, walk).await else { return End::Gone };
+            answered
+        };
+        // The values share the input's memory; without them it can be used again.
+        parts.headers.clear();
+        let keep = shape.keep && !answered.close && !link.draining();
+        let (body, framing, keep) = compose(wire, answered, &method, shape, keep);
+        let mut sending = Sending { body, framing, failed: false };
+        let sent = std::future::poll_fn(|cx| {
+            link.listen(cx);
+            if link.verdict() == Verdict::Close { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { sending.poll(wire, link, cx) }
+        });
+        if sent.await.is_err() {
+            return End::Gone;
+        }
+        if !keep || !std::future::poll_fn(|cx| Poll::Ready(wire.at_rest(cx))).await {
+            return End::Linger;
+        }
+    }
+}
+
+const NO_BODY: crate::guard::Framing = crate::guard::Framing::Length(0);
+
+/// A request that is not served is answered and written down as one for `/`, whatever it was.
+fn refused(parts: &mut Parts, head: bool) -> Shape {
+    parts.headers.clear();
+    parts.method = if head { Method::HEAD } else { Method::GET };
+    parts.uri = Uri::default();
+    parts.version = http::Version::HTTP_11;
+    Shape { framing: NO_BODY, old: false, keep: false, expects: false }
+}
+
+/// Runs `walk` for as long as the client is there.
+async fn attended<S: Socket, F: Future>(wire: &Wire<S>, link: &Link, mut walk: std::pin::Pin<&mut F>) -> Option<F::Output> {
+    std::future::poll_fn(|cx| {
+        link.listen(cx);
+        if link.verdict() == Verdict::Close {
+            return Poll::Ready(None);
+        }
+        match walk.as_mut().poll(cx) {
+            Poll::Ready(answered) => Poll::Ready(Some(answered)),
+            Poll::Pending if !link.reading() && wire.left(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Writes the head of an answer; what is left to be sent, and whether the connection goes on.
+fn compose<S: Socket>(wire: &Wire<S>, answered: Answered, method: &Method, shape: Shape, keep: bool) -> (Option<Body>, Framing, bool) {
+    let Answered { status, headers, body, .. } = answered;
+    let ask = Ask { status, headers: &headers, method, old: shape.old, keep, length: body.length() };
+    let (framing, keep) = wire.compose(|out| encode::head(&mut out.head, &ask));
+    (Some(body), framing, keep)
+}
+
+/// A response's body on its way.
+struct Sending {
+    /// Dropped when it is complete, which ends the request.
+    body: Option<Body>,
+    framing: Framing,
+    /// It could not be finished: what there is of it is sent, then the connection ends.
+    failed: bool,
+}
+
+impl Sending {
+    fn poll<S: Socket>(&mut self, wire: &Wire<S>, link: &Link, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let waiting = self.gather(wire, cx);
+            ready!(wire.poll_flush(cx))?;
+            if self.failed {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            if self.body.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+            if waiting {
+                let left = !link.reading() && wire.left(cx);
+                return if left { Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())) } else { Poll::Pending };
+            }
+        }
+    }
+
+    /// Takes pieces of the body until there is enough to be written; true if it has none for now.
+    fn gather<S: Socket>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>) -> bool {
+        while let Some(body) = &mut self.body {
+            if matches!(self.framing, Framing::Empty | Framing::Length(0)) {
+                self.body = None;
+                return false;
+            }
+            if wire.compose(|out| out.is_full()) {
+                return false;
+            }
+            match body.poll_piece(cx) {
+                Poll::Pending => return true,
+                Poll::Ready(Some(Ok(piece))) => self.push(wire, piece),
+                Poll::Ready(None) => {
+                    self.failed = matches!(self.framing, Framing::Length(_));
+                    wire.compose(|out| out.end(self.framing));
+                    self.body = None;
+                }
+                Poll::Ready(Some(Err(_))) => self.fail(),
+            }
+        }
+        false
+    }
+
+    fn push<S: Socket>(&mut self, wire: &Wire<S>, piece: Bytes) {
+        if let Framing::Length(left) = &mut self.framing {
+            match left.checked_sub(piece.len() as u64) {
+                Some(rest) => *left = rest,
+                None => return self.fail(),
+            }
+        }
+        wire.compose(|out| out.push(piece, self.framing));
+    }
+
+    fn fail(&mut self) {
+        self.failed = true;
+        self.body = None;
+    }
+}
