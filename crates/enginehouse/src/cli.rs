@@ -128,6 +128,9 @@ pub(crate) struct Run {
     /// How long a request may wait for an instance
     #[arg(long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
     pub(crate) patience: Option<Duration>,
+    /// Never run more instances than this under automatic scaling, all versions together [default: 4 per core, at least 8]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_instances: Option<u32>,
     /// How many threads serve requests [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,

@@ -265,6 +265,7 @@ fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Printer>) -
     let mut options = fleet::Options::new(app.clone(), Arc::clone(journal) as Arc<dyn Journal>, crate::storage::cache()?, runtime);
     options.pythons.clone_from(&asked.python);
     options.development = true;
+    options.max_instances = asked.max_instances;
     Ok(options)
 }
 

@@ -17,6 +17,7 @@ use model::table::Version;
 use model::time::Tick;
 use tokio::sync::watch;
 
+use crate::capacity::Capacity;
 use crate::life::Ports;
 use crate::pool::{Deployment, VersionPool};
 use crate::prepare::{Launch, Prepared};
@@ -40,6 +41,8 @@ pub struct Options {
     pub development: bool,
     /// How long an entrypoint may take until it listens on `$PORT`.
     pub start_limit: Duration,
+    /// The most instances that automatic scaling makes of all versions together; by this computer's cores and memory if absent.
+    pub max_instances: Option<u32>,
     /// Runs the tasks that watch instances; must outlive the fleet.
     pub runtime: tokio::runtime::Handle,
     /// The binary whose `main` calls [`crate::launch::intercept`].
@@ -57,6 +60,7 @@ impl Options {
             env: BTreeMap::new(),
             development: false,
             start_limit: Duration::from_mins(1),
+            max_instances: None,
             runtime,
             // Not a path that an upgrade might replace while we run.
             launcher: "/proc/self/exe".into(),
@@ -92,6 +96,7 @@ pub(crate) struct House {
     pub(crate) spawner: Spawner,
     pub(crate) warden: Arc<Warden>,
     pub(crate) ports: Ports,
+    pub(crate) capacity: Capacity,
     /// Private directory of the agents' sockets; short, because a socket's path has at most 107 bytes.
     pub(crate) run_dir: PathBuf,
     /// Marks the processes of this house.
@@ -148,6 +153,7 @@ impl Fleet {
         let house = House {
             journal: Arc::clone(&options.journal),
             runtime: options.runtime.clone(),
+            capacity: Capacity::new(options.max_instances),
             options,
             spawner,
             warden,

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use model::ids::VersionKey;
+use model::config::VersionConfig;
+use model::ids::{InstanceId, VersionKey};
 use model::journal::{Entry, Severity};
 use model::pool::{Instance, Keeper, Lease, Outcome, Reject, Wanted};
 use model::sched::{Action, Census, Event, ReqId, Scheduler, Serial, Settings};
@@ -47,6 +48,7 @@ struct State {
 }
 
 struct Running {
+    id: InstanceId,
     /// Known once it is ready.
     instance: Option<Arc<Instance>>,
     /// Taken when it is told to stop.
@@ -68,11 +70,11 @@ impl std::fmt::Debug for VersionPool {
 }
 
 impl VersionPool {
-    /// A pool without instances. `first_serial` leaves room for four thousand million instances before the next pool's begin.
+    /// A pool with the instances that are to run before anybody asks. `first_serial` leaves room for four thousand million instances before the next pool's begin.
     pub(crate) fn new(house: Arc<House>, deployment: Deployment, first_serial: u64, draw: u64) -> Arc<Self> {
         let config = &deployment.version.config;
         let state = State {
-            machine: Scheduler::new(Settings::of(config), first_serial, draw),
+            machine: Scheduler::new(settings(&house, config), first_serial, draw),
             running: HashMap::new(),
             waiters: HashMap::new(),
             next_request: 0,
@@ -90,6 +92,7 @@ impl VersionPool {
             gone: Notify::new(),
         });
         pool.house.runtime.spawn(keep_time(Arc::downgrade(&pool), alarm));
+        pool.tell(Event::Tick);
         pool
     }
 
@@ -100,7 +103,7 @@ impl VersionPool {
 
     /// Replaces the deployment: old instances drain, new ones start.
     pub(crate) fn reload(&self, deployment: Deployment) {
-        let settings = Settings::of(&deployment.version.config);
+        let settings = settings(&self.house, &deployment.version.config);
         let mut state = self.lock();
         state.deployment = Arc::new(deployment);
         self.on(state, Event::Reload(settings));
@@ -155,15 +158,17 @@ impl VersionPool {
 
     /// An instance's process is gone.
     pub(crate) fn exited(&self, serial: Serial, why: String) {
-        let mut state = self.lock();
-        state.running.remove(&serial);
-        self.on(state, Event::Exited { instance: serial, why });
+        if self.lock().running.remove(&serial).is_some() {
+            self.house.capacity.ended();
+        }
+        self.tell(Event::Exited { instance: serial, why });
         self.gone.notify_waiters();
     }
 
     pub(crate) fn try_acquire(&self, wanted: &Wanted) -> Option<Lease> {
         let mut state = self.lock();
-        let grant = state.machine.grant(wanted.instance)?;
+        let grant = state.machine.grant(self.house.now(), wanted.instance)?;
+        self.ring(&state);
         let request = state.next_request();
         // A granted instance is ready, and `ready` recorded it before the machine heard of it.
         let instance = Arc::clone(state.running.get(&grant.to)?.instance.as_ref()?);
@@ -199,10 +204,18 @@ impl VersionPool {
     }
 
     /// How long the timer may sleep.
-    fn arm(&self) -> Duration {
+    fn arm(&self) -> Option<Duration> {
         let mut state = self.lock();
         state.armed = state.machine.deadline();
-        state.armed.map_or(Duration::from_hours(1), |at| at.since(self.house.now()))
+        state.armed.map(|at| at.since(self.house.now()))
+    }
+
+    /// Wakes the timer if the machine's deadline has come nearer.
+    fn ring(&self, state: &State) {
+        let deadline = state.machine.deadline();
+        if deadline.is_some() && state.armed.is_none_or(|armed| deadline < Some(armed)) {
+            self.alarm.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -211,14 +224,14 @@ impl VersionPool {
 
     /// Tells the machine and does what it says, the latter without the lock: a lease that nobody takes is dropped here and comes back in.
     fn on(&self, mut state: MutexGuard<'_, State>, event: Event) {
+        state.machine.allow(self.house.capacity.room());
         state.machine.on(self.house.now(), event);
         let work = self.collect(&mut state);
-        let deadline = state.machine.deadline();
-        let ring = deadline.is_some() && state.armed.is_none_or(|armed| deadline < Some(armed));
-        drop(state);
-        if ring {
-            self.alarm.notify_one();
+        self.ring(&state);
+        if state.machine.is_short() {
+            self.house.capacity.wait(&self.me);
         }
+        drop(state);
         for work in work {
             self.perform(work);
         }
@@ -229,9 +242,11 @@ impl VersionPool {
         let mut work = Vec::new();
         while let Some(action) = state.machine.poll() {
             match action {
-                Action::Start { instance: serial, id, hello, .. } => {
+                Action::Start { instance: serial, id, hello, why } => {
                     let (stop, stopped) = oneshot::channel();
-                    state.running.insert(serial, Running { instance: None, stop: Some(stop) });
+                    self.house.capacity.started();
+                    state.running.insert(serial, Running { id: id.clone(), instance: None, stop: Some(stop) });
+                    work.push(Work::Note(Severity::Info, format!("instance {id} starts: {why}")));
                     work.push(Work::Start(Birth { serial, id, hello, deployment: Arc::clone(&state.deployment) }, stopped));
                 }
                 Action::Assign { req, to, cold, waited } => {
@@ -245,10 +260,14 @@ impl VersionPool {
                         work.push(Work::Give(sender, Box::new(Err(why))));
                     }
                 }
-                Action::Stop { instance, farewell, grace, .. } => {
-                    if let Some(stop) = state.running.get_mut(&instance).and_then(|running| running.stop.take()) {
-                        work.push(Work::Stop(stop, Ending { farewell, grace }));
-                    }
+                Action::Stop { instance, farewell, grace, why } => {
+                    let Some(running) = state.running.get_mut(&instance) else { continue };
+                    work.push(Work::Note(Severity::Info, format!("instance {} stops: {why}", running.id)));
+                    work.extend(running.stop.take().map(|stop| Work::Stop(stop, Ending { farewell, grace })));
+                }
+                Action::Note { severity, id, text } => {
+                    let text = id.map_or_else(|| text.clone(), |id| format!("instance {id}: {text}"));
+                    work.push(Work::Note(severity, text));
                 }
                 Action::Died { id, why, again_in } => {
                     // The process's last lines are in the journal already.
@@ -298,6 +317,11 @@ impl Drop for VersionPool {
     }
 }
 
+/// What a version's configuration and this computer say.
+fn settings(house: &House, config: &VersionConfig) -> Settings {
+    Settings { cap: house.capacity.cap(config), ..Settings::of(config) }
+}
+
 /// A request in the queue; if its future is dropped, the queue forgets it.
 struct Waiting<'p> {
     pool: &'p Arc<VersionPool>,
@@ -318,6 +342,11 @@ impl Drop for Waiting<'_> {
 async fn keep_time(pool: Weak<VersionPool>, alarm: Arc<Notify>) {
     loop {
         let Some(wait) = pool.upgrade().map(|pool| pool.arm()) else { return };
+        let Some(wait) = wait else {
+            // An idle version has no timer.
+            alarm.notified().await;
+            continue;
+        };
         tokio::select! {
             () = tokio::time::sleep(wait) => {
                 if let Some(pool) = pool.upgrade() {

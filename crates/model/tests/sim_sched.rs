@@ -7,7 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use model::config::VersionConfig;
+use model::ids::VersionKey;
 use model::pool::{Outcome, Reject};
+use model::runtime::Runtime;
 use model::scaling::{Automatic, Scaling};
 use model::sched::{Action, Event, ReqId, Scheduler, Serial, Settings};
 use model::time::Tick;
@@ -57,8 +60,10 @@ struct World {
 }
 
 fn settings(concurrency: u32) -> Settings {
-    let (drain, grace) = (Duration::from_mins(10), Duration::from_secs(3));
-    Settings { scaling: Scaling::Automatic(Automatic::default()), concurrency, queue: 20, drain, grace }
+    let key = VersionKey::new("default".parse().expect("valid"), "v1".parse().expect("valid")).expect("short");
+    let config = VersionConfig::new(key, Runtime::parse("python27").expect("known"), Vec::new());
+    let scaling = Scaling::Automatic(Automatic { max_instances: Some(1), ..Automatic::default() });
+    Settings { scaling, concurrency, queue: 20, ..Settings::of(&config) }
 }
 
 impl World {
@@ -106,7 +111,7 @@ impl World {
                 assert!(process.holds.is_empty(), "stopped with requests, long before the drain limit");
                 process.stopping = true;
             }
-            Action::Died { .. } => {}
+            Action::Died { .. } | Action::Note { .. } => {}
         }
     }
 
@@ -120,7 +125,7 @@ impl World {
     fn request(&mut self) {
         self.next_req += 1;
         let req = ReqId(self.next_req);
-        if let Some(grant) = self.machine.grant(None) {
+        if let Some(grant) = self.machine.grant(Tick(self.now), None) {
             assert!(self.waiting.is_empty(), "overtaken");
             self.give(req, grant.to);
         } else {

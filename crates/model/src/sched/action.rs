@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{ReqId, Serial};
 use crate::ids::InstanceId;
+use crate::journal::Severity;
 use crate::pool::{Lifecycle, Reject};
 
 /// An order to the shell, or a fact worth logging.
@@ -57,5 +58,14 @@ pub enum Action {
         why: String,
         /// How long until the next attempt, if the machine waits before it.
         again_in: Duration,
+    },
+    /// Something that the log should say.
+    Note {
+        /// How grave.
+        severity: Severity,
+        /// Which instance it is about, if one.
+        id: Option<InstanceId>,
+        /// One line.
+        text: String,
     },
 }

@@ -46,8 +46,11 @@ pub enum Event {
     },
     /// The version was published again: new requests go to new instances, old instances finish what they have.
     Reload(Settings),
+    /// `set_num_instances`: manual scaling has so many instances from now on. Ignored under the other kinds.
+    Resize(u32),
     /// The house is closing: nothing is admitted any more, instances finish what they have.
     Drain,
-    /// The time that [`super::Scheduler::deadline`] named has come.
+    /// The time that [`super::Scheduler::deadline`] named has come. Also the first event of a machine: instances that are to run before the first
+    /// request (manual scaling, `min_instances`, `min_idle_instances`) start with it.
     Tick,
 }

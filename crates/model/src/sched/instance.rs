@@ -1,4 +1,4 @@
-//! One instance as the scheduler sees it, and the memory of how often instances died.
+//! One instance as the scheduler sees it.
 
 use std::time::Duration;
 
@@ -27,19 +27,49 @@ pub(super) struct Instance {
     pub(super) id: InstanceId,
     pub(super) stage: Stage,
     pub(super) in_flight: u32,
-    /// Requests ever given to it; the first is the loading request.
+    /// Requests ever given to it.
     pub(super) served: u64,
-    pub(super) ready_at: Tick,
+    /// It was asked for `/_ah/start` or `/_ah/warmup`, so that its first request loads nothing.
+    pub(super) greeted: bool,
+    pub(super) started_at: Tick,
+    pub(super) ready_at: Option<Tick>,
+    /// Since when it has no request; only meaningful while it has none.
+    pub(super) idle_since: Tick,
     /// Requests in a row that could not reach it.
     pub(super) broken: u32,
+    /// Where it stands among those with as many requests.
+    pub(super) turn: u64,
+    /// Not needed for the load: asked only if the others are full.
+    pub(super) spare: bool,
+    pub(super) cpu: Option<Cpu>,
+    /// The memory of the last sample, if it was above the soft limit.
+    pub(super) swollen: Option<u64>,
+    /// Why it leaves.
+    pub(super) why: String,
 }
 
 /// So many unreachable requests in a row mean that the process lives but does not work.
 const BROKEN_LIMIT: u32 = 3;
 
 impl Instance {
-    pub(super) fn new(serial: Serial, id: InstanceId) -> Self {
-        Self { serial, id, stage: Stage::Starting, in_flight: 0, served: 0, ready_at: Tick(0), broken: 0 }
+    pub(super) fn new(serial: Serial, id: InstanceId, greeted: bool, now: Tick) -> Self {
+        Self {
+            serial,
+            id,
+            stage: Stage::Starting,
+            in_flight: 0,
+            served: 0,
+            greeted,
+            started_at: now,
+            ready_at: None,
+            idle_since: Tick(0),
+            broken: 0,
+            turn: 0,
+            spare: false,
+            cpu: None,
+            swollen: None,
+            why: String::new(),
+        }
     }
 
     /// Whether it serves, or will, requests that come now.
@@ -47,80 +77,84 @@ impl Instance {
         matches!(self.stage, Stage::Starting | Stage::Ready)
     }
 
-    pub(super) fn has_room(&self, cap: u32) -> bool {
-        self.stage == Stage::Ready && self.in_flight < cap
+    pub(super) fn number(&self) -> Option<u32> {
+        number(&self.id)
     }
 
-    /// Whether a request that named instance `aim` may go here.
-    pub(super) fn meets(&self, aim: Option<u32>) -> bool {
-        aim.is_none_or(|number| self.id == InstanceId::Number(number))
-    }
-
-    /// Takes one request; true if it is the loading request.
+    /// Takes one request; true if it is a loading request.
     pub(super) fn take(&mut self) -> bool {
         self.in_flight += 1;
         self.served += 1;
-        self.served == 1
+        self.served == 1 && !self.greeted
     }
 
-    /// One request is over; true if the process should be replaced.
-    pub(super) fn finish(&mut self, outcome: Outcome) -> bool {
+    /// One request is over; the text says why the process should be replaced, if it should.
+    pub(super) fn finish(&mut self, now: Tick, outcome: Outcome) -> Option<&'static str> {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.idle_since = now;
         match outcome {
             Outcome::Answered => self.broken = 0,
             Outcome::Broken => self.broken += 1,
-            Outcome::Replace => return true,
+            Outcome::Replace => return Some("it asked to be replaced"),
             Outcome::Abandoned | Outcome::TimedOut => {}
         }
-        self.broken >= BROKEN_LIMIT
+        (self.broken >= BROKEN_LIMIT).then_some("three requests in a row could not reach it")
     }
 }
 
-/// How often instances died young, and when the next attempt is allowed.
-#[derive(Debug, Default)]
-pub(super) struct Deaths {
-    young: u32,
-    reason: String,
-    again_at: Option<Tick>,
+/// The number of a numbered instance.
+pub(super) fn number(id: &InstanceId) -> Option<u32> {
+    match id {
+        InstanceId::Number(number) => Some(*number),
+        InstanceId::Opaque(_) => None,
+    }
 }
 
-/// An instance that lived this long after becoming ready did not die young.
-const GROWN: Duration = Duration::from_secs(10);
-/// So many young deaths in a row fail the requests that wait. The first is forgiven: a port may have been taken, a file half written.
-const PATIENCE: u32 = 2;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// What is remembered of an instance that died.
+#[derive(Debug, Clone)]
+pub(super) struct Loss {
+    pub(super) id: InstanceId,
+    pub(super) current: bool,
+    pub(super) started_at: Tick,
+    pub(super) ready_at: Option<Tick>,
+}
 
-impl Deaths {
-    /// Counts a death and returns how long to wait before the next start.
-    pub(super) fn count(&mut self, now: Tick, instance: &Instance, why: String) -> Duration {
-        let grown = instance.stage != Stage::Starting && now.since(instance.ready_at) >= GROWN;
-        self.young = if grown { 1 } else { self.young + 1 };
-        self.reason = why;
-        let pause = match self.young {
-            0 | 1 => Duration::ZERO,
-            n => FIRST_PAUSE.saturating_mul(1 << (n - 1).min(10)).min(LONGEST_PAUSE),
-        };
-        self.again_at = (!pause.is_zero()).then(|| now.after(pause));
-        pause
+impl Loss {
+    pub(super) fn of(instance: &Instance) -> Self {
+        let (current, started_at, ready_at) = (instance.is_current(), instance.started_at, instance.ready_at);
+        Self { id: instance.id.clone(), current, started_at, ready_at }
+    }
+}
+
+/// What an instance used of its class's CPU.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cpu {
+    at: Tick,
+    used: Duration,
+    /// Smoothed; 1.0 is the whole share of the class.
+    load: f64,
+}
+
+/// Over this long, samples are smoothed: a start or one heavy request is no trend.
+const SMOOTH: f64 = 5.0;
+/// A measurement that is older says nothing: instances that do nothing are measured rarely.
+const STALE: Duration = Duration::from_secs(10);
+
+impl Cpu {
+    /// A first sample is only the beginning of a measurement.
+    pub(super) fn sample(before: Option<Self>, now: Tick, used: Duration, cores: f64) -> Self {
+        let Some(before) = before else { return Self { at: now, used, load: 0.0 } };
+        let passed = now.since(before.at).as_secs_f64();
+        if passed <= 0.0 {
+            return before;
+        }
+        let load = used.saturating_sub(before.used).as_secs_f64() / passed / cores.max(0.001);
+        let weight = passed / (SMOOTH + passed);
+        Self { at: now, used, load: before.load + (load - before.load) * weight }
     }
 
-    /// Why waiting is hopeless, if it is.
-    pub(super) fn hopeless(&self) -> Option<&str> {
-        (self.young >= PATIENCE).then_some(self.reason.as_str())
-    }
-
-    /// The tick before which nothing is started.
-    pub(super) fn again_at(&self) -> Option<Tick> {
-        self.again_at
-    }
-
-    /// The pause is over.
-    pub(super) fn retry(&mut self) {
-        self.again_at = None;
-    }
-
-    pub(super) fn forget(&mut self) {
-        *self = Self::default();
+    /// The part of the class's share that is in use.
+    pub(super) fn load(self, now: Tick) -> f64 {
+        if now.since(self.at) > STALE { 0.0 } else { self.load }
     }
 }

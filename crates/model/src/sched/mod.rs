@@ -3,27 +3,43 @@
 //! The shell tells it what happened ([`Scheduler::on`]), does what it says ([`Scheduler::poll`] until `None`) and wakes it at
 //! [`Scheduler::deadline`]. It never blocks, never fails, and reads no clock. Invariants, checked after every event in debug builds and by
 //! the simulation in `tests/sim_sched.rs`: no instance holds more requests than the concurrency; a request waits, is at one instance, or is
-//! over; nothing is assigned to an instance that is not ready.
+//! over; nothing is assigned to an instance that is not ready; never more instances than the maximum.
+//!
+//! This file has the events and the requests; `grow` starts instances by the rules of `automatic`, `basic` and `manual`, `shrink` ends them.
 
 mod action;
+mod automatic;
+mod basic;
+mod deaths;
 mod event;
+mod grow;
 mod instance;
-mod on_demand;
+mod manual;
+mod memory;
+mod meter;
 mod pending;
+mod roster;
+mod settings;
+mod shrink;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 pub use action::Action;
 pub use event::Event;
-use instance::{Deaths, Instance, Stage};
-use on_demand::Load;
-use pending::{Pending, Waiting};
+pub use memory::Memory;
+pub use settings::{Cap, Settings};
 
-use crate::config::VersionConfig;
+use deaths::Deaths;
+use instance::{Cpu, Instance, Loss, Stage};
+use meter::Meter;
+use pending::Pending;
+use roster::Roster;
+
 use crate::ids::InstanceId;
+use crate::journal::Severity;
 use crate::pool::{Outcome, Reject};
 use crate::scaling::Scaling;
 use crate::time::Tick;
@@ -36,42 +52,12 @@ pub struct ReqId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Serial(pub u64);
 
-/// What a version's configuration says about scheduling.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// How instances come and go; for now it only decides how they are named.
-    pub scaling: Scaling,
-    /// Most requests that one instance takes at once.
-    pub concurrency: u32,
-    /// Most requests that wait.
-    pub queue: usize,
-    /// How long an instance that goes may finish its requests.
-    pub drain: Duration,
-    /// How long a process may take to end after it was told to.
-    pub grace: Duration,
-}
-
-impl Settings {
-    /// The settings of a version. Requests may take ten minutes under automatic scaling (docs: "how instances are managed"), hence `drain`;
-    /// an instance has thirty seconds to shut down under basic and manual scaling and about three under automatic.
-    pub fn of(config: &VersionConfig) -> Self {
-        let automatic = matches!(config.scaling, Scaling::Automatic(_));
-        Self {
-            scaling: config.scaling.clone(),
-            concurrency: config.concurrency().max(1),
-            queue: 1_000,
-            drain: Duration::from_mins(10),
-            grace: Duration::from_secs(if automatic { 3 } else { 30 }),
-        }
-    }
-}
-
 /// An instance given at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
     /// Which.
     pub to: Serial,
-    /// It is the instance's first request.
+    /// It is a loading request: the instance's first, and nothing was asked of the instance before.
     pub cold: bool,
 }
 
@@ -90,35 +76,113 @@ pub struct Census {
     pub pending: usize,
 }
 
+/// Why one instance is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Start {
+    why: String,
+    /// No request waits for it.
+    ahead: bool,
+}
+
+/// An instance that was lost or replaced; another takes its place without waiting for a request.
+#[derive(Debug)]
+struct Lost {
+    number: Option<u32>,
+    why: String,
+}
+
+impl Lost {
+    /// `how`: `died`.
+    fn of(instance: &Instance, how: &str) -> Self {
+        let number = instance.number();
+        let name = if number.is_some() { "the one before it".to_owned() } else { format!("instance {}", instance.id) };
+        Self { number, why: format!("{name} {how}") }
+    }
+}
+
 /// The machine.
 #[derive(Debug)]
 pub struct Scheduler {
     settings: Settings,
-    instances: Vec<Instance>,
+    roster: Roster,
     pending: Pending,
+    meter: Meter,
+    /// Under automatic scaling.
     deaths: Deaths,
-    /// An instance was lost or replaced; another takes its place without waiting for a request.
-    lost: bool,
+    /// Under basic and manual scaling, of numbers that died lately.
+    deaths_of: BTreeMap<u32, Deaths>,
+    lost: VecDeque<Lost>,
+    /// CPU in use, in shares of the class.
+    cpu: f64,
+    pace: Pace,
+    /// How long an instance takes to start.
+    start: Option<Duration>,
+    /// How many more instances the whole computer bears.
+    room: u32,
+    /// It was said that the most instances run.
+    full: bool,
+    /// When the starting rules, or the bound of idle instances, want to look again.
+    look: Option<Tick>,
+    /// When an instance may have been idle for too long.
+    idle_look: Option<Tick>,
+    /// Before this, `max_idle_instances` stops no more.
+    trim_at: Tick,
     closing: bool,
     next_serial: u64,
     draw: u64,
     actions: VecDeque<Action>,
 }
 
+/// How fast requests finish while there is work.
+#[derive(Debug, Default)]
+struct Pace {
+    mean: Option<Duration>,
+    last: Option<Tick>,
+}
+
+impl Pace {
+    /// A request finished; `busy`: others are under way.
+    fn beat(&mut self, now: Tick, busy: bool) {
+        if let Some(last) = self.last {
+            let gap = now.since(last);
+            self.mean = Some(self.mean.map_or(gap, |mean| (mean * 7 + gap) / 8));
+        }
+        self.last = busy.then_some(now);
+    }
+
+    /// From one finished request to the next; no faster than it is just now.
+    fn now(&self, now: Tick) -> Option<Duration> {
+        let quiet = self.last.map_or(Duration::ZERO, |last| now.since(last));
+        self.mean.map(|mean| mean.max(quiet))
+    }
+}
+
 impl Scheduler {
     /// A machine without instances. Serials count from `first_serial`; `draw` seeds the opaque ids.
     pub fn new(settings: Settings, first_serial: u64, draw: u64) -> Self {
-        Self {
+        let mut machine = Self {
             settings,
-            instances: Vec::new(),
+            roster: Roster::default(),
             pending: Pending::default(),
+            meter: Meter::default(),
             deaths: Deaths::default(),
-            lost: false,
+            deaths_of: BTreeMap::new(),
+            lost: VecDeque::new(),
+            cpu: 0.0,
+            pace: Pace::default(),
+            start: None,
+            room: u32::MAX,
+            full: false,
+            look: None,
+            idle_look: None,
+            trim_at: Tick(0),
             closing: false,
             next_serial: first_serial,
             draw,
             actions: VecDeque::new(),
-        }
+        };
+        machine.arrange();
+        machine
     }
 
     /// Takes note of an event.
@@ -129,9 +193,11 @@ impl Scheduler {
             Event::Done { at, outcome } => self.done(now, at, outcome),
             Event::Ready(serial) => self.ready(now, serial),
             Event::Exited { instance, why } => self.exited(now, instance, why),
+            Event::Sample { instance, cpu, memory } => self.sample(now, instance, cpu, memory),
             Event::Reload(settings) => self.reload(now, settings),
+            Event::Resize(instances) => self.resize(now, instances),
             Event::Drain => self.drain(now),
-            Event::Sample { .. } | Event::Tick => {}
+            Event::Tick => {}
         }
         self.settle(now);
         #[cfg(debug_assertions)]
@@ -143,35 +209,46 @@ impl Scheduler {
         self.actions.pop_front()
     }
 
-    /// When [`Event::Tick`] is due, if nothing else happens before.
+    /// When [`Event::Tick`] is due, if nothing else happens before. `None` while nothing can come of waiting: an idle version costs no timer.
     pub fn deadline(&self) -> Option<Tick> {
-        let drains = self.instances.iter().filter_map(|instance| match instance.stage {
-            Stage::Draining { until } => Some(until),
-            _ => None,
-        });
-        let again = self.deaths.again_at().filter(|_| !self.closing);
-        drains.chain(self.pending.deadline()).chain(again).min()
+        let draining = self.roster.first_draining().map(|(until, _)| until);
+        let fixed = [draining, self.pending.deadline(), self.look, self.idle_look, self.deaths.again_at()];
+        let numbered = self.deaths_of.values().filter_map(Deaths::again_at);
+        fixed.into_iter().flatten().chain(numbered).min()
     }
 
     /// An instance for a request at once, if one has room and nobody waits: the short way past the queue. Ends with [`Event::Done`].
-    pub fn grant(&mut self, aim: Option<u32>) -> Option<Grant> {
-        if !self.pending.is_empty() || self.closing {
+    /// [`Self::deadline`] may be earlier afterwards.
+    pub fn grant(&mut self, now: Tick, aim: Option<u32>) -> Option<Grant> {
+        if self.closing || self.pending.free() > 0 {
             return None;
         }
-        let cap = self.settings.concurrency;
-        let instance = self.instances.iter_mut().find(|instance| instance.has_room(cap) && instance.meets(aim))?;
-        Some(Grant { to: instance.serial, cold: instance.take() })
+        let to = self.pick(aim)?;
+        let cold = self.roster.take(to);
+        self.measure(now);
+        self.look_if_tight(now);
+        Some(Grant { to, cold })
+    }
+
+    /// How many more instances the whole computer bears. Counts for automatic scaling beyond a version's first instance.
+    pub fn allow(&mut self, room: u32) {
+        self.room = room;
+    }
+
+    /// Whether more instances are wanted than the computer bears: [`Event::Tick`] should come once there is room.
+    pub fn is_short(&self) -> bool {
+        self.full && self.room == 0
     }
 
     /// Whether no process is left.
     pub fn is_empty(&self) -> bool {
-        self.instances.is_empty()
+        self.roster.is_empty()
     }
 
     /// How many instances there are in which state, and how many requests wait.
     pub fn census(&self) -> Census {
         let mut census = Census { pending: self.pending.len(), ..Census::default() };
-        for instance in &self.instances {
+        for instance in self.roster.all() {
             match instance.stage {
                 Stage::Starting => census.starting += 1,
                 Stage::Ready if instance.in_flight == 0 => census.idle += 1,
@@ -180,6 +257,14 @@ impl Scheduler {
             }
         }
         census
+    }
+
+    fn pick(&self, aim: Option<u32>) -> Option<Serial> {
+        let cap = self.settings.concurrency;
+        match aim {
+            None => self.roster.pick(cap),
+            Some(number) => self.roster.pick_number(number, cap),
+        }
     }
 
     fn queued(&mut self, now: Tick, req: ReqId, aim: Option<u32>, patience: Duration) {
@@ -195,177 +280,209 @@ impl Scheduler {
         if self.closing {
             return Some(Reject::Draining);
         }
-        match (aim, &self.settings.scaling) {
-            (None, _) | (Some(0), Scaling::Basic(_) | Scaling::Manual(_)) => {}
-            (Some(_), Scaling::Automatic(_)) => {
-                return Some(Reject::NotServing("instances have no numbers under automatic scaling".into()));
-            }
-            (Some(number), _) => return Some(Reject::NotServing(format!("instance {number} does not run"))),
+        let numbers = match &self.settings.scaling {
+            Scaling::Automatic(_) => 0,
+            Scaling::Basic(basic) => basic.max_instances,
+            Scaling::Manual(manual) => manual.instances,
+        };
+        if let Some(number) = aim.filter(|number| *number >= numbers) {
+            let why = match numbers {
+                0 => "instances have no numbers under automatic scaling".into(),
+                1 => format!("there is no instance {number}, only 0"),
+                _ => format!("there is no instance {number}, only 0 to {}", numbers - 1),
+            };
+            return Some(Reject::NotServing(why));
         }
         let full = self.pending.len() >= self.settings.queue;
         full.then(|| Reject::NoCapacity(format!("{} requests wait already", self.pending.len())))
     }
 
     fn done(&mut self, now: Tick, at: Serial, outcome: Outcome) {
-        let Some(instance) = self.instances.iter_mut().find(|instance| instance.serial == at) else { return };
-        let replace = instance.finish(outcome);
+        let verdict = self.roster.finish(now, at, outcome);
+        self.measure(now);
+        self.pace.beat(now, self.meter.level() > 0);
+        let Some(instance) = self.roster.get(at) else { return };
         if outcome == Outcome::Answered {
-            self.deaths.forget();
+            match instance.number() {
+                Some(number) => self.deaths_of.get_mut(&number).into_iter().for_each(|deaths| deaths.answered(instance)),
+                None => self.deaths.answered(instance),
+            }
         }
-        if replace && instance.stage == Stage::Ready {
-            instance.stage = Stage::Draining { until: now.after(self.settings.drain) };
-            self.lost = true;
+        match instance.stage {
+            Stage::Draining { .. } if instance.in_flight == 0 => self.end(at),
+            Stage::Ready => self.judge(now, at, verdict),
+            _ => {}
         }
     }
 
     fn ready(&mut self, now: Tick, serial: Serial) {
-        let found = self.instances.iter_mut().find(|instance| instance.serial == serial && instance.stage == Stage::Starting);
-        if let Some(instance) = found {
-            instance.stage = Stage::Ready;
-            instance.ready_at = now;
+        if !self.roster.set_ready(now, serial) {
+            return;
         }
+        if let Some(instance) = self.roster.get(serial) {
+            let took = now.since(instance.started_at);
+            self.start = Some(self.start.map_or(took, |before| (before + took) / 2));
+        }
+        self.expect_idle(now);
     }
 
     fn exited(&mut self, now: Tick, serial: Serial, why: String) {
-        let Some(at) = self.instances.iter().position(|instance| instance.serial == serial) else { return };
-        let instance = self.instances.remove(at);
+        let Some(instance) = self.roster.remove(serial) else { return };
+        self.measure(now);
         if !instance.is_current() {
             return;
         }
-        let again_in = self.deaths.count(now, &instance, why.clone());
-        // Nobody restarts what died while it started and no longer has anybody waiting for it; a request will.
-        self.lost = instance.stage == Stage::Ready && self.deaths.hopeless().is_none();
+        let again_in = self.mourn(now, &Loss::of(&instance), Lost::of(&instance, "died"), why.clone());
         self.actions.push_back(Action::Died { id: instance.id, why, again_in });
-        self.give_up();
     }
 
-    /// Tells everybody who waits that instances do not start.
-    fn give_up(&mut self) {
-        let Some(reason) = self.deaths.hopeless() else { return };
-        let why = Reject::StartFailed(reason.to_owned());
-        while let Some(waiting) = self.pending.take(|_| true) {
-            self.actions.push_back(Action::Reject { req: waiting.req, why: why.clone() });
+    /// An instance is lost that nobody asked to go.
+    fn mourn(&mut self, now: Tick, gone: &Loss, lost: Lost, why: String) -> Duration {
+        let deaths = match lost.number {
+            Some(number) => self.deaths_of.entry(number).or_default(),
+            None => &mut self.deaths,
+        };
+        let again_in = deaths.count(now, gone, why);
+        // Nobody restarts what died while it started and no longer has anybody waiting for it; a request will.
+        if gone.ready_at.is_some() && deaths.hopeless().is_none() && !self.closing {
+            self.lost.push_back(lost);
         }
+        again_in
     }
 
     fn reload(&mut self, now: Tick, settings: Settings) {
-        self.lost = self.lost || self.instances.iter().any(Instance::is_current);
-        self.retire(now);
+        let before = self.roster.current();
+        let needed = match &self.settings.scaling {
+            Scaling::Automatic(rule) => automatic::needed(self.meter.peak(now), rule, self.settings.concurrency).clamp(1, before.max(1)),
+            _ => before,
+        };
+        let numbers: Vec<u32> = self.roster.numbers().map(|(number, _)| number).collect();
+        self.retire_all(now, "a new deployment takes over");
+        self.lost.clear();
         self.settings = settings;
-        self.deaths.forget();
+        let why = || "a new deployment".to_owned();
+        match &self.settings.scaling {
+            Scaling::Automatic(_) if before > 0 => {
+                self.lost.extend((0..needed).map(|_| Lost { number: None, why: why() }));
+            }
+            Scaling::Basic(rule) if before > 0 => {
+                let numbers = numbers.into_iter().filter(|number| *number < rule.max_instances);
+                self.lost.extend(numbers.map(|number| Lost { number: Some(number), why: why() }));
+            }
+            _ => {}
+        }
+        (self.deaths, self.deaths_of, self.cpu, self.full) = (Deaths::default(), BTreeMap::new(), 0.0, false);
+        self.arrange();
+    }
+
+    fn resize(&mut self, now: Tick, instances: u32) {
+        let Scaling::Manual(manual) = &mut self.settings.scaling else { return };
+        manual.instances = instances;
+        let surplus: Vec<_> = self.roster.numbers().filter(|(number, _)| *number >= instances).map(|(_, serial)| serial).collect();
+        for serial in surplus {
+            self.retire(now, serial, format!("instances is {instances} now"));
+        }
+        let gone: Vec<_> = self.pending.aimed().map(|(number, _)| number).filter(|number| *number >= instances).collect();
+        for number in gone {
+            self.reject_aimed(number, &Reject::NotServing(format!("there is no instance {number} any more")));
+        }
+        self.deaths_of.retain(|number, _| *number < instances);
+        self.lost.clear();
     }
 
     fn drain(&mut self, now: Tick) {
         self.closing = true;
-        self.lost = false;
-        self.retire(now);
-        while let Some(waiting) = self.pending.take(|_| true) {
-            self.actions.push_back(Action::Reject { req: waiting.req, why: Reject::Draining });
-        }
+        self.lost.clear();
+        self.retire_all(now, "the house closes");
+        self.reject_all(&Reject::Draining);
+        (self.deaths, self.deaths_of) = (Deaths::default(), BTreeMap::new());
     }
 
-    /// Every instance finishes what it has and goes.
-    fn retire(&mut self, now: Tick) {
-        let until = now.after(self.settings.drain);
-        for instance in self.instances.iter_mut().filter(|instance| instance.is_current()) {
-            instance.stage = Stage::Draining { until };
-        }
+    /// What the kind of scaling says about the order in which instances are asked.
+    fn arrange(&mut self) {
+        let automatic = matches!(self.settings.scaling, Scaling::Automatic(_));
+        self.roster.prefer_low_numbers(matches!(self.settings.scaling, Scaling::Basic(_)));
+        self.roster.set_core(if automatic { 1 } else { usize::MAX });
     }
 
     /// Draws the conclusions: who goes, who gives up, who is served, who starts.
     fn settle(&mut self, now: Tick) {
+        self.look = None;
         self.stop_drained(now);
         self.expire(now);
         self.assign(now);
-        self.start(now);
+        self.measure(now);
+        if self.closing {
+            self.idle_look = None;
+            return;
+        }
+        self.grow(now);
+        self.shrink(now);
     }
 
-    fn stop_drained(&mut self, now: Tick) {
-        let grace = self.settings.grace;
-        for instance in &mut self.instances {
-            let Stage::Draining { until } = instance.stage else { continue };
-            if instance.in_flight == 0 || until <= now {
-                instance.stage = Stage::Stopping;
-                let why = "its work is done".into();
-                self.actions.push_back(Action::Stop { instance: instance.serial, farewell: false, grace, why });
-            }
-        }
+    fn measure(&mut self, now: Tick) {
+        self.meter.set(now, self.roster.in_flight());
+        self.arrange_core(now);
     }
 
     fn expire(&mut self, now: Tick) {
-        while let Some(late) = self.pending.take(|waiting| waiting.until <= now) {
-            let busy = self.instances.iter().any(|instance| instance.stage == Stage::Ready);
-            let what = if busy { "every instance was busy" } else { "no instance became ready" };
+        while let Some(late) = self.pending.take_late(now) {
+            let what = if self.roster.ready() > 0 { "every instance was busy" } else { "no instance became ready" };
             let why = Reject::NoCapacity(format!("{what} for {} s", now.since(late.since).as_secs()));
             self.actions.push_back(Action::Reject { req: late.req, why });
         }
     }
 
+    /// Gives every instance with room to whoever waits longest for it.
     fn assign(&mut self, now: Tick) {
-        let cap = self.settings.concurrency;
-        for instance in &mut self.instances {
-            while instance.has_room(cap) {
-                let Some(Waiting { req, since, .. }) = self.pending.take(|waiting| instance.meets(waiting.aim)) else { break };
-                let cold = instance.take();
-                self.actions.push_back(Action::Assign { req, to: instance.serial, cold, waited: now.since(since) });
-            }
+        while !self.pending.is_empty() {
+            let aimed = self.pending.aimed().filter_map(|(number, place)| Some((place, self.pick(Some(number))?))).min();
+            let free = self.pending.first_free().and_then(|place| Some((place, self.pick(None)?)));
+            let Some((place, to)) = aimed.into_iter().chain(free).min() else { return };
+            let Some(waiting) = self.pending.take(place) else { return };
+            let cold = self.roster.take(to);
+            self.actions.push_back(Action::Assign { req: waiting.req, to, cold, waited: now.since(waiting.since) });
         }
     }
 
-    fn start(&mut self, now: Tick) {
-        if self.deaths.again_at().is_some_and(|at| at <= now) {
-            self.deaths.retry();
+    fn reject_all(&mut self, why: &Reject) {
+        while let Some(waiting) = self.pending.take_first() {
+            self.actions.push_back(Action::Reject { req: waiting.req, why: why.clone() });
         }
-        if self.closing {
-            return;
-        }
-        if self.deaths.again_at().is_some() {
-            // Between two attempts of a version that does not start, requests hear so at once instead of waiting for the next failure.
-            self.give_up();
-            return;
-        }
-        let current = self.instances.iter().filter(|instance| instance.is_current()).count();
-        let target = on_demand::solve(Load { pending: self.pending.len(), current, lost: self.lost });
-        for _ in current..target {
-            let serial = Serial(self.next_serial);
-            self.next_serial += 1;
-            let id = self.name();
-            let why = "a request waits".into();
-            self.actions.push_back(Action::Start { instance: serial, id: id.clone(), hello: None, why });
-            self.instances.push(Instance::new(serial, id));
-        }
-        self.lost = false;
     }
 
-    /// A name for a new instance (row M1).
-    fn name(&mut self) -> InstanceId {
-        match self.settings.scaling {
-            Scaling::Automatic(_) => {
-                let drawn = splitmix(&mut self.draw) >> 16;
-                InstanceId::Opaque(format!("{drawn:012x}").into())
-            }
-            Scaling::Basic(_) | Scaling::Manual(_) => InstanceId::Number(0),
+    fn reject_free(&mut self, why: &Reject) {
+        while let Some(waiting) = self.pending.first_free().and_then(|place| self.pending.take(place)) {
+            self.actions.push_back(Action::Reject { req: waiting.req, why: why.clone() });
         }
+    }
+
+    fn reject_aimed(&mut self, number: u32, why: &Reject) {
+        while let Some(waiting) = self.pending.take_aimed(number) {
+            self.actions.push_back(Action::Reject { req: waiting.req, why: why.clone() });
+        }
+    }
+
+    fn note(&mut self, severity: Severity, id: Option<InstanceId>, text: String) {
+        self.actions.push_back(Action::Note { severity, id, text });
+    }
+
+    fn sample(&mut self, now: Tick, serial: Serial, used: Duration, memory: u64) {
+        let cores = self.settings.cores;
+        let Some(instance) = self.roster.get_mut(serial).filter(|instance| instance.stage != Stage::Stopping) else { return };
+        instance.cpu = Some(Cpu::sample(instance.cpu, now, used, cores));
+        self.cpu = self.roster.in_order().filter_map(|instance| instance.cpu).map(|cpu| cpu.load(now)).sum();
+        self.weigh(now, serial, memory);
     }
 
     #[cfg(debug_assertions)]
     fn check(&self) {
-        for instance in &self.instances {
-            debug_assert!(instance.in_flight == 0 || instance.stage != Stage::Starting, "a starting instance has requests: {self:?}");
-        }
-        let current = self.instances.iter().filter(|instance| instance.is_current()).count();
-        debug_assert!(current <= 1, "more than one current instance: {self:?}");
-        let mut waiting: Vec<_> = self.pending.requests().collect();
-        waiting.sort_unstable();
-        debug_assert!(waiting.windows(2).all(|pair| pair[0] != pair[1]), "a request waits twice: {self:?}");
+        self.pending.check();
+        self.roster.check();
+        let most = self.settings.concurrency;
+        let over = self.roster.in_order().find(|instance| instance.in_flight > most);
+        debug_assert!(over.is_none(), "too many requests at {over:?}");
+        let servable = self.pending.first_free().is_some() && self.pick(None).is_some();
+        debug_assert!(!servable, "somebody waits beside a free instance: {self:?}");
     }
-}
-
-/// The next of a sequence of well-mixed numbers (Steele, Lea and Flood's `SplitMix64`).
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

@@ -1,12 +1,23 @@
 //! Short stories about one version.
 
 use super::*;
-use crate::scaling::{Automatic, Manual};
+use crate::config::VersionConfig;
+use crate::ids::VersionKey;
+use crate::runtime::Runtime;
+use crate::scaling::{Automatic, Basic, Manual};
 
 const S: Duration = Duration::from_secs(1);
 
+/// One instance at most: stories about requests and deaths. What several do is told below and in the simulation.
 fn settings(concurrency: u32) -> Settings {
-    Settings { scaling: Scaling::Automatic(Automatic::default()), concurrency, queue: 3, drain: 600 * S, grace: 3 * S }
+    let automatic = Automatic { max_instances: Some(1), ..Automatic::default() };
+    Settings { concurrency, queue: 3, ..scaled(Scaling::Automatic(automatic)) }
+}
+
+fn scaled(scaling: Scaling) -> Settings {
+    let key = VersionKey::new("default".parse().expect("valid"), "v1".parse().expect("valid")).expect("short");
+    let config = VersionConfig::new(key, Runtime::parse("python27").expect("known"), Vec::new());
+    Settings::of(&VersionConfig { scaling, ..config })
 }
 
 fn at(seconds: u64) -> Tick {
@@ -18,8 +29,9 @@ fn queue(machine: &mut Scheduler, now: u64, req: u64) -> Vec<Action> {
     drain(machine)
 }
 
+/// What the machine wants done; what it wants said is another story.
 fn drain(machine: &mut Scheduler) -> Vec<Action> {
-    std::iter::from_fn(|| machine.poll()).collect()
+    std::iter::from_fn(|| machine.poll()).filter(|action| !matches!(action, Action::Note { .. })).collect()
 }
 
 fn tell(machine: &mut Scheduler, now: u64, event: Event) -> Vec<Action> {
@@ -60,14 +72,14 @@ fn one_instance_starts_on_demand_and_takes_whoever_waits() {
             Action::Assign { req: ReqId(2), to: Serial(1), cold: false, waited: 2 * S },
         ]
     );
-    assert_eq!(machine.grant(None), None, "somebody waits");
+    assert_eq!(machine.grant(at(30), None), None, "somebody waits");
     assert_eq!(
         tell(&mut machine, 3, done(1, Outcome::Answered)),
         [Action::Assign { req: ReqId(3), to: Serial(1), cold: false, waited: 3 * S }]
     );
     tell(&mut machine, 4, done(1, Outcome::Answered));
-    assert_eq!(machine.grant(None), Some(Grant { to: Serial(1), cold: false }));
-    assert_eq!(machine.grant(None), None, "the concurrency is used up");
+    assert_eq!(machine.grant(at(30), None), Some(Grant { to: Serial(1), cold: false }));
+    assert_eq!(machine.grant(at(30), None), None, "the concurrency is used up");
 }
 
 #[test]
@@ -86,6 +98,7 @@ fn the_queue_is_bounded_in_length_and_time() {
         queue(&mut machine, 0, req);
     }
     assert!(matches!(&queue(&mut machine, 0, 4)[..], [Action::Reject { req: ReqId(4), why: Reject::NoCapacity(_) }]));
+    assert_eq!(tell(&mut machine, 1, Event::Tick), [], "one instance is enough for three");
     assert_eq!(machine.deadline(), Some(at(60)));
     assert_eq!(tell(&mut machine, 60, Event::Tick).len(), 3);
     assert_eq!(machine.deadline(), None);
@@ -127,10 +140,10 @@ fn an_instance_that_dies_is_restarted_without_a_request() {
 #[test]
 fn an_instance_that_asks_for_it_is_replaced_once_its_requests_are_over() {
     let mut machine = serving(2);
-    assert!(machine.grant(None).is_some());
+    assert!(machine.grant(at(30), None).is_some());
     let actions = tell(&mut machine, 2, done(1, Outcome::Replace));
     assert!(matches!(&actions[..], [Action::Start { instance: Serial(2), .. }]), "{actions:?}");
-    assert_eq!(machine.grant(None), None, "nothing new goes to the old one");
+    assert_eq!(machine.grant(at(30), None), None, "nothing new goes to the old one");
     let actions = tell(&mut machine, 3, done(1, Outcome::Answered));
     assert!(matches!(&actions[..], [Action::Stop { instance: Serial(1), grace, .. }] if *grace == 3 * S), "{actions:?}");
     assert_eq!(tell(&mut machine, 4, exited(1)), [], "a death that was asked for is none");
@@ -141,10 +154,10 @@ fn three_unreachable_requests_in_a_row_replace_the_instance() {
     let mut machine = serving(1);
     tell(&mut machine, 2, done(1, Outcome::Broken));
     for _ in 0..2 {
-        assert!(machine.grant(None).is_some());
+        assert!(machine.grant(at(30), None).is_some());
         tell(&mut machine, 2, done(1, Outcome::Broken));
     }
-    assert_eq!(machine.grant(None), None);
+    assert_eq!(machine.grant(at(30), None), None);
 }
 
 #[test]
