@@ -134,6 +134,7 @@ fn main() {
         client: &client,
         forwarded: &forwarded,
         trace: 7,
+        place: None,
         log_id: "5f00ff0123456789abcdef0123456789abcdef",
         ticket: "0123456789abcdef",
         timeout: Duration::from_mins(10),

@@ -147,6 +147,7 @@ pub(crate) async fn respond(ending: Ending<'_>, answer: Answer, mut visit: Box<V
             }
         }
     }
+    visit.count.status = status.as_u16();
     visit.note(|record| record.status = status.as_u16());
     Answered { status, headers, body: Body::new(body, visit), close: ending.close }
 }

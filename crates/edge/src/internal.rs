@@ -90,7 +90,8 @@ pub(crate) async fn attend(core: Rc<Core>, mut jobs: Jobs) {
 
 async fn run(core: Rc<Core>, job: Job) {
     let Job { version, instance, what, limit, mut reply } = job;
-    let call = Call { core: &core, version: &version, instance: &instance, what, limit };
+    let trace = core.draws.id();
+    let call = Call { core: &core, version: &version, instance: &instance, what, limit, trace };
     let answer = tokio::select! {
         answer = call.made() => answer,
         // Nobody waits any more: the instance was told to end.
@@ -105,6 +106,7 @@ struct Call<'a> {
     instance: &'a Arc<Instance>,
     what: Lifecycle,
     limit: Duration,
+    trace: u128,
 }
 
 /// The scheduler counts no request of the house's own.
@@ -131,27 +133,20 @@ impl Call<'_> {
         };
         let outcome = fault.clone().map_or(Ok(status.as_u16()), Err);
         if self.core.house.journal.wants_requests() {
-            let record = Request {
-                at,
-                log_id: log_id.as_str().to_owned(),
-                client: SOURCE,
-                method: "GET".into(),
-                host: authority,
-                target: self.what.path().into(),
-                protocol: "HTTP/1.1",
-                status: status.as_u16(),
-                bytes,
-                took: begun.elapsed(),
-                pending: Duration::ZERO,
-                version: Some(self.version.config.key.clone()),
-                instance: Some(self.instance.id.clone()),
-                cold: false,
-                handler: found.as_ref().map(handler_name),
-                user: None,
-                cpu: notes.cpu.get(),
-                fault,
-                lines: notes.lines.take(),
-            };
+            let mut record = Request::new(at, log_id.as_str(), SOURCE);
+            record.method = "GET".into();
+            record.host = authority;
+            record.target = self.what.path().into();
+            record.status = status.as_u16();
+            record.bytes = bytes;
+            record.took = begun.elapsed();
+            record.version = Some(self.version.config.key.clone());
+            record.instance = Some(self.instance.id.clone());
+            record.handler = found.as_ref().map(handler_name);
+            record.cpu = notes.cpu.get();
+            record.fault = fault;
+            record.lines = notes.lines.take();
+            record.trace = Some(self.trace);
             self.core.house.journal.write(Entry::Request(Box::new(record)));
         }
         outcome
@@ -200,7 +195,8 @@ impl Call<'_> {
             }),
             client: &client,
             forwarded: &Forwarded::default(),
-            trace: self.core.draws.id(),
+            trace: self.trace,
+            place: None,
             log_id,
             ticket: ticket.as_str(),
             timeout: self.limit,

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use model::trace::Sampler;
+
 /// Everything that an edge needs to know before it binds.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -32,6 +34,8 @@ pub struct Options {
     pub patience: Duration,
     /// How often a cached static file is compared with the disk. Zero compares at every request.
     pub revalidate: Duration,
+    /// Requests are followed in traces, those that this chooses; it needs a journal that wants records.
+    pub sampler: Option<Sampler>,
 }
 
 impl Default for Options {
@@ -49,6 +53,7 @@ impl Default for Options {
             threads: 0,
             patience: Duration::from_mins(1),
             revalidate: Duration::from_millis(250),
+            sampler: None,
         }
     }
 }

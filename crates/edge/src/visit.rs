@@ -2,11 +2,14 @@
 //! connection may rest.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use model::journal::{Entry, Request};
+use model::journal::{Entry, Request, Span, Tally};
+use model::table::Version;
+use model::trace::Place;
 
 use crate::body::Aborted;
 use crate::core::Core;
@@ -24,15 +27,28 @@ pub(crate) struct Visit {
     /// What is written down; absent if nobody wants it.
     pub(crate) record: Option<Box<Request>>,
     bytes: u64,
+    /// What is counted, whether a record is wanted or not.
+    pub(crate) count: Count,
     /// What the app said besides its response.
     pub(crate) notes: Option<Rc<Notes>>,
     /// HTTP/2 only: rings when the client takes no more of the answer.
     pub(crate) stall: Option<Rc<Alarm>>,
 }
 
+/// What the counters want to know of a request.
+#[derive(Default)]
+pub(crate) struct Count {
+    pub(crate) version: Option<Arc<Version>>,
+    pub(crate) handler: Option<usize>,
+    pub(crate) status: u16,
+    /// Set once an instance was given.
+    pub(crate) pending: Option<Duration>,
+    pub(crate) cold: bool,
+}
+
 impl Visit {
     pub(crate) fn new(core: Rc<Core>, link: Option<Rc<Link>>, record: Option<Box<Request>>, at: SystemTime) -> Self {
-        Self { core, link, at, begun: Instant::now(), record, bytes: 0, notes: None, stall: None }
+        Self { core, link, at, begun: Instant::now(), record, bytes: 0, count: Count::default(), notes: None, stall: None }
     }
 
     /// Time since the request began.
@@ -44,6 +60,18 @@ impl Visit {
     pub(crate) fn note(&mut self, change: impl FnOnce(&mut Request)) {
         if let Some(record) = &mut self.record {
             change(record);
+        }
+    }
+
+    /// The place in a trace that is followed.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.record.as_ref()?.span.as_ref().map(|span| span.place)
+    }
+
+    /// Changes what the trace shows, if it is followed; the time since the request began is given.
+    pub(crate) fn mark(&mut self, change: impl FnOnce(&mut Span, Duration)) {
+        if let Some(span) = self.record.as_mut().and_then(|record| record.span.as_mut()) {
+            change(span, self.begun.elapsed());
         }
     }
 
@@ -75,8 +103,12 @@ impl Drop for Visit {
         if let Some(link) = &self.link {
             link.end(self.core.sweep.now());
         }
+        let took = self.begun.elapsed();
+        let Count { version, handler, status, pending, cold } = &self.count;
+        let (handler, status, pending, cold) = (*handler, *status, *pending, *cold);
+        self.core.house.journal.tally(&Tally { version: version.as_ref(), handler, status, bytes: self.bytes, took, pending, cold });
         if let Some(mut record) = self.record.take() {
-            record.took = self.begun.elapsed();
+            record.took = took;
             record.bytes = self.bytes;
             if let Some(notes) = &self.notes {
                 record.lines = notes.lines.take();

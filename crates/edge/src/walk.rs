@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use http::header::WWW_AUTHENTICATE;
+use http::header::{REFERER, USER_AGENT, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version as Protocol};
 use model::asset;
@@ -24,6 +24,7 @@ use model::route::handler::Matched;
 use model::route::path::Reading;
 use model::route::{host, path};
 use model::table::{RoutingTable, Version};
+use model::trace::{self, Sampler};
 use model::user::User;
 
 pub(crate) use crate::answer::Answered;
@@ -94,7 +95,7 @@ pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
     let Arrival { core, peer, parts, body, link, stall, refusal } = arrival;
     let at = SystemTime::now();
     let log_id = Hex::new(core.draws.id());
-    let record = core.house.journal.wants_requests().then(|| record(parts, peer.ip, at, log_id.as_str()));
+    let record = core.house.journal.wants_requests().then(|| record(core, parts, peer.ip, at, log_id.as_str()));
     let mut visit = Box::new(Visit::new(core.clone(), link, record, at));
     visit.stall = stall;
     let table = core.house.table.load_full();
@@ -120,31 +121,32 @@ pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
             answer::fault(core, version.as_ref(), &fault)
         }
     };
+    visit.count.version = version;
     answer::respond(Ending { core, method: &method, at, close }, answer, visit).await
 }
 
-fn record(parts: &Parts, client: IpAddr, at: SystemTime, log_id: &str) -> Box<journal::Request> {
-    Box::new(journal::Request {
-        at,
-        log_id: log_id.to_owned(),
-        client,
-        method: parts.method.as_str().to_owned(),
-        host: String::new(),
-        target: parts.uri.path_and_query().map_or_else(String::new, |target| target.as_str().to_owned()),
-        protocol: protocol_name(parts.version),
-        status: 0,
-        bytes: 0,
-        took: Duration::ZERO,
-        pending: Duration::ZERO,
-        version: None,
-        instance: None,
-        cold: false,
-        handler: None,
-        user: None,
-        cpu: None,
-        fault: None,
-        lines: Vec::new(),
-    })
+fn record(core: &Core, parts: &Parts, client: IpAddr, at: SystemTime, log_id: &str) -> Box<journal::Request> {
+    let text = |name: HeaderName| parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let mut record = Box::new(journal::Request::new(at, log_id, client));
+    parts.method.as_str().clone_into(&mut record.method);
+    record.target = parts.uri.path_and_query().map_or_else(String::new, |target| target.as_str().to_owned());
+    record.protocol = protocol_name(parts.version);
+    record.agent = text(USER_AGENT);
+    record.referrer = text(REFERER);
+    if let Some(sampler) = &core.house.options.sampler {
+        record.span = Some(Box::new(place(core, sampler, parts)));
+    }
+    record
+}
+
+/// Where the request stands in the trace that its `traceparent` names, or at the beginning of a new one. A trusted proxy's older header is heard
+/// later, once the proxy is known.
+fn place(core: &Core, sampler: &Sampler, parts: &Parts) -> journal::Span {
+    let caller = parts.headers.get(TRACEPARENT).and_then(|value| trace::Caller::from_traceparent(value.to_str().ok()?));
+    #[allow(clippy::cast_possible_truncation, reason = "half of the random bits are wanted")]
+    let span = core.draws.id() as u64;
+    let place = sampler.place(caller, core.draws.id(), span);
+    journal::Span { place, https: false, wanted: None, asked: None, answered: None }
 }
 
 fn protocol_name(version: Protocol) -> &'static str {
@@ -179,6 +181,7 @@ impl Origin<'_> {
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACE: HeaderName = HeaderName::from_static("x-cloud-trace-context");
 
 fn origin<'a>(core: &Core, peer: &'a Peer, headers: &HeaderMap) -> Origin<'a> {
@@ -220,7 +223,7 @@ impl Walk<'_> {
         if table.firewall.denies(origin.client().ip).is_some() {
             return Err(Fault::Denied.into());
         }
-        self.visit.note(|record| record.client = origin.client().ip);
+        self.note_origin(&origin);
         let user = self.core.house.seal.user(&self.parts.headers, self.visit.at);
         self.visit.note(|record| record.user = user.as_ref().map(|user| user.email.clone()));
         let place =
@@ -236,12 +239,14 @@ impl Walk<'_> {
         let mut found = version.handlers.find(&path);
         while let Some(matched) = found {
             let handler = matched.handler;
+            self.visit.count.handler = Some(matched.index);
             self.visit.note(|record| record.handler = Some(handler_name(&matched)));
             self.pass(&matched, &place)?;
             match &handler.kind {
                 HandlerKind::Script(script) => {
                     let call = Call { version, matched: &matched, script, instance: aim.instance };
                     let reply = self.ask(&call, &place).await?;
+                    self.visit.mark(|span, now| span.answered = Some(now));
                     let admin = place.user.is_some_and(|user| user.admin);
                     return Ok(Answer { reply, manner: Manner::Dynamic { gzip, admin } });
                 }
@@ -257,6 +262,20 @@ impl Walk<'_> {
             }
         }
         Err(Fault::NotFound("The requested URL was not found on this server: no handler matches it.".into()).into())
+    }
+
+    /// Writes down who asks, and continues the trace of a trusted proxy that knows only the older header.
+    fn note_origin(&mut self, origin: &Origin<'_>) {
+        let sampler = self.core.house.options.sampler;
+        self.visit.note(|record| {
+            record.client = origin.client().ip;
+            let (Some(span), Some(sampler)) = (&mut record.span, sampler) else { return };
+            span.https = origin.client().https;
+            let caller = origin.forwarded().trace.as_ref().and_then(|value| trace::Caller::from_cloud(value.to_str().ok()?));
+            if span.place.parent.is_none() && caller.is_some() {
+                span.place = sampler.place(caller, span.place.trace, span.place.span);
+            }
+        });
     }
 
     /// The gate: `secure` and `login`.
@@ -378,7 +397,7 @@ impl Walk<'_> {
     }
 
     /// Asks one instance.
-    async fn send(&self, call: &Call<'_>, place: &Place<'_>, errand: Errand<'_>) -> Result<Reply, Failed> {
+    async fn send(&mut self, call: &Call<'_>, place: &Place<'_>, errand: Errand<'_>) -> Result<Reply, Failed> {
         let Errand { lease, script, upload, buffered, left, notes } = errand;
         let ticket = Hex::new(self.core.draws.ticket());
         let facts = Facts {
@@ -386,6 +405,7 @@ impl Walk<'_> {
             client: place.origin.client(),
             forwarded: place.origin.forwarded(),
             trace: self.core.draws.id(),
+            place: self.visit.place(),
             log_id: place.log_id.as_str(),
             ticket: ticket.as_str(),
             timeout: left,
@@ -393,6 +413,13 @@ impl Walk<'_> {
             user: place.user,
             login: gate::shows_user(call.matched.handler, &call.version.config),
         };
+        self.visit.note(|record| record.trace = Some(facts.trace_id()));
+        if let Some(place) = &facts.place
+            && let Ok(value) = HeaderValue::try_from(place.traceparent())
+        {
+            self.parts.headers.insert(TRACEPARENT, value);
+        }
+        self.visit.mark(|span, now| span.asked = Some(now));
         let instance = lease.instance.clone();
         match &instance.endpoint {
             Endpoint::Agent(socket) => {
@@ -440,10 +467,13 @@ impl Walk<'_> {
     async fn lease(&mut self, call: &Call<'_>) -> Result<Lease, Fault> {
         let wanted = Wanted { version: call.version.config.key.clone(), instance: call.instance };
         let house = &self.core.house;
+        self.visit.mark(|span, now| span.wanted = Some(now));
         let lease = match house.pool.try_acquire(&wanted) {
             Some(lease) => lease,
             None => house.pool.acquire(wanted, house.options.patience).await?,
         };
+        self.visit.count.pending = Some(self.visit.count.pending.unwrap_or_default() + lease.waited);
+        self.visit.count.cold = lease.cold;
         self.visit.note(|record| {
             record.instance = Some(lease.instance.id.clone());
             record.cold = lease.cold;

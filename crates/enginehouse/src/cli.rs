@@ -3,11 +3,12 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleet::PythonChoice;
-use model::ids::AppId;
+use model::ids::{AppId, ServiceId, VersionId};
+use model::journal::Severity;
 
 /// Runs App Engine standard apps exactly as production would.
 #[derive(Debug, Parser)]
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Run(Box<Run>),
     /// Validate all configuration files and report every mistake at once
     Check(Check),
+    /// Read the log of an app, while it runs or afterwards
+    Logs(Box<Logs>),
     /// Tell what a URL meets on its way to the app, or what a diagnostic such as A0107 means
     Explain(Explain),
 }
@@ -95,7 +98,10 @@ pub(crate) struct Run {
     /// How the log is printed: for people, or as one JSON object a line
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,
-    /// Log only requests during which the app wrote something or failed; twice: log no requests at all
+    /// How much of the log is kept in the storage, for `enginehouse logs`; 0 keeps none
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = size)]
+    pub(crate) log_limit: u64,
+    /// Show only requests during which the app wrote something or failed; twice: neither show nor keep any requests
     #[arg(long, short, action = clap::ArgAction::Count)]
     pub(crate) quiet: u8,
     /// Set a variable in the environment of every service, over `env_variables`
@@ -152,6 +158,63 @@ pub(crate) enum Tls {
     SelfSigned,
 }
 
+/// `enginehouse logs`
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = "\
+EXAMPLES
+    enginehouse logs                             the newest entries of the app of this folder
+    enginehouse logs --follow --level warning    what goes wrong from now on
+    enginehouse logs --since 10m --service api   the last ten minutes of a service
+    enginehouse logs --request ID                a request, and the lines of its trace
+    enginehouse logs --limit 0 --format json     everything, one object a line
+
+TIMES are RFC 3339 (2026-01-31T12:00:00Z) or so long ago (30s, 10m, 2h, 1d).
+
+EXIT STATUS
+    0  the log was read, even if no entry matches
+    1  there is no log; the message says where it was looked for
+    2  wrong usage")]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The project id [default: `application:` of app.yaml, or demo]
+    #[arg(long, short = 'A', value_name = "ID")]
+    pub(crate) project: Option<AppId>,
+    /// Where the app's state is kept [default: a folder per app in the user's state directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) storage: Option<PathBuf>,
+    /// Wait for further entries
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only of this service
+    #[arg(long, short, value_name = "SERVICE")]
+    pub(crate) service: Option<ServiceId>,
+    /// Only of this version
+    #[arg(long, short, value_name = "VERSION")]
+    pub(crate) version: Option<VersionId>,
+    /// Only of instances whose id begins so
+    #[arg(long, short, value_name = "ID")]
+    pub(crate) instance: Option<String>,
+    /// Only what is at least so grave: debug, info, notice, warning, error, critical, alert, emergency
+    #[arg(long, short, value_name = "SEVERITY", value_parser = severity)]
+    pub(crate) level: Option<Severity>,
+    /// Only the request with this log id or trace, and the lines of its trace
+    #[arg(long, short, value_name = "ID")]
+    pub(crate) request: Option<String>,
+    /// Only what is not older
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<SystemTime>,
+    /// Only what is not newer
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<SystemTime>,
+    /// How many of the newest entries to show; 0 shows all [default: 200, or 10 with --follow]
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    pub(crate) limit: Option<usize>,
+    /// How entries are printed: for people, or as one JSON object a line
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) format: LogFormat,
+}
+
 /// `enginehouse check`
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = "EXIT STATUS\n    0  no errors (there may be warnings)\n    1  errors\n    2  wrong usage")]
@@ -189,6 +252,46 @@ fn seconds(text: &str) -> Result<Duration, String> {
     if number > 0.0 && number < 86_400.0 { Ok(Duration::from_secs_f64(number)) } else { Err(wrong()) }
 }
 
+/// Reads a number of bytes: `500K`, `64MB`, `2GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not a size: write a number of bytes, or 64M, or 2G");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let unit: u64 = match text[digits..].trim_start().to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "K" | "KB" | "KIB" => 1 << 10,
+        "M" | "MB" | "MIB" => 1 << 20,
+        "G" | "GB" | "GIB" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(unit).ok_or_else(wrong)
+}
+
+fn severity(text: &str) -> Result<Severity, String> {
+    Severity::parse(text).ok_or_else(|| {
+        let names: Vec<String> = Severity::ALL.iter().map(|level| level.name().to_lowercase()).collect();
+        format!("`{text}` is none of {}", names.join(", "))
+    })
+}
+
+/// Reads a point in time, or how long ago it was.
+fn moment(text: &str) -> Result<SystemTime, String> {
+    let wrong = || format!("`{text}` is neither a time (2026-01-31T12:00:00Z) nor so long ago (30s, 10m, 2h, 1d)");
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Ok(at.into());
+    }
+    let split = text.len() - text.chars().next_back().map_or(0, char::len_utf8);
+    let unit = match &text[split..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let ago = text[..split].parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)?;
+    SystemTime::now().checked_sub(Duration::from_secs(ago)).ok_or_else(wrong)
+}
+
 /// Reads `NAME=VALUE` under the rules of `env_variables` (row Y9).
 fn variable(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
@@ -213,6 +316,23 @@ mod tests {
         for bad in ["0", "-1", "x", "NaN", "inf", "1e9", ""] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn sizes_and_times_are_read() {
+        assert_eq!(size("64M"), Ok(64 << 20));
+        assert_eq!(size("1 gib"), Ok(1 << 30));
+        assert_eq!(size("0"), Ok(0));
+        for bad in ["", "M", "-1", "1T", "99999999999G", "1.5M"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        assert_eq!(moment("1970-01-01T00:00:09Z"), Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(9)));
+        assert!(moment("10m").is_ok_and(|at| at.elapsed().is_ok_and(|ago| ago >= Duration::from_mins(10))));
+        for bad in ["", "x", "10", "m", "10µ", "99999999999999999999d", "2026-01-31"] {
+            assert!(moment(bad).is_err(), "{bad}");
+        }
+        assert_eq!(severity("Warning"), Ok(Severity::Warning));
+        assert!(severity("loud").is_err());
     }
 
     #[test]

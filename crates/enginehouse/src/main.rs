@@ -8,7 +8,10 @@ mod cli;
 mod entrance;
 mod explain;
 mod journal;
+mod logs;
+mod printer;
 mod run;
+mod show;
 mod stop;
 mod storage;
 mod ui;
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Run(asked) => run::run(&ui, &asked),
         Command::Check(asked) => check::check(&ui, &asked),
+        Command::Logs(asked) => logs::logs(&ui, &asked),
         Command::Explain(asked) => explain::explain(&ui, &asked),
     }
 }

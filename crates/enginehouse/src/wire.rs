@@ -13,13 +13,15 @@ use model::journal::{Journal, Severity};
 use model::pool::Pool;
 use model::table::{Naming, RoutingTable, Version};
 use store::Storage;
+use store::log::Writer;
 
 use crate::addresses::{Addresses, naming};
 use crate::app::{Edition, Source};
 use crate::check::tally;
 use crate::cli::{Run, Tls};
 use crate::entrance::Entrance;
-use crate::journal::{Printer, Requests};
+use crate::journal::Recorder;
+use crate::printer::{Requests, Style};
 use crate::ui::{BOLD, CYAN, DIM, GREEN, Task, Ui, YELLOW};
 
 /// Requests may finish for this long after Ctrl-C.
@@ -30,7 +32,7 @@ const STRAGGLERS: Duration = Duration::from_millis(500);
 /// A running app.
 pub(crate) struct Works {
     ui: Ui,
-    journal: Arc<Printer>,
+    journal: Arc<Recorder>,
     source: Source,
     edition: Edition,
     naming: Naming,
@@ -61,7 +63,8 @@ impl Works {
         let edition = Edition::first(loaded);
         let folder = asked.storage.clone().map_or_else(|| crate::storage::default_folder(&app), Ok)?;
         let storage = Storage::open(&folder, asked.clear)?;
-        let journal = Printer::start(ui.clone(), asked.log_format, requests(asked.quiet)).context("cannot start a thread")?;
+        let style = Style { format: asked.log_format, requests: requests(asked.quiet) };
+        let journal = Recorder::start(ui.clone(), style, log_writer(asked, &storage)?).context("cannot start a thread")?;
         let fleet = Fleet::new(fleet_options(asked, &app, &journal)?).context("cannot prepare to start instances")?;
         let entrance = Entrance::new(Arc::clone(&fleet), edition.versions.keys().cloned());
         let bound = edge::Edge::bind(edge_options(asked, &storage)?)?;
@@ -242,6 +245,16 @@ impl Works {
     }
 }
 
+/// The log on disk, unless its limit is 0.
+fn log_writer(asked: &Run, storage: &Storage) -> anyhow::Result<Option<Writer>> {
+    if asked.log_limit == 0 {
+        return Ok(None);
+    }
+    let dir = storage.folder(store::log::FOLDER)?;
+    let writer = Writer::open(&dir, asked.log_limit).with_context(|| format!("cannot open the log in {}", dir.display()))?;
+    Ok(Some(writer))
+}
+
 fn requests(quiet: u8) -> Requests {
     match quiet {
         0 => Requests::All,
@@ -260,7 +273,7 @@ fn source(asked: &Run) -> Source {
     Source { paths: asked.target.paths.clone(), options: appyaml::Options { project: asked.project.clone(), env } }
 }
 
-fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Printer>) -> anyhow::Result<fleet::Options> {
+fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Recorder>) -> anyhow::Result<fleet::Options> {
     let runtime = tokio::runtime::Handle::current();
     let mut options = fleet::Options::new(app.clone(), Arc::clone(journal) as Arc<dyn Journal>, crate::storage::cache()?, runtime);
     options.pythons.clone_from(&asked.python);

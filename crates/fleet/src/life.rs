@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::ids::InstanceId;
-use model::journal::Severity;
+use model::journal::{Severity, Stream};
 use model::pool::{Endpoint, Instance, Lifecycle};
 use model::sched::Serial;
 use model::table::Version;
@@ -146,11 +146,10 @@ impl Running {
         };
         let mut process = house.spawner.spawn(spec).await.map_err(|e| cannot("the process could not be started", e))?;
         let tail = Tail::default();
-        let source =
-            Arc::new(Source { version: pool.key.clone(), instance: id.clone(), journal: Arc::clone(&house.journal), tail: tail.clone() });
+        let source = Source::new(pool.key.clone(), id.clone(), Arc::clone(&house.journal), tail.clone());
         let mut readers = Vec::new();
-        readers.extend(process.stdout.take().map(|pipe| tokio::spawn(output::read(pipe, Arc::clone(&source)))));
-        readers.extend(process.stderr.take().map(|pipe| tokio::spawn(output::read(pipe, source))));
+        readers.extend(process.stdout.take().map(|pipe| tokio::spawn(output::read(pipe, Arc::clone(&source), Stream::Stdout))));
+        readers.extend(process.stderr.take().map(|pipe| tokio::spawn(output::read(pipe, source, Stream::Stderr))));
         Ok(Self { process, listens, tail, readers, _port: port })
     }
 

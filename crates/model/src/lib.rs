@@ -28,4 +28,5 @@ pub mod scaling;
 pub mod sched;
 pub mod table;
 pub mod time;
+pub mod trace;
 pub mod user;

@@ -1,8 +1,9 @@
-//! The durable truth: an app's storage folder, its lock and its secrets. A crate of its own because the database that comes next is a heavy
+//! The durable truth: an app's storage folder, its lock, its secrets and its log. A crate of its own because the database that comes next is a heavy
 //! dependency that the other crates need not wait for.
 #![warn(missing_docs)]
 
 mod atomic;
+pub mod log;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};

@@ -7,6 +7,7 @@ mod examples;
 mod handlers;
 mod headers;
 mod login;
+mod logs;
 mod reload;
 mod responses;
 mod services;

@@ -24,7 +24,7 @@ impl Journal for Log {
     fn write(&self, entry: Entry) {
         let line = match entry {
             Entry::Request(_) => return,
-            Entry::Output { severity, text, .. } => format!("output {severity:?} {text}"),
+            Entry::Output(line) => format!("output {:?} {}", line.severity, line.text),
             Entry::Notice { severity, text, .. } => format!("notice {severity:?} {text}"),
         };
         self.0.lock().expect("no panic").push(line);

@@ -1,6 +1,5 @@
 //! What happens to request headers before an app sees them (rows H1–H3, H6–H14): one list of what is removed, one of what is added.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::names;
 use crate::gate::Caller;
+use crate::trace::Place;
 use crate::user::User;
 
 /// Where the client's address lies (row H6).
@@ -72,6 +72,8 @@ pub struct Facts<'a> {
     pub forwarded: &'a Forwarded,
     /// 128 random bits: the id of this request's trace; its span is made of them too.
     pub trace: u128,
+    /// The request's place in a trace that is followed; it decides the trace and the span instead of `trace` and what a proxy said.
+    pub place: Option<Place>,
     /// Request log id, hex (row H10).
     pub log_id: &'a str,
     /// The API ticket.
@@ -304,18 +306,26 @@ fn chain<'f>(facts: &'f Facts<'_>) -> Value<'f> {
 }
 
 fn trace<'f>(facts: &'f Facts<'_>) -> Value<'f> {
-    let continued = facts.forwarded.trace.as_ref().and_then(|value| {
-        let id = value.to_str().ok()?.split(['/', ';']).next()?;
-        (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
-    });
+    if let Some(place) = &facts.place {
+        return Value::Made(place.cloud());
+    }
     #[allow(clippy::cast_possible_truncation, reason = "half of the random bits are wanted; the span is not the trace's own half")]
     let span = (facts.trace as u64).rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15;
-    let mut text = String::with_capacity(60);
-    let _ = match continued {
-        Some(id) => write!(text, "{id}/{span};o=1"),
-        None => write!(text, "{:032x}/{span};o=1", facts.trace),
-    };
-    Value::Made(text)
+    Value::Made(Place { trace: facts.trace_id(), span, parent: None, sampled: true }.cloud())
+}
+
+impl Facts<'_> {
+    /// The id of the trace that the app is told.
+    pub fn trace_id(&self) -> u128 {
+        if let Some(place) = &self.place {
+            return place.trace;
+        }
+        let continued = self.forwarded.trace.as_ref().and_then(|value| {
+            let id = value.to_str().ok()?.split(['/', ';']).next()?;
+            (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| u128::from_str_radix(id, 16).ok()).flatten()
+        });
+        continued.unwrap_or(self.trace)
+    }
 }
 
 /// Adds what the house knows (rows H6–H11).

@@ -41,6 +41,7 @@ pub(crate) fn facts<'a>(client: &'a Client, forwarded: &'a Forwarded, user: Opti
         client,
         forwarded,
         trace: 0x0123_4567_89ab_cdef_0011_2233_4455_6677,
+        place: None,
         log_id: "5f00ff",
         ticket: "t1cket",
         timeout: Duration::from_mins(1),

@@ -1,0 +1,106 @@
+//! The live log on stdout, on a thread of its own: a terminal that does not keep up holds up nobody, neither requests nor the log on disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use model::journal::{Entry, Severity};
+
+use crate::cli::LogFormat;
+use crate::show;
+use crate::ui::Ui;
+
+/// Entries that may wait for a slow terminal; more are dropped and counted.
+const BACKLOG: usize = 4_096;
+
+/// Which requests are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Requests {
+    /// All.
+    All,
+    /// Those during which the app wrote something or failed are shown; all are kept.
+    Eventful,
+    /// None; the front end need not even make records.
+    None,
+}
+
+/// How the log is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style {
+    pub(crate) format: LogFormat,
+    pub(crate) requests: Requests,
+}
+
+/// Shows entries.
+pub(crate) struct Printer {
+    queue: SyncSender<(SystemTime, Entry)>,
+    dropped: Arc<AtomicU64>,
+    style: Style,
+    thread: JoinHandle<()>,
+}
+
+impl Printer {
+    /// Starts the thread.
+    pub(crate) fn start(ui: Ui, style: Style) -> std::io::Result<Self> {
+        let (queue, inbox) = sync_channel(BACKLOG);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&dropped);
+        let thread = std::thread::Builder::new().name("live-log".into()).spawn(move || print_all(&inbox, &ui, style.format, &count))?;
+        Ok(Self { queue, dropped, style, thread })
+    }
+
+    /// Shows an entry, unless it is not wanted, or drops it; whether it was dropped.
+    pub(crate) fn show(&self, at: SystemTime, entry: Entry) -> bool {
+        if let Entry::Request(request) = &entry
+            && self.style.requests != Requests::All
+            && request.lines.is_empty()
+            && request.fault.is_none()
+        {
+            return false;
+        }
+        let full = matches!(self.queue.try_send((at, entry)), Err(TrySendError::Full(_)));
+        if full {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        full
+    }
+
+    /// Shows what is queued and ends the thread.
+    pub(crate) fn close(self) {
+        drop(self.queue);
+        let _ = self.thread.join();
+    }
+}
+
+/// Takes whatever is queued at once, so that a burst costs one write.
+fn print_all(inbox: &Receiver<(SystemTime, Entry)>, ui: &Ui, format: LogFormat, dropped: &AtomicU64) {
+    let mut text = String::new();
+    while let Ok((at, first)) = inbox.recv() {
+        line(at, &first, &mut text, format);
+        while text.len() < 65_536
+            && let Ok((at, next)) = inbox.try_recv()
+        {
+            line(at, &next, &mut text, format);
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let notice = format!("{lost} log entries are not shown here: the output is slower than the app");
+            line(SystemTime::now(), &Entry::Notice { severity: Severity::Warning, version: None, text: notice }, &mut text, format);
+        }
+        ui.data(&text);
+        text.clear();
+    }
+}
+
+fn line(at: SystemTime, entry: &Entry, text: &mut String, format: LogFormat) {
+    match format {
+        LogFormat::Text => show::plain(entry, text),
+        LogFormat::Json => {
+            let mut json = Vec::new();
+            store::log::write_line(at, entry, &mut json);
+            text.push_str(&String::from_utf8_lossy(&json));
+        }
+    }
+}
