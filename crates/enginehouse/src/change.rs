@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use appyaml::LoadedService;
 use model::config::VersionConfig;
-use model::handler::{HandlerKind, Origin, StaticFiles, StaticSource};
+use model::deploy::{Part, part};
+use model::handler::{HandlerKind, Origin};
 
 /// What has to be done about a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,25 +47,11 @@ fn for_instances(config: &VersionConfig) -> VersionConfig {
 
 fn of_file(service: &LoadedService, path: &Path) -> Effect {
     let Some(relative) = path.strip_prefix(&service.root).ok().and_then(Path::to_str) else { return Effect::Nothing };
-    let config = &service.config;
-    if config.skip_files.skips(relative) {
-        return Effect::Nothing;
-    }
-    let statics = config.handlers.iter().filter_map(|handler| match &handler.kind {
-        HandlerKind::Static(files) => Some(files.as_ref()),
-        HandlerKind::Script(_) => None,
-    });
-    let mut owners = statics.filter(|files| owns(files, relative)).peekable();
-    let is_static = owners.peek().is_some();
-    let read_by_app = owners.any(|files| files.application_readable);
-    let is_error_page = config.error_pages.iter().any(|page| page.file == relative);
-    if read_by_app || !(is_static || is_error_page) { Effect::Deployment } else { Effect::Table }
-}
-
-fn owns(files: &StaticFiles, relative: &str) -> bool {
-    match &files.source {
-        StaticSource::Dir(dir) => relative.strip_prefix(dir.as_str()).is_some_and(|rest| dir.is_empty() || rest.starts_with('/')),
-        StaticSource::Files { upload, .. } => upload.is_match(relative.as_bytes()),
+    match part(&service.config, relative) {
+        Part::Skipped => Effect::Nothing,
+        Part::Static => Effect::Table,
+        Part::Code if service.config.error_pages.iter().any(|page| page.file == relative) => Effect::Table,
+        Part::Code => Effect::Deployment,
     }
 }
 

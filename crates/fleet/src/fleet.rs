@@ -43,6 +43,8 @@ pub struct Options {
     pub start_limit: Duration,
     /// The most instances that automatic scaling makes of all versions together; by this computer's cores and memory if absent.
     pub max_instances: Option<u32>,
+    /// How long one step of an installation or a build may take.
+    pub build_limit: Duration,
     /// Runs the tasks that watch instances; must outlive the fleet.
     pub runtime: tokio::runtime::Handle,
     /// The binary whose `main` calls [`crate::launch::intercept`].
@@ -61,6 +63,7 @@ impl Options {
             development: false,
             start_limit: Duration::from_mins(1),
             max_instances: None,
+            build_limit: Duration::from_mins(10),
             runtime,
             // Not a path that an upgrade might replace while we run.
             launcher: "/proc/self/exe".into(),
@@ -103,6 +106,8 @@ pub(crate) struct House {
     pub(crate) token: String,
     /// Who asks instances for `/_ah/start` and the like; instances are not asked before it is known.
     pub(crate) caller: OnceLock<Arc<dyn Caller>>,
+    /// The newest copy of each version's files.
+    pub(crate) newest: crate::stage::Newest,
     /// Nothing is started any more.
     pub(crate) closing: AtomicBool,
     /// Set once nobody waits politely any more.
@@ -161,10 +166,12 @@ impl Fleet {
             run_dir,
             token,
             caller: OnceLock::new(),
+            newest: crate::stage::Newest::default(),
             closing: AtomicBool::new(false),
             force: watch::channel(false).0,
             epoch: Instant::now(),
         };
+        sweep(&house.options.cache);
         Ok(Arc::new(Self { house: Arc::new(house), pools: ArcSwap::default(), publishing: Mutex::default() }))
     }
 
@@ -272,6 +279,12 @@ impl Pool for Fleet {
             }
         })
     }
+}
+
+/// Takes leftovers of earlier runs out of the cache, while nobody waits for it.
+fn sweep(cache: &Path) {
+    let cache = cache.to_owned();
+    let _ = std::thread::Builder::new().name("fleet-sweep".into()).spawn(move || crate::stage::sweep(&cache));
 }
 
 /// A random number from the system.

@@ -1,6 +1,7 @@
 //! Instances as processes: interpreters, environments, and the shell around the pure scheduler. A crate of its own because it is a failure
 //! boundary: it owns the child processes, and what goes wrong in them stays behind [`model::pool::Pool`].
 
+mod cache;
 mod capacity;
 mod fleet;
 pub mod launch;
@@ -14,8 +15,11 @@ mod process;
 mod process_env;
 mod python;
 mod spawn;
+mod stage;
 mod tools;
 mod warden;
+mod work;
 
 pub use fleet::{Fleet, Options, PythonChoice};
 pub use prepare::{PrepareError, Prepared, Progress, Summary};
+pub use stage::Staged;

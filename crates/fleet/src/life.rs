@@ -118,9 +118,9 @@ impl Running {
     async fn start(pool: &Arc<VersionPool>, serial: Serial, id: &InstanceId, deployment: &Deployment) -> Result<Self, String> {
         let house = &pool.house;
         let cannot = |what: &str, error: io::Error| format!("{what}: {error}");
-        let root = &deployment.version.root;
-        if !root.is_dir() {
-            return Err(format!("the app's folder {} is gone", root.display()));
+        let folder = deployment.folder();
+        if !folder.is_dir() {
+            return Err(format!("{} is gone; the cache must not be emptied while an app runs. Start again", folder.display()));
         }
         let home = process_env::home(house, deployment);
         std::fs::create_dir_all(&home).map_err(|e| cannot("cannot make the folder for HOME", e))?;
@@ -140,7 +140,7 @@ impl Running {
             program,
             args,
             env: process_env::of(house, deployment, id, port.as_ref().map(|port| port.number)),
-            dir: root.clone(),
+            dir: folder.to_owned(),
             stdin,
             mark: format!("{}.{}", house.token, serial.0),
         };

@@ -1,6 +1,7 @@
 //! The thin shell around one version's scheduler: a lock, the oneshots of who waits, one timer task, one task per instance.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -23,6 +24,13 @@ use crate::prepare::Prepared;
 pub(crate) struct Deployment {
     pub(crate) version: Arc<Version>,
     pub(crate) prepared: Prepared,
+}
+
+impl Deployment {
+    /// The folder that instances work in: the copy of the app's files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.prepared.files.as_ref().map_or(&self.version.root, |files| files.root())
+    }
 }
 
 /// The pool of one version.

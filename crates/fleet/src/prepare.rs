@@ -10,6 +10,8 @@ use model::handler::HandlerKind;
 use model::runtime::Language;
 use model::table::Version;
 
+use crate::cache::Held;
+use crate::stage::{self, Staged};
 use crate::{Fleet, python, tools};
 
 /// Hears what preparation is doing.
@@ -39,7 +41,18 @@ pub struct PrepareError(pub String);
 pub struct Prepared {
     /// For people.
     pub summary: Summary,
+    /// The files that instances see; a version without code has none.
+    pub files: Option<Arc<Staged>>,
+    /// Other folders of the cache that instances need.
+    pub(crate) held: Vec<Arc<Held>>,
     pub(crate) launch: Launch,
+}
+
+impl Prepared {
+    /// Folders outside of [`Self::files`] that instances read: environments, the agent, what was built.
+    pub fn layers(&self) -> impl Iterator<Item = &Path> {
+        self.held.iter().map(|held| held.dir())
+    }
 }
 
 /// What was found, to be printed at start.
@@ -107,18 +120,27 @@ impl Fleet {
     pub fn prepare(&self, version: &Arc<Version>, progress: &dyn Progress) -> Result<Prepared, PrepareError> {
         let config = &version.config;
         if !config.handlers.iter().any(|handler| matches!(handler.kind, HandlerKind::Script(_))) {
-            return Ok(Prepared { summary: Summary::default(), launch: Launch::None });
+            return Ok(Prepared { summary: Summary::default(), files: None, held: Vec::new(), launch: Launch::None });
         }
+        let staged = stage::provide(self.house(), version, progress)?;
+        let mut prepared = self.prepare_code(version, &staged, progress)?;
+        prepared.summary.notes.extend(staged.notes.iter().cloned());
+        prepared.files = Some(staged);
+        Ok(prepared)
+    }
+
+    fn prepare_code(&self, version: &Arc<Version>, staged: &Arc<Staged>, progress: &dyn Progress) -> Result<Prepared, PrepareError> {
+        let config = &version.config;
         match config.runtime.language() {
-            Language::Python27 | Language::Python3 => python::prepare(self.house(), version, progress),
+            Language::Python27 | Language::Python3 => python::prepare(self.house(), version, staged, progress),
             _ => {
                 let line = match &config.entrypoint {
                     Some(line) => line.clone(),
-                    None => default_command(config, &version.root)?,
+                    None => default_command(config, staged.root())?,
                 };
                 let mut summary = Summary { entrypoint: line.clone(), ..Summary::default() };
                 tools::describe(&self.house().options, &config.runtime, &mut summary);
-                Ok(Prepared { summary, launch: Launch::Command(CommandLaunch { line, environment: None }) })
+                Ok(Prepared { summary, files: None, held: Vec::new(), launch: Launch::Command(CommandLaunch { line, environment: None }) })
             }
         }
     }

@@ -8,6 +8,7 @@
 pub mod asset;
 pub mod config;
 pub mod cron;
+pub mod deploy;
 pub mod dispatch;
 pub mod environ;
 pub mod explain;

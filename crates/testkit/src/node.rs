@@ -106,11 +106,16 @@ impl Builder {
         self
     }
 
+    /// Where the node's cache is.
+    fn cache(&self) -> PathBuf {
+        let own = self.env.iter().rev().find(|(name, _)| name == "XDG_CACHE_HOME").map(|(_, value)| PathBuf::from(value));
+        own.unwrap_or_else(|| self.binary.parent().and_then(Path::parent).unwrap_or(Path::new(".")).join("tmp/cache"))
+    }
+
     fn command(&self, home: &Path, mark: &str) -> Command {
         let mut command = Command::new(&self.binary);
-        let cache = self.binary.parent().and_then(Path::parent).unwrap_or(Path::new(".")).join("tmp/cache");
         // Environments are shared between tests and runs: a package is installed once. State is never shared.
-        command.env("XDG_CACHE_HOME", cache).env("XDG_STATE_HOME", home.join("state")).env(MARK, mark);
+        command.env("XDG_CACHE_HOME", self.cache()).env("XDG_STATE_HOME", home.join("state")).env(MARK, mark);
         command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         for name in &self.removed {
@@ -127,6 +132,7 @@ impl Builder {
         let ready_file = home.path().join("ready.json");
         let mut command = self.command(home.path(), mark.split_once('=').expect("joined above").1);
         command.arg("run").args(["--port", "0", "--log-format", self.log_format, "--ready-file"]).arg(&ready_file).args(&self.args);
+        let cache = self.cache();
         let started = Instant::now();
         let mut child = command.spawn().expect("the binary starts");
         let lines = Arc::new(Lines::default());
@@ -145,6 +151,7 @@ impl Builder {
             lines,
             readers,
             folders,
+            cache,
             _apps: self.apps,
             http: None,
             https: None,
@@ -246,6 +253,7 @@ pub struct Node {
     lines: Arc<Lines>,
     readers: Vec<JoinHandle<()>>,
     folders: Vec<PathBuf>,
+    cache: PathBuf,
     _apps: Vec<App>,
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
@@ -428,7 +436,8 @@ impl Node {
 
     /// What still runs of a node that has ended. What was killed needs a moment until the kernel has removed it.
     fn left_behind(&self, family: &BTreeSet<Process>) -> Vec<String> {
-        let folders: Vec<&Path> = self.folders.iter().map(PathBuf::as_path).collect();
+        let copies = copies_of(&self.folders, &self.cache);
+        let folders: Vec<&Path> = self.folders.iter().chain(&copies).map(PathBuf::as_path).collect();
         let until = Instant::now() + VANISHES_WITHIN;
         loop {
             let mut left = process::alive(family);
@@ -469,6 +478,26 @@ impl Drop for Node {
         let status = self.stop();
         assert_eq!(status.code(), Some(0), "a node that is asked to stop ends cleanly:\n{}", self.everything());
     }
+}
+
+/// The copies of the apps' files that instances work in.
+fn copies_of(folders: &[PathBuf], cache: &Path) -> Vec<PathBuf> {
+    let home = cache.join("enginehouse/deployments");
+    let indexes = std::fs::read_dir(home.join("index")).into_iter().flatten().flatten();
+    let fitting = indexes.filter(|entry| {
+        let text = std::fs::read(entry.path()).unwrap_or_default();
+        let index = serde_json::from_slice::<serde_json::Value>(&text).unwrap_or_default();
+        let origin = Path::new(index["origin"].as_str().unwrap_or("/"));
+        folders.iter().any(|folder| origin.starts_with(folder.canonicalize().unwrap_or_else(|_| folder.clone())))
+    });
+    // Copies are called after their index.
+    let names: Vec<String> = fitting.map(|entry| entry.path().file_stem().unwrap_or_default().to_string_lossy().into_owned()).collect();
+    let all = std::fs::read_dir(&home).into_iter().flatten().flatten().map(|entry| entry.path());
+    let ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        names.iter().any(|whose| name.split('-').next() == Some(whose))
+    };
+    all.filter(ours).collect()
 }
 
 /// To the output that the test harness shows with a failure.

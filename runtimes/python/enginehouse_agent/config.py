@@ -26,6 +26,7 @@ class Config(object):
         self.runtime = settings.get('runtime', 'python27')
         self.first_generation = self.runtime == 'python27'
         self.root = os.path.abspath(settings.get('root') or os.getcwd())
+        self.shown = settings.get('shown') or self.root
         self.paths = settings.get('paths') or []
         self.threadsafe = bool(settings.get('threadsafe', True))
         self.concurrency = settings.get('concurrency') or 0

@@ -13,7 +13,7 @@ import time
 
 from . import app as application
 from . import config as settings
-from . import context, environment, files, logs, sdk, threadlocals
+from . import context, environment, files, logs, sdk, threadlocals, tracebacks
 from .connection import Connection
 from .deadline import Timer, now
 
@@ -142,6 +142,7 @@ def main():
     config = settings.load()
     listener = take_listener()
     os.chdir(config.root)
+    tracebacks.rename(config.root, config.shown)
     sys.path[:0] = [config.root] + config.paths
     sys.argv = ['']
     errors = logs.install(config)

@@ -6,6 +6,14 @@ import sys
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_renamed = None
+
+
+def rename(root, shown):
+    """From now on files below `root`, which is a copy, are called as the user knows them: below `shown`."""
+    global _renamed
+    if root != shown:
+        _renamed = tuple(name if isinstance(name, bytes) else name.encode('utf-8') for name in (root + os.sep, shown.rstrip(os.sep) + os.sep))
 
 
 def _foreign(frame):
@@ -35,4 +43,5 @@ def describe(kind, value, tb):
     except Exception:  # an app's __str__ may fail, too
         lines = ['%s (its message cannot be shown)\n' % getattr(kind, '__name__', kind)]
     parts = [line if isinstance(line, bytes) else line.encode('utf-8', 'replace') for line in lines]
-    return b''.join(parts).rstrip(b'\n')
+    text = b''.join(parts).rstrip(b'\n')
+    return text.replace(*_renamed) if _renamed else text

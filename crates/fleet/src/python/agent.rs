@@ -8,9 +8,9 @@ use model::handler::{HandlerKind, StaticSource};
 use model::ids::InstanceId;
 use serde::Serialize;
 
-use super::environment::once;
 use super::find::Word;
 use super::pip;
+use crate::cache::{self, Held};
 use crate::fleet::House;
 use crate::pool::Deployment;
 use crate::prepare::{AgentLaunch, PrepareError, Progress};
@@ -23,7 +23,7 @@ const FOLDER: &str = "enginehouse_agent";
 
 /// Unpacks the agent for one version of Python and compiles it, unless a run of the same binary already did, and returns its folder. Instances
 /// write no `.pyc` files, so without this each would compile the agent again, a tenth of a second.
-pub(crate) fn unpack(house: &House, python: &Word, progress: &dyn Progress) -> Result<PathBuf, PrepareError> {
+pub(crate) fn unpack(house: &House, python: &Word, progress: &dyn Progress) -> Result<(PathBuf, Held), PrepareError> {
     let mut hash = Context::new(&SHA256);
     for (name, content) in FILES {
         hash.update(name.as_bytes());
@@ -34,14 +34,14 @@ pub(crate) fn unpack(house: &House, python: &Word, progress: &dyn Progress) -> R
     let name = format!("{}-{}", super::hex(&hash.finish().as_ref()[..8]), python.version);
     let home = house.options.cache.join("agents").join(name);
     let folder = home.join(FOLDER);
-    once(&home, progress, || {
+    let held = cache::provide(&home, progress, || {
         write(&folder).map_err(|e| PrepareError(format!("cannot unpack the Python agent into {}: {e}", home.display())))?;
         let args = ["-m", "compileall", "-q"].map(Into::into).into_iter().chain([folder.clone().into()]).collect();
         // Uncompiled it works as well; and what is wrong with this Python shows when the first instance starts.
         let _ = pip::run(house, &python.executable, args, &home, &mut |_| {});
         Ok(())
     })?;
-    Ok(folder)
+    Ok((folder, held))
 }
 
 fn write(folder: &Path) -> std::io::Result<()> {
@@ -64,6 +64,8 @@ pub(crate) fn stand_ins() -> Vec<String> {
 struct Config<'a> {
     runtime: &'a str,
     root: &'a Path,
+    /// What `root` is called in tracebacks.
+    shown: &'a Path,
     paths: &'a [PathBuf],
     threadsafe: bool,
     concurrency: u32,
@@ -80,7 +82,8 @@ pub(crate) fn config(house: &House, deployment: &Deployment, launch: &AgentLaunc
     let config = &version.config;
     let settings = Config {
         runtime: config.runtime.as_str(),
-        root: &version.root,
+        root: deployment.folder(),
+        shown: &version.root,
         paths: &launch.paths,
         threadsafe: config.threadsafe,
         concurrency: config.concurrency(),

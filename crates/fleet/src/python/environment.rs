@@ -1,10 +1,9 @@
 //! Environments: a folder of installed packages per (interpreter, requirements), made once and used by every app that asks for the same.
 //!
-//! A virtual environment cannot be moved (its scripts name its interpreter by path), so it is made where it stays and a file written last says
-//! that it is whole; whatever lacks the file is swept away by the next run. A lock keeps two runs from making the same one.
+//! A virtual environment cannot be moved (its scripts name its interpreter by path), so it is made where it stays, in a folder of the cache.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,19 +11,21 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::find::Word;
 use super::pip;
+use crate::cache::{self, Held};
 use crate::fleet::House;
 use crate::prepare::{PrepareError, Progress};
+use crate::stage::Staged;
+use crate::work;
 
 /// Rises when environments are made differently.
 const FORMAT: &str = "1";
-const WHOLE: &str = ".enginehouse-whole";
 
 /// What an environment is made of.
 #[derive(Debug)]
 pub(crate) struct Recipe<'a> {
     pub(crate) python: &'a Word,
-    /// The app; requirements are read there.
-    pub(crate) root: &'a Path,
+    /// The app's files; requirements are read there.
+    pub(crate) files: &'a Staged,
     /// `requirements.txt`, if the app has one and its runtime installs it.
     pub(crate) requirements: Option<PathBuf>,
     /// Packages besides, as pip writes them.
@@ -46,12 +47,19 @@ impl Recipe<'_> {
             for (_, content) in closure(file) {
                 add(&content);
             }
-            add(&local_stamp(self.root, file));
+            if self.has_local() {
+                add(self.files.content().as_bytes());
+            }
         }
         for package in &self.packages {
             add(package.as_bytes());
         }
         super::hex(&hash.finish().as_ref()[..12])
+    }
+
+    fn has_local(&self) -> bool {
+        let all = self.requirements.iter().flat_map(|file| closure(file));
+        all.into_iter().any(|(_, content)| String::from_utf8_lossy(&content).lines().any(is_local))
     }
 
     fn is_empty(&self) -> bool {
@@ -83,66 +91,18 @@ fn included(line: &str) -> Option<String> {
     })
 }
 
-/// Requirements that are folders of the app (`./lib/mine`, `-e .`) change without their line changing: the newest file in them counts.
-fn local_stamp(root: &Path, file: &Path) -> Vec<u8> {
-    let mut stamp = Vec::new();
-    for (_, content) in closure(file) {
-        for line in String::from_utf8_lossy(&content).lines().map(str::trim) {
-            let path = line.strip_prefix("-e").or_else(|| line.strip_prefix("--editable")).unwrap_or(line).trim();
-            let path = path.strip_prefix("file:").unwrap_or(path);
-            if !path.starts_with('.') && !path.starts_with('/') {
-                continue;
-            }
-            for entry in walkdir::WalkDir::new(root.join(path)).sort_by_file_name().into_iter().filter_map(Result::ok) {
-                if let Ok(metadata) = entry.metadata()
-                    && metadata.is_file()
-                {
-                    stamp.extend_from_slice(entry.path().as_os_str().as_encoded_bytes());
-                    stamp.extend_from_slice(format!("{}{:?}", metadata.len(), metadata.modified().ok()).as_bytes());
-                }
-            }
-        }
-    }
-    stamp
+/// Whether a requirement is a folder of the app (`./lib/mine`, `-e .`), whose content counts like the requirement itself.
+fn is_local(line: &str) -> bool {
+    let line = line.trim();
+    let path = line.strip_prefix("-e").or_else(|| line.strip_prefix("--editable")).unwrap_or(line).trim();
+    let path = path.strip_prefix("file:").unwrap_or(path);
+    path.starts_with('.') || path.starts_with('/')
 }
 
 /// Gives the folder, making it first if nobody did yet.
-pub(crate) fn provide(house: &House, recipe: &Recipe<'_>, progress: &dyn Progress) -> Result<PathBuf, PrepareError> {
+pub(crate) fn provide(house: &House, recipe: &Recipe<'_>, progress: &dyn Progress) -> Result<Held, PrepareError> {
     let dir = house.options.cache.join("environments").join(recipe.key());
-    once(&dir, progress, || make(house, recipe, &dir, progress))?;
-    Ok(dir)
-}
-
-/// Lets `make` fill `dir`, unless that was done before; one process at a time, and all or nothing.
-pub(crate) fn once(dir: &Path, progress: &dyn Progress, make: impl FnOnce() -> Result<(), PrepareError>) -> Result<(), PrepareError> {
-    let whole = dir.join(WHOLE);
-    if whole.is_file() {
-        return Ok(());
-    }
-    let cannot = |e: io::Error| PrepareError(format!("cannot make {}: {e}", dir.display()));
-    fs::create_dir_all(dir.parent().unwrap_or(dir)).map_err(cannot)?;
-    let lock = File::options().create(true).truncate(false).write(true).open(dir.with_extension("lock")).map_err(cannot)?;
-    if lock.try_lock().is_err() {
-        progress.step("waiting for another run that installs the same packages");
-        lock.lock().map_err(cannot)?;
-    }
-    if whole.is_file() {
-        return Ok(());
-    }
-    clear(dir).map_err(cannot)?;
-    fs::create_dir_all(dir).map_err(cannot)?;
-    let done = make().and_then(|()| File::create(&whole).and_then(|file| file.sync_all()).map_err(cannot));
-    if done.is_err() {
-        let _ = clear(dir);
-    }
-    done
-}
-
-fn clear(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
+    cache::provide(&dir, progress, || make(house, recipe, &dir, progress))
 }
 
 fn make(house: &House, recipe: &Recipe<'_>, dir: &Path, progress: &dyn Progress) -> Result<(), PrepareError> {
@@ -167,12 +127,19 @@ fn make(house: &House, recipe: &Recipe<'_>, dir: &Path, progress: &dyn Progress)
         python.clone()
     };
     args.extend(["--progress-bar", "off"].map(Into::into));
+    // Building a requirement that is a folder of the app writes into that folder.
+    let writable = recipe.has_local().then(|| dir.join("src"));
+    if let Some(writable) = &writable {
+        recipe.files.copy_to(writable).map_err(cannot)?;
+    }
+    let place = writable.as_deref().unwrap_or(recipe.files.root());
     if let Some(file) = &recipe.requirements {
+        let file = file.strip_prefix(recipe.files.root()).map_or_else(|_| file.clone(), |name| place.join(name));
         args.extend(["-r".into(), file.into()]);
     }
     args.extend(recipe.packages.iter().map(Into::into));
     progress.step(&what(recipe));
-    pip::run(house, &runner, args, recipe.root, &mut pip::narrate(progress)).map_err(|lines| {
+    pip::run(house, &runner, args, place, &mut work::narrate(progress)).map_err(|lines| {
         let what = recipe.requirements.as_ref().map_or_else(|| recipe.packages.join(" "), |file| file.display().to_string());
         PrepareError(format!("pip could not install {what} for Python {}:\n  {}", recipe.python.version, lines.join("\n  ")))
     })
@@ -217,7 +184,7 @@ mod tests {
         let python = Word { major: 3, minor: 12, version: "3.12.1".into(), executable: "/usr/bin/python3".into() };
         let key = || {
             let requirements = Some(app.path().join("requirements.txt"));
-            Recipe { python: &python, root: app.path(), requirements, packages: Vec::new() }.key()
+            Recipe { python: &python, files: &Staged::unheld(app.path()), requirements, packages: Vec::new() }.key()
         };
         let before = key();
         assert_eq!(key(), before);

@@ -21,9 +21,10 @@ use model::table::Version;
 
 use crate::fleet::House;
 use crate::prepare::{AgentLaunch, CommandLaunch, Launch, PrepareError, Prepared, Progress, Summary};
+use crate::stage::Staged;
 
 /// Everything for one Python version.
-pub(crate) fn prepare(house: &House, version: &Arc<Version>, progress: &dyn Progress) -> Result<Prepared, PrepareError> {
+pub(crate) fn prepare(house: &House, version: &Arc<Version>, files: &Staged, progress: &dyn Progress) -> Result<Prepared, PrepareError> {
     if version.root.to_str().is_none() {
         // Python itself could cope; the agent's settings are JSON, which cannot.
         return Err(PrepareError(format!("the app's folder {} has a name that is not UTF-8; rename it", version.root.display())));
@@ -31,8 +32,8 @@ pub(crate) fn prepare(house: &House, version: &Arc<Version>, progress: &dyn Prog
     let found = find::interpreter(&house.options, &version.config.runtime)?;
     let summary = Summary { interpreter: Some(found.python.interpreter()), notes: found.notes, ..Summary::default() };
     match version.config.runtime.language() {
-        Language::Python27 => first_generation(house, version, &found.python, summary, progress),
-        _ => second_generation(house, version, &found.python, summary, progress),
+        Language::Python27 => first_generation(house, version, files, &found.python, summary, progress),
+        _ => second_generation(house, version, files, &found.python, summary, progress),
     }
 }
 
@@ -40,12 +41,13 @@ pub(crate) fn prepare(house: &House, version: &Arc<Version>, progress: &dyn Prog
 fn first_generation(
     house: &House,
     version: &Version,
+    files: &Staged,
     python: &Word,
     mut summary: Summary,
     progress: &dyn Progress,
 ) -> Result<Prepared, PrepareError> {
     let config = &version.config;
-    let mut imported = imports::of(&version.root, &config.skip_files);
+    let mut imported = imports::of(files.root(), &config.skip_files);
     imported.extend(named(config).filter_map(module_of));
     let sdk = sdk::is_needed(&imported);
     let modern = python.major >= 3;
@@ -58,11 +60,13 @@ fn first_generation(
         needs.packages.push("appengine-python-standard".into());
     }
     summary.notes.append(&mut needs.notes);
-    let mut paths = Vec::new();
+    let (mut paths, mut held) = (Vec::new(), Vec::new());
     let mut interpreter = python.executable.clone();
     if modern || !needs.packages.is_empty() {
-        let recipe = Recipe { python, root: &version.root, requirements: None, packages: needs.packages };
-        let dir = environment::provide(house, &recipe, progress)?;
+        let recipe = Recipe { python, files, requirements: None, packages: needs.packages };
+        let environment = environment::provide(house, &recipe, progress)?;
+        let dir = environment.dir().to_owned();
+        held.push(Arc::new(environment));
         if modern {
             interpreter = dir.join("bin/python");
         } else {
@@ -71,11 +75,15 @@ fn first_generation(
         summary.environment = Some(dir);
     }
     if !modern && (sdk || !needs.sdk.is_empty()) {
-        paths.extend(sdk::provide(house, python, &needs.sdk, progress)?);
+        let (folders, sdk) = sdk::provide(house, python, &needs.sdk, progress)?;
+        paths.extend(folders);
+        held.push(Arc::new(sdk));
     }
     summary.entrypoint = scripts(&version.config);
-    let folder = agent::unpack(house, python, progress)?;
-    Ok(Prepared { summary, launch: Launch::Agent(AgentLaunch { python: interpreter, folder, paths, script: String::new() }) })
+    let (folder, agent) = agent::unpack(house, python, progress)?;
+    held.push(Arc::new(agent));
+    let launch = Launch::Agent(AgentLaunch { python: interpreter, folder, paths, script: String::new() });
+    Ok(Prepared { summary, files: None, held, launch })
 }
 
 /// The scripts that the handlers name.
@@ -108,11 +116,12 @@ fn scripts(config: &VersionConfig) -> String {
 fn second_generation(
     house: &House,
     version: &Version,
+    files: &Staged,
     python: &Word,
     mut summary: Summary,
     progress: &dyn Progress,
 ) -> Result<Prepared, PrepareError> {
-    let root = &version.root;
+    let root = files.root();
     let requirements = Some(root.join("requirements.txt")).filter(|file| file.is_file());
     if requirements.is_none() {
         summary.notes.extend(unread(root));
@@ -124,24 +133,26 @@ fn second_generation(
         packages.push("gunicorn".to_owned());
     }
     if entrypoint.is_none() {
-        check_main(version)?;
+        check_main(version, root)?;
     }
-    let dir = environment::provide(house, &Recipe { python, root, requirements, packages }, progress)?;
+    let environment = environment::provide(house, &Recipe { python, files, requirements, packages }, progress)?;
+    let dir = environment.dir().to_owned();
+    let mut held = vec![Arc::new(environment)];
     summary.environment = Some(dir.clone());
     let launch = if let Some(line) = entrypoint {
         line.clone_into(&mut summary.entrypoint);
         Launch::Command(CommandLaunch { line: line.to_owned(), environment: Some(dir) })
     } else {
         "main:app".clone_into(&mut summary.entrypoint);
-        let folder = agent::unpack(house, python, progress)?;
+        let (folder, agent) = agent::unpack(house, python, progress)?;
+        held.push(Arc::new(agent));
         Launch::Agent(AgentLaunch { python: dir.join("bin/python"), folder, paths: Vec::new(), script: summary.entrypoint.clone() })
     };
-    Ok(Prepared { summary, launch })
+    Ok(Prepared { summary, files: None, held, launch })
 }
 
 /// Without an entrypoint production serves `app` of main.py; handlers may name other objects (`script: api.app`), then it is not needed.
-fn check_main(version: &Version) -> Result<(), PrepareError> {
-    let root = &version.root;
+fn check_main(version: &Version, root: &Path) -> Result<(), PrepareError> {
     let auto = version.config.handlers.iter().any(|handler| matches!(handler.kind, HandlerKind::Script(Script::Auto)));
     if !auto || root.join("main.py").is_file() || root.join("main/__init__.py").is_file() {
         return Ok(());
@@ -149,7 +160,7 @@ fn check_main(version: &Version) -> Result<(), PrepareError> {
     Err(PrepareError(format!(
         "there is no main.py in {}; without `entrypoint:` the object `app` in main.py is served. Add main.py, or an entrypoint such as \
          `entrypoint: gunicorn -b :$PORT mysite.wsgi`",
-        root.display()
+        version.root.display()
     )))
 }
 

@@ -1,18 +1,11 @@
 //! Running pip: as the user, with the user's own pip settings, in a session that ends with us.
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::atomic::Ordering;
 
 use crate::fleet::House;
-use crate::prepare::{PrepareError, Progress};
-use crate::spawn::Spec;
-
-/// Lines shown when pip fails: its own summary comes last, the compiler's complaint before it.
-const SHOWN: usize = 25;
+use crate::prepare::PrepareError;
+use crate::work::{self, Work};
 
 /// Prints a folder or wheel whose `pip` can be run as a script by another interpreter of the same version, which is how pip bootstraps itself:
 /// the installed one, or the one that ensurepip carries.
@@ -45,42 +38,8 @@ pub(crate) fn locate(house: &House, python: &Path) -> Result<PathBuf, PrepareErr
 
 /// Runs `python` with `args` in `dir` and hands every line that it prints to `heard`. The error holds the last lines.
 pub(crate) fn run(house: &House, python: &Path, args: Vec<OsString>, dir: &Path, heard: &mut dyn FnMut(&str)) -> Result<(), Vec<String>> {
-    if house.closing.load(Ordering::SeqCst) {
-        return Err(vec!["the house is closing".into()]);
-    }
-    let broken = |e: std::io::Error| vec![format!("{} cannot be started: {e}", python.display())];
-    let mark = house.installer_mark();
-    let spec = Spec { program: python.into(), args, env: surroundings(python), dir: dir.to_owned(), stdin: None, mark: mark.clone() };
-    let (reader, writer) = std::io::pipe().map_err(broken)?;
-    let mut command = spec.command(&house.options.launcher);
-    command.stdout(writer.try_clone().map_err(broken)?).stderr(writer).stdin(Stdio::null());
-    let mut child = command.spawn().map_err(broken)?;
-    // The command holds the pipe's other end; as long as it does, the pipe has no end.
-    drop(command);
-    house.warden.watch(child.id(), &mark);
-    if house.closing.load(Ordering::SeqCst) {
-        // The house began to close between the start and the entry in the warden's book.
-        house.warden.end(child.id());
-    }
-    let mut last = VecDeque::new();
-    for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
-        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-        heard(&line);
-        if last.len() == SHOWN {
-            last.pop_front();
-        }
-        last.push_back(line);
-    }
-    let status = child.wait();
-    house.warden.end(child.id());
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => {
-            last.push_back(crate::life::describe(status));
-            Err(last.into())
-        }
-        Err(e) => Err(broken(e)),
-    }
+    let work = Work { program: python, args, env: surroundings(python), dir, log: None };
+    work::run(house, work, heard)
 }
 
 /// The house's own environment, in which the user's proxies, indexes and certificates are configured, less what would lead Python astray.
@@ -96,13 +55,4 @@ fn surroundings(python: &Path) -> Vec<(OsString, OsString)> {
     let inside = python.parent().and_then(Path::parent).is_some_and(|home| home.join("pyvenv.cfg").is_file());
     let own = own.into_iter().chain(inside.then_some(("PIP_USE_PEP517", "1")));
     kept.chain(own.map(|(name, value)| (name.into(), value.into()))).collect()
-}
-
-/// Lets `progress` hear the lines that mean something to a reader.
-pub(crate) fn narrate(progress: &dyn Progress) -> impl FnMut(&str) {
-    move |line| {
-        if !line.starts_with("DEPRECATION") && !line.starts_with("Looking in links") && !line.is_empty() {
-            progress.line(line);
-        }
-    }
 }

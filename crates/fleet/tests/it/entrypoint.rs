@@ -186,5 +186,5 @@ async fn gunicorn_is_installed_if_the_entrypoint_needs_it() {
     house.fleet.publish(vec![(version, prepared)]);
     assert!(house.get("/").await.contains("by gunicorn/"));
     house.fleet.stop(Duration::from_secs(5)).await;
-    assert!(crate::support::processes_in(&house.root()).is_empty());
+    assert!(crate::support::processes_in(house.dir.path()).is_empty());
 }

@@ -4,4 +4,5 @@ mod agent;
 mod entrypoint;
 mod environments;
 mod orphans;
+mod staging;
 mod support;

@@ -83,7 +83,7 @@ async fn stopping_ends_installations_too() {
     house.fleet.stop(Duration::from_secs(5)).await;
     let error = preparing.join().expect("no panic").expect_err("it was stopped");
     assert!(error.to_string().contains("SIGKILL"), "{error}");
-    assert!(processes_in(&house.root()).is_empty());
+    assert!(processes_in(house.dir.path()).is_empty());
     let error = house.fleet.prepare(&house.version(config, 2), &Quiet).expect_err("too late");
     assert!(error.to_string().contains("closing"), "{error}");
 }

@@ -150,9 +150,9 @@ pub(crate) fn processes_with(variable: &str) -> Vec<i32> {
     processes().filter(|&pid| environ_of(pid).split('\0').any(|pair| pair == variable)).collect()
 }
 
-/// Live processes, other than ours, whose working directory is `dir`.
+/// Live processes, other than ours, that work in `dir` or below.
 pub(crate) fn processes_in(dir: &Path) -> Vec<i32> {
-    processes().filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir)).collect()
+    processes().filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(dir))).collect()
 }
 
 fn processes() -> impl Iterator<Item = i32> {
