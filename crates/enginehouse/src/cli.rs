@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Logs(Box<Logs>),
     /// Tell what a URL meets on its way to the app, or what a diagnostic such as A0107 means
     Explain(Explain),
+    /// Show what a scaling block does under a load: instances, pending latency and cost, without serving anything
+    Simulate(Box<crate::simulate::Simulate>),
 }
 
 /// Which app.

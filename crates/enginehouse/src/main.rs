@@ -12,6 +12,7 @@ mod logs;
 mod printer;
 mod run;
 mod show;
+mod simulate;
 mod stop;
 mod storage;
 mod ui;
@@ -37,5 +38,6 @@ fn main() -> ExitCode {
         Command::Check(asked) => check::check(&ui, &asked),
         Command::Logs(asked) => logs::logs(&ui, &asked),
         Command::Explain(asked) => explain::explain(&ui, &asked),
+        Command::Simulate(asked) => simulate::simulate(&ui, &asked),
     }
 }

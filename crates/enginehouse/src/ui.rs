@@ -78,6 +78,16 @@ impl Ui {
         self.status(&format!("{YELLOW}warning{YELLOW:#}: {text}"));
     }
 
+    /// Whether somebody watches.
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.interactive
+    }
+
+    /// The same for what is not worth a line: a spinner on a terminal, otherwise nothing.
+    pub(crate) fn wait(&self, text: &str) -> Task {
+        if self.interactive { self.task(text) } else { Task { ui: self.clone(), bar: None } }
+    }
+
     /// Shows that something takes its time: a spinner on a terminal, otherwise a line at the beginning and one at the end.
     pub(crate) fn task(&self, text: &str) -> Task {
         if !self.interactive {

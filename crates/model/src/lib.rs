@@ -27,6 +27,7 @@ pub mod route;
 pub mod runtime;
 pub mod scaling;
 pub mod sched;
+pub mod sim;
 pub mod table;
 pub mod time;
 pub mod trace;

@@ -22,6 +22,11 @@ impl Tick {
     }
 }
 
+/// Microseconds since 1970 of an RFC 3339 time such as `2026-01-31T12:00:00.5Z`; `None` if it is not one, or lies before.
+pub fn stamp(text: &str) -> Option<u64> {
+    u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_microsecond()).ok()
+}
+
 /// A cache period such as `4d 5h` (rows Y8 and Y17), in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expiration(pub u64);
@@ -85,6 +90,14 @@ impl fmt::Display for Expiration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stamps_are_read() {
+        assert_eq!(stamp("1970-01-01T00:00:01.5Z"), Some(1_500_000));
+        assert_eq!(stamp("1970-01-01T02:00:00+02:00"), Some(0));
+        assert_eq!(stamp("2026-01-31"), None);
+        assert_eq!(stamp("1969-01-01T00:00:00Z"), None);
+    }
 
     #[test]
     fn y8_periods_add_up_and_print_as_written() {

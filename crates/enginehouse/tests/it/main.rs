@@ -11,6 +11,7 @@ mod logs;
 mod reload;
 mod responses;
 mod services;
+mod simulate;
 mod statics;
 mod stopping;
 
