@@ -78,6 +78,9 @@ pub(crate) struct Simulate {
     /// commas are one variant
     #[arg(long, value_name = "KEY=VALUE,…")]
     pub(crate) set: Vec<String>,
+    /// Most instances that the computer bears, as `run --max-instances` [default: no limit but that of the file]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_instances: Option<u32>,
     /// Which service, if the path has several
     #[arg(long, value_name = "NAME")]
     pub(crate) service: Option<String>,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use model::ids::ServiceId;
 use model::scaling::InstanceClass;
-use model::sched::Settings;
+use model::sched::{Cap, Settings};
 use model::sim::profile::{Mistake, Profile};
 use model::sim::{Arrival, Delay, MOST_ARRIVALS, Report, Setup, Simulation, price};
 
@@ -158,8 +158,12 @@ fn setup(scene: &Scene<'_>, variant: &Variant) -> Setup {
     let asked = scene.asked;
     let stop = Duration::from_millis(100);
     let class: InstanceClass = variant.config.class;
+    let mut settings = Settings::of(&variant.config);
+    if let Some(instances) = asked.max_instances {
+        settings.cap = Cap { instances, why: "as --max-instances says".into() };
+    }
     Setup {
-        settings: Settings::of(&variant.config),
+        settings,
         class,
         measured_on: variant.measured_on,
         start: asked.start_ms,

@@ -251,3 +251,124 @@ fn help_explains_profiles_and_traces() {
         assert!(help.stdout.contains(word), "{word} is missing");
     }
 }
+
+/// The totals of the configuration and of each `--set`, under one load.
+#[track_caller]
+fn totals(app: &App, args: &[&str]) -> Vec<Value> {
+    let answer = simulate(app, &[&["--arrivals", "even"], args].concat());
+    answer["runs"].as_array().expect("a list").iter().map(|run| run["totals"].clone()).collect()
+}
+
+fn reasons(run: &Value, what: &str) -> Vec<String> {
+    let all = run["decisions"].as_array().expect("a list");
+    all.iter().filter(|one| one["what"] == what).map(|one| one["why"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn y29_more_concurrent_requests_need_fewer_instances() {
+    let app = scaling("automatic_scaling:\n  max_concurrent_requests: 5\n");
+    let args = ["--rps", "100x5m", "--cpu", "2", "--set", "max_concurrent_requests=20", "--set", "max_concurrent_requests=80"];
+    let most: Vec<f64> = totals(&app, &args).iter().map(|of| number(of, "/instances/mean")).collect();
+    assert!(most[0] > most[1] * 1.5 && most[1] >= most[2], "{most:?}");
+    assert!(totals(&app, &args).iter().all(|of| number(of, "/rejected") < 0.5));
+}
+
+#[test]
+fn y29_max_instances_is_never_passed() {
+    let app = scaling("automatic_scaling:\n  max_instances: 3\n");
+    let load = ["--rps", "10x1m,200x1m,10x1m"];
+    let answer = simulate(&app, &load);
+    let run = &answer["runs"][0];
+    assert!((number(run, "/totals/instances/max") - 3.0).abs() < 0.5, "{:#}", run["totals"]);
+    for step in run["steps"].as_array().expect("a list") {
+        assert!(number(step, "/instances/max") < 3.5 && number(step, "/instances/mean") < 3.001, "{step:#}");
+    }
+    assert!(number(run, "/totals/pending_ms/max") > 1_000.0, "{:#}", run["totals"]);
+    let free = simulate(&scaling(""), &load);
+    let capped = simulate(&scaling(""), &[&load[..], &["--max-instances", "3"]].concat());
+    let most = |answer: &Value| number(answer, "/runs/0/totals/instances/max");
+    assert!(most(&free) > 3.5 && most(&capped) < 3.5, "{} {}", most(&free), most(&capped));
+}
+
+#[test]
+fn y29_idle_instances_take_the_edge_off_a_burst() {
+    let app = scaling("automatic_scaling:\n  max_concurrent_requests: 4\n");
+    let args = ["--rps", "2x3m,120x30s", "--start-ms", "2000", "--cpu", "5", "--set", "min_idle_instances=6"];
+    let waits: Vec<f64> = totals(&app, &args).iter().map(|of| number(of, "/pending_ms/p99")).collect();
+    assert!(waits[1] < waits[0] / 2.0, "{waits:?}");
+    let hours: Vec<f64> = totals(&app, &args).iter().map(|of| number(of, "/cost")).collect();
+    assert!(hours[1] > hours[0], "nothing is free: {hours:?}");
+}
+
+#[test]
+fn y29_min_instances_run_before_the_first_request() {
+    let answer = simulate(&scaling("automatic_scaling:\n  min_instances: 2\n"), &["--rps", "0x30s,5x30s", "--start-ms", "1000"]);
+    let run = &answer["runs"][0];
+    assert!((number(run, "/steps/5/instances/idle") - 2.0).abs() < 0.01, "{run:#}");
+    assert!(number(run, "/totals/pending_ms/max") < 0.5, "{run:#}");
+    assert!(reasons(run, "start").iter().all(|why| why.contains("min_instances")), "{run:#}");
+}
+
+#[test]
+fn y29_an_idle_version_goes_to_zero_and_comes_back() {
+    let answer = simulate(&scaling(""), &["--rps", "5x1m,0x30m,5x1m", "--step", "1m", "--start-ms", "700"]);
+    let run = &answer["runs"][0];
+    assert!(number(run, "/steps/28/instances/mean") < 0.001, "{run:#}");
+    assert!(number(run, "/totals/pending_ms/max") >= 700.0, "{run:#}");
+    assert!(number(run, "/totals/stops") > 0.5 && number(run, "/totals/starts") > 1.5, "{run:#}");
+    assert!(reasons(run, "start").iter().any(|why| why.contains("no instance runs")), "{run:#}");
+    assert!(number(run, "/totals/billed_instance_hours") > number(run, "/totals/instance_hours"), "{run:#}");
+}
+
+#[test]
+fn y29_busy_processors_start_instances() {
+    let app = scaling("automatic_scaling:\n  max_concurrent_requests: 80\n  target_cpu_utilization: 0.5\n");
+    let args = ["--rps", "9x5m", "--arrivals", "even", "--cpu", "100", "--service-ms", "100"];
+    let answer = simulate(&app, &args);
+    let run = &answer["runs"][0];
+    assert!(reasons(run, "start").iter().any(|why| why.contains("target_cpu_utilization")), "{run:#}");
+    assert!(number(run, "/totals/cpu_utilization") < 0.7, "{:#}", run["totals"]);
+}
+
+#[test]
+fn y21_warmup_requests_keep_slow_first_requests_from_users() {
+    let block = "automatic_scaling:\n  max_concurrent_requests: 4\n  min_idle_instances: 2\n";
+    let args = ["--rps", "2x2m,60x2m", "--warmup-ms", "3000", "--cpu", "5"];
+    let cold = simulate(&scaling(block), &args);
+    let warm = simulate(&scaling(&format!("{block}inbound_services:\n- warmup\n")), &args);
+    let of = |answer: &Value| number(answer, "/runs/0/totals/cold_requests");
+    assert!(of(&warm) < of(&cold), "{} {}", of(&warm), of(&cold));
+}
+
+#[test]
+fn y30_basic_instances_come_on_demand_and_go_when_idle() {
+    let app = scaling("basic_scaling:\n  max_instances: 2\n  idle_timeout: 2m\n");
+    let answer = simulate(&app, &["--rps", "60x1m,0x10m", "--step", "1m", "--arrivals", "even", "--service-ms", "300"]);
+    let run = &answer["runs"][0];
+    assert_eq!(run["instance_class"], "B2");
+    assert!((number(run, "/totals/instances/max") - 2.0).abs() < 0.5, "{:#}", run["totals"]);
+    let ids: Vec<_> = run["decisions"].as_array().expect("a list").iter().map(|one| one["instance"].as_str().unwrap_or_default()).collect();
+    assert!(ids.iter().all(|id| ["0", "1"].contains(id)), "{ids:?}");
+    assert!(number(run, "/steps/2/instances/idle") > 1.9 && number(run, "/steps/5/instances/mean") < 0.001, "{run:#}");
+    assert_eq!(reasons(run, "stop").len(), 2, "{run:#}");
+}
+
+#[test]
+fn y31_manual_instances_are_there_whatever_comes() {
+    let app = scaling("manual_scaling:\n  instances: 3\n");
+    for load in ["0x10m", "100x10m"] {
+        let answer = simulate(&app, &["--rps", load]);
+        let run = &answer["runs"][0];
+        assert!((number(run, "/totals/instances/mean") - 3.0).abs() < 0.01, "{load}: {:#}", run["totals"]);
+        assert!((number(run, "/totals/starts") - 3.0).abs() < 0.01 && number(run, "/totals/stops") < 0.5, "{load}: {:#}", run["totals"]);
+    }
+}
+
+#[test]
+fn y22_a_larger_class_has_more_processor() {
+    let app = scaling("automatic_scaling:\n  max_instances: 1\n");
+    let slow = totals(&app, &["--rps", "15x2m", "--cpu", "80", "--set", "instance_class=F4"]);
+    let (small, large) = (number(&slow[0], "/latency_ms/p95"), number(&slow[1], "/latency_ms/p95"));
+    assert!(large < small / 2.0, "{small} {large}");
+    assert!(number(&slow[1], "/cost") > 3.0 * number(&slow[0], "/cost"), "{slow:?}");
+}
