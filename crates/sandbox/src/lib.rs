@@ -1,0 +1,19 @@
+//! The walls around an instance: what it sees, what it may do, what it may use. A crate of its own because it is a failure boundary, and the only
+//! place with `unsafe` code, all of it in [`sys`] (docs/decisions/120-own-sandbox.md).
+//!
+//! The house writes a [`Plan`]; the launcher, a short-lived process of our own binary, hands it to [`enter`], which builds the walls around itself
+//! and becomes the instance.
+
+mod enter;
+mod etc;
+mod filter;
+mod init;
+pub mod plan;
+pub mod probe;
+mod rules;
+mod sys;
+mod user;
+mod view;
+
+pub use enter::enter;
+pub use plan::{Bind, Plan, Walls};
