@@ -14,8 +14,15 @@ const FILE_LINES: usize = 800;
 /// Most packages in the lock file.
 const LOCK_PACKAGES: usize = 220;
 /// Who may know whom; `enginehouse` and `xtask` may know everyone.
-const ARROWS: &[(&str, &[&str])] =
-    &[("model", &[]), ("appyaml", &["model"]), ("store", &["model"]), ("fleet", &["model"]), ("edge", &["model"]), ("testkit", &[])];
+const ARROWS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("appyaml", &["model"]),
+    ("store", &["model"]),
+    ("sandbox", &[]),
+    ("fleet", &["model", "sandbox"]),
+    ("edge", &["model"]),
+    ("testkit", &[]),
+];
 /// File names that say nothing.
 const VAGUE: &[&str] = &["utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs"];
 

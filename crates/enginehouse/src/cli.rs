@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fleet::PythonChoice;
+use fleet::{PythonChoice, Share};
 use model::ids::{AppId, ServiceId, VersionId};
 use model::journal::Severity;
 
@@ -115,6 +115,12 @@ pub(crate) struct Run {
     /// The Python interpreter to use, for all Python runtimes or for one; may be repeated
     #[arg(long, value_name = "[RUNTIME=]FILE")]
     pub(crate) python: Vec<PythonChoice>,
+    /// Which walls stand around instances: all that this machine can build, all or nothing, containers of an OCI runtime, or none
+    #[arg(long, value_enum, default_value_t = Isolation::Auto, value_name = "MODE")]
+    pub(crate) isolation: Isolation,
+    /// Let instances see a folder of this machine under its own path; with :rw they may write there; may be repeated
+    #[arg(long, value_name = "DIR[:rw]")]
+    pub(crate) share: Vec<Share>,
     /// The certificate chain in PEM form for https
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
@@ -151,6 +157,19 @@ pub(crate) enum LogFormat {
     Text,
     /// One object a line.
     Json,
+}
+
+/// `--isolation`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isolation {
+    /// Every wall that this machine can build; those that it cannot are named at start.
+    Auto,
+    /// Every wall; nothing starts if one is missing.
+    Strict,
+    /// Containers of runc or crun.
+    Oci,
+    /// No walls, for development only.
+    None,
 }
 
 /// `--tls`

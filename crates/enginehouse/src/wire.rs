@@ -18,7 +18,7 @@ use store::log::Writer;
 use crate::addresses::{Addresses, naming};
 use crate::app::{Edition, Source};
 use crate::check::tally;
-use crate::cli::{Run, Tls};
+use crate::cli::{Isolation, Run, Tls};
 use crate::entrance::Entrance;
 use crate::journal::Recorder;
 use crate::printer::{Requests, Style};
@@ -66,6 +66,9 @@ impl Works {
         let style = Style { format: asked.log_format, requests: requests(asked.quiet) };
         let journal = Recorder::start(ui.clone(), style, log_writer(asked, &storage)?).context("cannot start a thread")?;
         let fleet = Fleet::new(fleet_options(asked, &app, &journal)?).context("cannot prepare to start instances")?;
+        for complaint in fleet.complaints() {
+            ui.warning(&complaint);
+        }
         let entrance = Entrance::new(Arc::clone(&fleet), edition.versions.keys().cloned());
         let bound = edge::Edge::bind(edge_options(asked, &storage)?)?;
         let listening = bound.addresses();
@@ -277,6 +280,13 @@ fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Recorder>) 
     let runtime = tokio::runtime::Handle::current();
     let mut options = fleet::Options::new(app.clone(), Arc::clone(journal) as Arc<dyn Journal>, crate::storage::cache()?, runtime);
     options.pythons.clone_from(&asked.python);
+    options.isolation = match asked.isolation {
+        Isolation::Auto => fleet::Isolation::Auto,
+        Isolation::Strict => fleet::Isolation::Strict,
+        Isolation::Oci => fleet::Isolation::Oci,
+        Isolation::None => fleet::Isolation::None,
+    };
+    options.shares.clone_from(&asked.share);
     options.development = true;
     options.max_instances = asked.max_instances;
     Ok(options)

@@ -22,6 +22,7 @@ use crate::life::Ports;
 use crate::pool::{Deployment, VersionPool};
 use crate::prepare::{Launch, Prepared};
 use crate::spawn::Spawner;
+use crate::walls::{self, Ground, Isolation, Share};
 use crate::warden::Warden;
 
 /// What the fleet needs to know once.
@@ -37,6 +38,10 @@ pub struct Options {
     pub pythons: Vec<PythonChoice>,
     /// `--env-var`: wins over `env_variables`.
     pub env: BTreeMap<String, String>,
+    /// `--isolation`.
+    pub isolation: Isolation,
+    /// `--share`: folders of the machine that instances see.
+    pub shares: Vec<Share>,
     /// Readable tracebacks, `SERVER_SOFTWARE=Development/2.0`.
     pub development: bool,
     /// How long an entrypoint may take until it listens on `$PORT`.
@@ -60,6 +65,8 @@ impl Options {
             cache,
             pythons: Vec::new(),
             env: BTreeMap::new(),
+            isolation: Isolation::default(),
+            shares: Vec::new(),
             development: false,
             start_limit: Duration::from_mins(1),
             max_instances: None,
@@ -98,6 +105,7 @@ pub(crate) struct House {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) spawner: Spawner,
     pub(crate) warden: Arc<Warden>,
+    pub(crate) ground: Ground,
     pub(crate) ports: Ports,
     pub(crate) capacity: Capacity,
     /// Private directory of the agents' sockets; short, because a socket's path has at most 107 bytes.
@@ -151,6 +159,7 @@ impl Fleet {
     /// If no private directory, thread or process can be made.
     pub fn new(options: Options) -> io::Result<Arc<Self>> {
         let token = format!("{:016x}", draw());
+        let ground = Ground::survey(&options)?;
         let run_dir = private_dir(&token)?;
         std::fs::create_dir_all(&options.cache)?;
         let warden = Arc::new(Warden::start(&options.launcher, &run_dir)?);
@@ -162,6 +171,7 @@ impl Fleet {
             options,
             spawner,
             warden,
+            ground,
             ports: Ports::default(),
             run_dir,
             token,
@@ -245,6 +255,11 @@ impl Fleet {
         }
         self.house.warden.dismiss();
         let _ = std::fs::remove_dir_all(&self.house.run_dir);
+    }
+
+    /// What the user should know about the walls around instances: each that is missing, or that none were wanted.
+    pub fn complaints(&self) -> Vec<String> {
+        walls::complaints(&self.house.ground)
     }
 
     pub(crate) fn house(&self) -> &Arc<House> {

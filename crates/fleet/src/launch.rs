@@ -10,12 +10,18 @@ use std::process::{Command, ExitCode};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 
+use sandbox::Plan;
+
 use crate::warden;
 
 /// First argument of a launcher: `__launch PARENT -- COMMAND ARG…`.
 pub(crate) const LAUNCH: &str = "__launch";
 /// First argument of the warden: `__warden DIR`.
 pub(crate) const WARDEN: &str = "__warden";
+/// First argument of the process that finds out which walls can be built: `__probe`.
+pub(crate) const PROBE: &str = "__probe";
+/// The variable with the plan of the walls, for the launcher's eyes only.
+pub(crate) const WALLS: &str = "ENGINEHOUSE_WALLS";
 
 /// Most open files of an instance. Not the hard limit, which may be a million: Python 2.7's `subprocess` closes each possible one.
 const OPEN_FILES: u64 = 8_192;
@@ -29,6 +35,8 @@ pub fn intercept() -> Option<ExitCode> {
     } else if role == WARDEN {
         warden::keep(args.next().as_deref());
         Some(ExitCode::SUCCESS)
+    } else if role == PROBE {
+        Some(sandbox::probe::print())
     } else {
         None
     }
@@ -40,6 +48,14 @@ fn launch(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let Some(program) = args.nth(1) else { return ExitCode::from(2) };
     if arrange(parent.as_deref()).is_none() {
         return ExitCode::from(1);
+    }
+    match std::env::var(WALLS).ok().map(|text| serde_json::from_str::<Plan>(&text)) {
+        None => {}
+        Some(Ok(plan)) => return sandbox::enter(&plan, &program, args, WALLS),
+        Some(Err(error)) => {
+            say(&format!("the plan of the sandbox cannot be read: {error}"));
+            return ExitCode::from(1);
+        }
     }
     let error = Command::new(&program).args(args).exec();
     say(&format!("{}: {}", program.display(), plainly(&error)));

@@ -17,9 +17,11 @@ mod python;
 mod spawn;
 mod stage;
 mod tools;
+mod walls;
 mod warden;
 mod work;
 
 pub use fleet::{Fleet, Options, PythonChoice};
 pub use prepare::{PrepareError, Prepared, Progress, Summary};
 pub use stage::Staged;
+pub use walls::{Isolation, Share, ask as survey};

@@ -27,6 +27,7 @@ use crate::prepare::Launch;
 use crate::process::Process;
 use crate::process_env;
 use crate::spawn::Spec;
+use crate::walls;
 
 /// How long the pipes may stay open after the process is gone before its last lines are taken as they are.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -136,13 +137,16 @@ impl Running {
             Launch::None => return Err("this version runs no code".into()),
         };
         let (program, args) = command(&deployment.prepared.launch);
+        let walls = walls::plan(house, deployment, port.as_ref().map(|port| port.number));
         let spec = Spec {
             program,
             args,
             env: process_env::of(house, deployment, id, port.as_ref().map(|port| port.number)),
-            dir: folder.to_owned(),
+            // The house itself need not be able to enter the folder; the sandbox goes there by itself.
+            dir: if walls.is_some() { "/".into() } else { folder.to_owned() },
             stdin,
             mark: format!("{}.{}", house.token, serial.0),
+            walls,
         };
         let mut process = house.spawner.spawn(spec).await.map_err(|e| cannot("the process could not be started", e))?;
         let tail = Tail::default();

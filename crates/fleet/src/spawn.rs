@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, mpsc};
 
+use sandbox::Plan;
 use tokio::sync::oneshot;
 
-use crate::launch::LAUNCH;
+use crate::launch::{LAUNCH, WALLS};
 use crate::process::Process;
 use crate::warden::{MARK, Warden};
 
@@ -26,6 +27,8 @@ pub(crate) struct Spec {
     pub(crate) stdin: Option<OwnedFd>,
     /// Marks every process of the instance.
     pub(crate) mark: String,
+    /// The walls around it; none for what works on the house's own behalf.
+    pub(crate) walls: Option<Plan>,
 }
 
 impl Spec {
@@ -34,6 +37,10 @@ impl Spec {
         let mut command = std::process::Command::new(launcher);
         command.arg0("enginehouse").arg(LAUNCH).arg(std::process::id().to_string()).arg("--").arg(self.program).args(self.args);
         command.env_clear().envs(self.env).env(MARK, &self.mark).current_dir(self.dir);
+        // A plan is plain data; it always has a text.
+        if let Some(plan) = self.walls.and_then(|plan| serde_json::to_string(&plan).ok()) {
+            command.env(WALLS, plan);
+        }
         command.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -39,7 +39,15 @@ pub(crate) fn run(house: &House, work: Work<'_>, heard: &mut dyn FnMut(&str)) ->
     let program = work.program;
     let broken = |e: io::Error| vec![format!("{} cannot be started: {e}", program.display())];
     let mark = house.installer_mark();
-    let spec = Spec { program: program.into(), args: work.args, env: work.env, dir: work.dir.to_owned(), stdin: None, mark: mark.clone() };
+    let spec = Spec {
+        program: program.into(),
+        args: work.args,
+        env: work.env,
+        dir: work.dir.to_owned(),
+        stdin: None,
+        mark: mark.clone(),
+        walls: None,
+    };
     let (reader, writer) = io::pipe().map_err(broken)?;
     let mut command = spec.command(&house.options.launcher);
     command.stdout(writer.try_clone().map_err(broken)?).stderr(writer).stdin(Stdio::null());

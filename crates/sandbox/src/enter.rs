@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, Signal};
 
 use crate::plan::Plan;
 use crate::sys::{self, Side};
-use crate::view::{self, At as _, Result};
+use crate::view::{self, At as _, Owners, Result};
 use crate::{filter, init, rules, user};
 
 /// What the launcher becomes.
@@ -59,39 +59,51 @@ fn join_groups(plan: &Plan) -> Result<()> {
 /// Forks into new namespaces; the parent keeps watch.
 fn within(order: Order<'_>) -> Result<ExitCode> {
     let who = own_ids(order.plan);
-    let owner = order.plan.uid.and_then(|_| owner(order.plan, who));
+    let owners = if order.plan.uid.is_some() { owners(order.plan, who) } else { Owners::default() };
     let (heard, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at(|| "making a pipe".into())?;
     // From here on signals wait until somebody asks for them.
     init::signals().block();
     match sys::fork(flags(order.plan)).at(|| "making namespaces".into())? {
         Side::Parent(child) => {
             drop(told);
+            init::let_go(&order.plan.keep);
             Ok(init::keep(child, heard))
         }
         Side::Child => {
             drop(heard);
-            first(order, who, owner.as_ref(), told)
+            first(order, who, &owners, told)
         }
     }
 }
 
-/// What belongs to the owner of the app's files is shown as the instance's own. Without it the files' modes decide.
-fn owner(plan: &Plan, who: (u32, u32)) -> Option<OwnedFd> {
-    let owned = plan.binds.iter().find(|bind| bind.owned)?;
-    let owner = view::owner_of(&owned.source)?;
-    if owner.0 == who.0 { None } else { user::ownership(owner, who).ok() }
+/// What belongs to the owners of the app's files is shown as the instance's own. Where that cannot be done the files' modes decide.
+fn owners(plan: &Plan, who: (u32, u32)) -> Owners {
+    let mut owners = Owners::default();
+    for source in plan.binds.iter().filter(|bind| bind.owned).map(|bind| &bind.source) {
+        if let Some(ids) = view::owner_of(source)
+            && ids.0 != who.0
+            && !owners.contains_key(&ids)
+            && let Ok(namespace) = user::ownership(ids, who)
+        {
+            owners.insert(ids, namespace);
+        }
+    }
+    owners
 }
 
 /// The first process of the new namespaces: arranges them, starts the command, and stays to wait for it.
-fn first(order: Order<'_>, who: (u32, u32), owner: Option<&OwnedFd>, told: OwnedFd) -> Result<ExitCode> {
-    furnish(order.plan, who, owner)?;
+fn first(order: Order<'_>, who: (u32, u32), owners: &Owners, told: OwnedFd) -> Result<ExitCode> {
+    furnish(order.plan, who, owners)?;
     // Only now: a change of user cancels it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(|| "ordering the end".into())?;
     if init::is_orphan(&told) {
         return Ok(ExitCode::FAILURE);
     }
     match sys::fork(0).at(|| "starting the command".into())? {
-        Side::Parent(app) => Ok(init::attend(app, &told)),
+        Side::Parent(app) => {
+            init::let_go(&order.plan.keep);
+            Ok(init::attend(app, &told))
+        }
         Side::Child => {
             drop(told);
             let _ = rustix::process::setsid();
@@ -101,11 +113,11 @@ fn first(order: Order<'_>, who: (u32, u32), owner: Option<&OwnedFd>, told: Owned
 }
 
 /// Makes the new namespaces a home: what is seen, who it is, and no rights to change either.
-pub(crate) fn furnish(plan: &Plan, who: (u32, u32), owner: Option<&OwnedFd>) -> Result<()> {
+pub(crate) fn furnish(plan: &Plan, who: (u32, u32), owners: &Owners) -> Result<()> {
     if plan.uid.is_none() {
         user::map(std::path::Path::new("/proc/self"), who, who).at(|| "mapping the user".into())?;
     }
-    view::build(plan, who, owner)?;
+    view::build(plan, who, owners)?;
     rustix::system::sethostname(b"localhost").at(|| "naming the host".into())?;
     if let Some(uid) = plan.uid {
         user::become_user(uid).at(|| format!("becoming user {uid}"))?;

@@ -67,7 +67,7 @@ const REFUSED: [c_long; 53] = [
 ];
 
 /// Refused as if the kernel did not know them: programs then use what they used before these came. `clone3` hides its flags from filters, and
-/// io_uring does what it does past them.
+/// `io_uring` does what it does past them.
 const UNKNOWN: [c_long; 4] = [libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
 /// `clone` with any of these is refused.

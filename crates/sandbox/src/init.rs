@@ -3,7 +3,7 @@
 
 use std::ffi::c_int;
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitCode, ExitStatus};
 
@@ -40,6 +40,16 @@ pub(crate) fn keep(inside: Pid, heard: OwnedFd) -> ExitCode {
     end_as(ExitStatus::from_raw(raw))
 }
 
+/// Lets go of what only the app should hold: a socket that a stub holds too looks alive when the app is dead.
+pub(crate) fn let_go(keep: &[RawFd]) {
+    if let Ok(null) = std::fs::File::open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(&null);
+    }
+    for &descriptor in keep {
+        sys::close(descriptor);
+    }
+}
+
 /// Whether the keeper is gone already: nobody reads the pipe.
 pub(crate) fn is_orphan(told: &OwnedFd) -> bool {
     let mut asked = [PollFd::new(told, PollFlags::empty())];
@@ -59,7 +69,7 @@ pub(crate) fn attend(app: Pid, told: &OwnedFd) -> ExitCode {
             });
             continue;
         }
-        while let Ok(Some((child, status))) = rustix::process::waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((child, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if child == app {
                 let _ = rustix::io::write(told, &status.as_raw().to_ne_bytes());
                 return ExitCode::SUCCESS;

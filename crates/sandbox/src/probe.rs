@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Plan, Walls};
 use crate::sys::{self, Side};
-use crate::view::{At as _, Result};
+use crate::view::{At as _, Owners, Result};
 use crate::{enter, filter, user};
 
 /// Names walls, separated by commas, that are treated as if the machine could not build them: `userns`, `landlock`, `seccomp`, `cgroup`.
@@ -154,7 +154,7 @@ fn namespaces(may_choose_user: bool, pretended: bool) -> State {
     }
     let plan = rehearsal(may_choose_user.then_some(FIRST_UID));
     let who = enter::own_ids(&plan);
-    match attempt(enter::flags(&plan), || enter::furnish(&plan, who, None)) {
+    match attempt(enter::flags(&plan), || enter::furnish(&plan, who, &Owners::default())) {
         Ok(()) => State::stands(Wall::Namespaces, "user, mount, process, IPC, host name and cgroup namespaces"),
         Err(why) => State::missing(Wall::Namespaces, instead, &why, namespaces_remedy()),
     }
@@ -164,7 +164,8 @@ fn namespaces(may_choose_user: bool, pretended: bool) -> State {
 fn namespaces_remedy() -> String {
     let reads = |path: &str, value: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
     if reads("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
-        "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or an AppArmor profile for enginehouse with `userns,`, or run as root".into()
+        "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or an AppArmor profile for enginehouse with `userns,`, or run as root"
+            .into()
     } else if reads("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         "`sysctl kernel.unprivileged_userns_clone=1`, or run as root".into()
     } else if reads("/proc/sys/user/max_user_namespaces", "0") {
@@ -196,9 +197,12 @@ fn landlock_version() -> std::result::Result<i64, String> {
 fn landlock(version: &std::result::Result<i64, String>) -> [State; 3] {
     let row = |wall, least: i64, kernel: &str, how: &str, instead: &str| match version {
         Ok(found) if *found >= least => State::stands(wall, format!("{how} (Landlock {found})")),
-        Ok(found) => {
-            State::missing(wall, instead, format!("this kernel has Landlock {found}, {least} is needed"), format!("a kernel of {kernel} or later"))
-        }
+        Ok(found) => State::missing(
+            wall,
+            instead,
+            format!("this kernel has Landlock {found}, {least} is needed"),
+            format!("a kernel of {kernel} or later"),
+        ),
         Err(why) => State::missing(wall, instead, why.clone(), format!("a kernel of {kernel} or later with `landlock` in its `lsm=` list")),
     };
     [

@@ -14,7 +14,8 @@ use crate::view::Result;
 const NEWEST: ABI = ABI::V6;
 
 /// What everybody may read where there is no root of the instance's own.
-const READABLE: [&str; 13] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/etc", "/proc", "/sys", "/dev"];
+const READABLE: [&str; 13] =
+    ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/etc", "/proc", "/sys", "/dev"];
 /// Devices that may be written to.
 const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 

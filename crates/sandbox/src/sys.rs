@@ -74,6 +74,12 @@ pub(crate) fn close_others(keep: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes a descriptor that came from before the launcher.
+pub(crate) fn close(descriptor: RawFd) {
+    // SAFETY: the plan names descriptors that the launcher was born with; nothing of Rust's own ever owned them.
+    unsafe { libc::close(descriptor) };
+}
+
 /// Signals that a stub waits for instead of being interrupted by them.
 #[derive(Clone, Copy)]
 pub(crate) struct Signals(libc::sigset_t);

@@ -1,8 +1,9 @@
 //! What the instance sees: a root in memory with the system, the app and little else in it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -34,16 +35,19 @@ impl<T, E: Into<io::Error>> At<T> for std::result::Result<T, E> {
     }
 }
 
+/// User namespaces in which the files of these users and groups are the instance's.
+pub(crate) type Owners = BTreeMap<(u32, u32), OwnedFd>;
+
 /// The root under construction.
 struct Root {
     path: PathBuf,
     folder: OwnedFd,
 }
 
-/// Builds the root and moves into it. `owner` shows what belongs to the app's owner as the instance's, where that is possible.
+/// Builds the root and moves into it. `owners` shows what belongs to somebody as the instance's, where that is possible.
 ///
 /// Must be called inside a mount namespace of its own.
-pub(crate) fn build(plan: &Plan, who: (u32, u32), owner: Option<&OwnedFd>) -> Result<()> {
+pub(crate) fn build(plan: &Plan, who: (u32, u32), owners: &Owners) -> Result<()> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).at(|| "making mounts private".into())?;
     let root = Root::new()?;
     for folder in SYSTEM {
@@ -63,7 +67,7 @@ pub(crate) fn build(plan: &Plan, who: (u32, u32), owner: Option<&OwnedFd>) -> Re
     // What lies inside another comes after it.
     binds.sort_by_key(|bind| bind.target.components().count());
     for bind in binds {
-        root.bind(bind, owner)?;
+        root.attach(bind, owners)?;
     }
     root.enter()
 }
@@ -125,25 +129,20 @@ impl Root {
     fn system(&self, path: &Path) -> Result<()> {
         match fs::read_link(path) {
             Ok(to) => self.link(&to.to_string_lossy(), path),
-            Err(_) if path.exists() => self.attach(&Bind::read(path), None),
+            Err(_) if path.exists() => self.attach(&Bind::read(path), &Owners::new()),
             Err(_) => Ok(()),
         }
     }
 
-    /// Binds one thing of the plan.
-    fn bind(&self, bind: &Bind, owner: Option<&OwnedFd>) -> Result<()> {
-        self.attach(bind, owner.filter(|_| bind.owned))
-    }
-
-    fn attach(&self, bind: &Bind, owner: Option<&OwnedFd>) -> Result<()> {
+    /// Binds one thing.
+    fn attach(&self, bind: &Bind, owners: &Owners) -> Result<()> {
         let what = || format!("showing {}", bind.source.display());
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = rustix::mount::open_tree(CWD, &bind.source, flags).at(what)?;
         let read_only = if bind.writable { 0 } else { MOUNT_RDONLY };
         let attr = MountAttr { set: MOUNT_NOSUID | MOUNT_NODEV | read_only, ..MountAttr::default() };
         sys::mount_setattr(tree.as_fd(), true, &attr).at(what)?;
-        if let Some(owner) = owner {
-            use std::os::fd::AsRawFd as _;
+        if let Some(owner) = owners.get(&owner_of(&bind.source).unwrap_or_default()).filter(|_| bind.owned) {
             let userns_fd = u64::try_from(owner.as_raw_fd()).unwrap_or_default();
             // Not every file system can; then files that only their owner may read stay unreadable, as on any server.
             let _ = sys::mount_setattr(tree.as_fd(), false, &MountAttr { set: MOUNT_IDMAP, userns_fd, ..MountAttr::default() });
@@ -167,7 +166,7 @@ impl Root {
             if let Ok(metadata) = path.metadata()
                 && (metadata.is_dir() || metadata.is_file())
             {
-                self.attach(&Bind::read(path), None)?;
+                self.attach(&Bind::read(path), &Owners::new())?;
             }
         }
         Ok(())
@@ -192,7 +191,8 @@ impl Root {
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
             rustix::mount::move_mount(&tree, "", &place, "", flags).at(|| format!("showing {}", path.display()))?;
         }
-        for (name, to) in [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
+        for (name, to) in
+            [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
         {
             self.link(to, &dev.join(name))?;
         }

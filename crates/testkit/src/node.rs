@@ -92,6 +92,14 @@ impl Builder {
         args.into_iter().fold(self, Self::arg)
     }
 
+    /// Lets instances write to a folder, as `--share DIR:rw` does.
+    #[must_use]
+    pub fn share(self, folder: &Path) -> Self {
+        let mut shared = folder.as_os_str().to_owned();
+        shared.push(":rw");
+        self.arg("--share").arg(shared)
+    }
+
     /// Sets a variable in the environment of the node.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {

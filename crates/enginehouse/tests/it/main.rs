@@ -30,6 +30,14 @@ fn serve(app: &App) -> Node {
     node().app(app).start()
 }
 
+/// Starts an app whose instances may write to a folder that the test sees too.
+#[track_caller]
+fn serve_sharing(app: &App) -> (Node, tempfile::TempDir) {
+    let shared = tempfile::tempdir().expect("folder");
+    let node = node().app(app).share(shared.path()).start();
+    (node, shared)
+}
+
 /// `enginehouse COMMAND…` until its end.
 #[track_caller]
 fn command<'a>(args: impl IntoIterator<Item = &'a str>) -> testkit::Finished {

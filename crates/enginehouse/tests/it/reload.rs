@@ -6,7 +6,7 @@ use std::time::Duration;
 use testkit::{App, Python, Request};
 
 use crate::apps::{ECHO, echo};
-use crate::{node, on_both, serve};
+use crate::{node, on_both, serve, serve_sharing};
 
 /// An app that tells its version of the code.
 fn versioned(version: &str) -> String {
@@ -52,8 +52,8 @@ fn a_request_in_flight_is_finished_by_the_old_instance() {
     on_both(|python| {
         let slow = "import threading\nimport time\nimport os\n\nVERSION = '1'\n\n\ndef app(environ, start_response):\n    if environ['PATH_INFO'] == '/slow':\n        while not os.path.exists(environ['QUERY_STRING']):\n            time.sleep(0.005)\n    start_response('200 OK', [])\n    return [VERSION.encode('ascii')]\n";
         let app = crate::apps::app(python, "", slow);
-        let node = serve(&app);
-        let signal = node.home().join("go-on");
+        let (node, shared) = serve_sharing(&app);
+        let signal = shared.path().join("go-on");
         let path = format!("/slow?{}", signal.display());
         assert_eq!(node.get("/").expect(200).text(), "1");
         std::thread::scope(|scope| {

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use testkit::{App, Python, Request};
 
 use crate::apps::{ECHO, app, echo};
-use crate::{node, on_both, serve};
+use crate::{node, on_both, serve, serve_sharing};
 
 /// Answers when the file named in the query appears.
 const PATIENT: &str = r"
@@ -56,10 +56,9 @@ fn ctrl_c_before_anything_was_asked() {
 #[test]
 fn ctrl_c_finishes_requests_in_flight() {
     on_both(|python| {
-        // Written into the app's folder, which the sandbox of python27 may forbid: the home of the node is outside.
         let app = app(python, "", PATIENT);
-        let mut node = serve(&app);
-        let signal = node.home().join("go-on");
+        let (mut node, shared) = serve_sharing(&app);
+        let signal = shared.path().join("go-on");
         let path = format!("/?{}", signal.display());
         node.get("/").expect(200);
         let address = node.address();
@@ -78,8 +77,8 @@ fn ctrl_c_finishes_requests_in_flight() {
 fn a_second_ctrl_c_does_not_wait() {
     on_both(|python| {
         let app = app(python, "", PATIENT);
-        let mut node = serve(&app);
-        let signal = node.home().join("never");
+        let (mut node, shared) = serve_sharing(&app);
+        let signal = shared.path().join("never");
         let path = format!("/?{}", signal.display());
         let address = node.address();
         let waiting = std::thread::spawn(move || {
@@ -125,7 +124,7 @@ fn ctrl_c_while_an_instance_starts() {
         let app = app(python, "", main);
         let home = tempfile::tempdir().expect("folder");
         let begun = home.path().join("begun");
-        let mut node = node().app(&app).args(["--env-var", &format!("BEGUN={}", begun.display())]).start();
+        let mut node = node().app(&app).args(["--env-var", &format!("BEGUN={}", begun.display())]).share(home.path()).start();
         let address = node.address();
         let waiting = std::thread::spawn(move || {
             let mut connection = testkit::Connection::open(address);

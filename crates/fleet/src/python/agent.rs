@@ -14,6 +14,7 @@ use crate::cache::{self, Held};
 use crate::fleet::House;
 use crate::pool::Deployment;
 use crate::prepare::{AgentLaunch, PrepareError, Progress};
+use crate::walls;
 
 // `FILES: &[(&str, &[u8])]`: path below runtimes/python/enginehouse_agent, and content.
 include!(concat!(env!("OUT_DIR"), "/agent_files.rs"));
@@ -82,7 +83,7 @@ pub(crate) fn config(house: &House, deployment: &Deployment, launch: &AgentLaunc
     let config = &version.config;
     let settings = Config {
         runtime: config.runtime.as_str(),
-        root: deployment.folder(),
+        root: walls::folder(house, deployment),
         shown: &version.root,
         paths: &launch.paths,
         threadsafe: config.threadsafe,

@@ -1,0 +1,214 @@
+//! Which walls stand around instances: what the user asked for, what the machine can build, and the plan for each instance.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use sandbox::probe::{FIRST_UID, Report, State};
+use sandbox::{Bind, Plan};
+
+use crate::Options;
+use crate::fleet::House;
+use crate::launch::PROBE;
+use crate::pool::Deployment;
+use crate::prepare::Launch;
+use crate::process_env;
+
+/// `--isolation`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// Every wall that this machine can build; those that it cannot are named.
+    #[default]
+    Auto,
+    /// Every wall, or nothing starts.
+    Strict,
+    /// Instances are containers of an OCI runtime.
+    Oci,
+    /// No walls.
+    None,
+}
+
+/// A folder of the machine that instances see: `--share DIR` or `--share DIR:rw`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Where it is, here and for them.
+    pub path: PathBuf,
+    /// Whether they may write there.
+    pub writable: bool,
+}
+
+impl std::str::FromStr for Share {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (path, writable) = text.strip_suffix(":rw").map_or((text, false), |path| (path, true));
+        let path = std::path::absolute(path).map_err(|_| "write --share DIR or --share DIR:rw".to_owned())?;
+        Ok(Self { path, writable })
+    }
+}
+
+/// Most processes and threads of one instance.
+const PROCESSES: u64 = 512;
+/// Bytes of a megabyte, as App Engine counts memory.
+pub(crate) const MB: u64 = 1 << 20;
+
+/// What the house knows about its walls.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    isolation: Isolation,
+    /// Nothing was looked for if no walls are wanted.
+    report: Option<Report>,
+}
+
+impl Ground {
+    /// Finds out what can be built, in a process of its own.
+    pub(crate) fn survey(options: &Options) -> io::Result<Self> {
+        let report = if options.isolation == Isolation::None { None } else { Some(ask(&options.launcher)?) };
+        let ground = Self { isolation: options.isolation, report };
+        match options.isolation {
+            Isolation::Strict => {
+                let missing: Vec<_> =
+                    ground.report.iter().flat_map(Report::missing).map(|state| format!("\n  {}", sentence(state))).collect();
+                if !missing.is_empty() {
+                    return Err(io::Error::other(format!("--isolation strict needs every wall, but there is{}", missing.concat())));
+                }
+            }
+            Isolation::Oci => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "--isolation oci is not there yet; use auto or strict"));
+            }
+            Isolation::Auto | Isolation::None => {}
+        }
+        Ok(ground)
+    }
+
+    /// What was found.
+    pub(crate) fn report(&self) -> Option<&Report> {
+        self.report.as_ref()
+    }
+}
+
+/// Lets a throw-away process try every wall.
+pub fn ask(launcher: &Path) -> io::Result<Report> {
+    let output = Command::new(launcher).arg(PROBE).stdin(Stdio::null()).stderr(Stdio::null()).output()?;
+    serde_json::from_slice(&output.stdout).map_err(|_| io::Error::other(format!("looking for walls ended with {}", output.status)))
+}
+
+/// Where an instance sees the app's files: where the user has them, if it sees only what it is shown.
+pub(crate) fn folder<'a>(house: &House, deployment: &'a Deployment) -> &'a Path {
+    let shown = house.ground.report().is_some_and(|report| report.walls.namespaces);
+    if shown { &deployment.version.root } else { deployment.folder() }
+}
+
+/// The walls around one instance; `None` if it has none.
+pub(crate) fn plan(house: &House, deployment: &Deployment, port: Option<u16>) -> Option<Plan> {
+    let report = house.ground.report()?;
+    let config = &deployment.version.config;
+    let home = process_env::home(house, deployment);
+    let mut binds = system(&deployment.prepared.launch);
+    let seen = folder(house, deployment);
+    binds.push(Bind::shown_at(deployment.folder(), seen));
+    binds.push(Bind::write(&home));
+    for share in &house.options.shares {
+        binds.push(if share.writable { Bind::write(&share.path) } else { Bind::shown_at(&share.path, &share.path) });
+    }
+    binds.retain(|bind| bind.source.exists());
+    Some(Plan {
+        walls: report.walls,
+        uid: report.may_choose_user.then_some(FIRST_UID),
+        binds,
+        dir: seen.to_owned(),
+        home,
+        port,
+        tmp_bytes: u64::from(config.class.memory_mb(config.runtime.is_first_generation())) * MB,
+        processes: report.walls.namespaces.then_some(PROCESSES),
+        data_bytes: None,
+        groups: Vec::new(),
+        keep: Vec::new(),
+    })
+}
+
+/// Programs and packages outside the system's own folders.
+fn system(launch: &Launch) -> Vec<Bind> {
+    let mut wanted = BTreeSet::new();
+    match launch {
+        Launch::Agent(agent) => {
+            wanted.extend(agent.paths.iter().cloned());
+            wanted.insert(agent.folder.clone());
+            add_interpreter(&mut wanted, &agent.python);
+        }
+        Launch::Command(command) => {
+            if let Some(environment) = &command.environment {
+                wanted.insert(environment.clone());
+                add_interpreter(&mut wanted, &environment.join("bin/python"));
+            }
+            add_search_path(&mut wanted);
+        }
+        Launch::None => {}
+    }
+    let covered =
+        |path: &Path| ["/usr", "/bin", "/sbin", "/lib", "/opt", "/nix/store", "/gnu/store"].iter().any(|top| path.starts_with(top));
+    wanted.retain(|path| !covered(path) && !is_too_much(path));
+    let outermost: Vec<_> = wanted.iter().filter(|path| !wanted.iter().any(|other| other != *path && path.starts_with(other))).collect();
+    outermost.into_iter().map(Bind::read).collect()
+}
+
+/// A virtual environment and the installation behind it: every folder that the links of `bin/python` lead through.
+fn add_interpreter(wanted: &mut BTreeSet<PathBuf>, python: &Path) {
+    let mut path = python.to_owned();
+    // As many links as the kernel follows.
+    for _ in 0..40 {
+        if let Some(prefix) = prefix_of(&path) {
+            wanted.insert(prefix.to_owned());
+        }
+        let Ok(to) = std::fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("/")).join(to);
+    }
+    if let Some(prefix) = std::fs::canonicalize(python).ok().as_deref().and_then(prefix_of) {
+        wanted.insert(prefix.to_owned());
+    }
+}
+
+/// `/opt/node` of `/opt/node/bin/node`.
+fn prefix_of(program: &Path) -> Option<&Path> {
+    let bin = program.parent()?;
+    let prefix = bin.parent()?;
+    if is_too_much(prefix) { Some(bin) } else { Some(prefix) }
+}
+
+/// Folders of the search path; of those that pyenv, rbenv and the like fill with stand-ins, the whole installation; and what the tools of the
+/// languages are links to.
+fn add_search_path(wanted: &mut BTreeSet<PathBuf>) {
+    const TOOLS: [&str; 12] = ["node", "npm", "npx", "yarn", "pnpm", "go", "java", "php", "composer", "ruby", "bundle", "gunicorn"];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    for folder in std::env::split_paths(&path).filter(|folder| folder.is_absolute() && folder.is_dir()) {
+        for tool in TOOLS {
+            let program = folder.join(tool);
+            if program.is_symlink() || (program.is_file() && !folder.ends_with("shims")) {
+                add_interpreter(wanted, &program);
+            }
+        }
+        let whole = if folder.ends_with("shims") { folder.parent().map(Path::to_owned) } else { None };
+        wanted.insert(whole.unwrap_or(folder));
+    }
+}
+
+/// Folders that hold far more than programs: the owner's home and what is above it.
+fn is_too_much(path: &Path) -> bool {
+    let home = std::env::home_dir().unwrap_or_default();
+    home.starts_with(path) || path == home.join(".local") || path == home.join(".cargo") || path == Path::new("/")
+}
+
+/// Which walls are wanted and which stand, for people; empty if all is as it should be.
+pub(crate) fn complaints(ground: &Ground) -> Vec<String> {
+    match (ground.isolation, &ground.report) {
+        (Isolation::None, _) | (_, None) => {
+            vec!["--isolation none: instances can read and change whatever you can; use it for development only".into()]
+        }
+        (_, Some(report)) => report.missing().map(sentence).collect(),
+    }
+}
+
+/// What is missing, why, what follows, and what to do.
+fn sentence(state: &State) -> String {
+    format!("no {}: {}; {}; to mend it: {}", state.wall, state.cause, state.how, state.remedy)
+}
