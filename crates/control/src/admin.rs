@@ -1,0 +1,280 @@
+//! The admin port: HTTP on the loopback, on a thread of its own. For now it only tells; nothing can be changed through it.
+//!
+//! Instances and every web page in a browser on this machine can reach it too. Pages are kept out by the Host header: a name that was rebound to the
+//! loopback still stands there.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::{Metrics, State, Subject};
+
+/// Connections at once; who watches needs few.
+const CONNECTIONS: usize = 64;
+/// How long a connection may last; a scraper that keeps it opens another.
+const LIFETIME: Duration = Duration::from_mins(5);
+/// Bytes of a request's head.
+const HEAD: usize = 16 * 1024;
+
+/// Why the admin port cannot be opened; the text says how to mend it.
+#[derive(Debug, thiserror::Error)]
+#[error("the admin port {port} cannot be opened: {why}; choose another with --admin-port, or none with --admin-port off")]
+pub struct AdminError {
+    port: u16,
+    why: io::Error,
+}
+
+/// A port that is taken and does not answer yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Takes a port of the loopback; 0 asks for any.
+    ///
+    /// # Errors
+    /// If it is in use.
+    pub fn new(port: u16) -> Result<Self, AdminError> {
+        let bind = || {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok(Self { listener, address })
+        };
+        bind().map_err(|why| AdminError { port, why })
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Begins to answer.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(self, subject: Arc<dyn Subject>, metrics: Arc<Metrics>) -> io::Result<Admin> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let desk = Arc::new(Desk { subject, metrics });
+        let listener = self.listener;
+        let thread = std::thread::Builder::new().name("admin".into()).spawn(move || {
+            runtime.block_on(async move {
+                tokio::select! {
+                    () = accept(listener, desk) => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(Admin { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// An admin port that answers. Dropping it closes it.
+#[derive(Debug)]
+pub struct Admin {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What requests are answered from.
+struct Desk {
+    subject: Arc<dyn Subject>,
+    metrics: Arc<Metrics>,
+}
+
+async fn accept(listener: TcpListener, desk: Arc<Desk>) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                let desk = Arc::clone(&desk);
+                tokio::spawn(async move {
+                    let service = service_fn(|request| std::future::ready(Ok::<_, std::convert::Infallible>(desk.answer(&request))));
+                    let connection = hyper::server::conn::http1::Builder::new().max_buf_size(HEAD).serve_connection(Socket(socket), service);
+                    // A connection that breaks off is nobody's loss.
+                    let _ = tokio::time::timeout(LIFETIME, connection).await;
+                    drop(seat);
+                });
+            }
+            // Out of file descriptors, perhaps: give others time.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+impl Desk {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if !is_local(request.headers()) {
+            return page(StatusCode::FORBIDDEN, TEXT, "This port answers under localhost and loopback addresses only.\n");
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "This port only tells: GET or HEAD.\n");
+            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return refusal;
+        }
+        match request.uri().path() {
+            "/metrics" => page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.page(&*self.subject)),
+            "/healthz" => self.health(),
+            "/" => page(StatusCode::OK, TEXT, "/metrics  for Prometheus\n/healthz  how the house is, as JSON\n"),
+            _ => page(StatusCode::NOT_FOUND, TEXT, "There is nothing here; see / for what is.\n"),
+        }
+    }
+
+    fn health(&self) -> Response<Full<Bytes>> {
+        let (state, preparing) = (self.subject.state(), self.subject.preparing());
+        let mut versions: Vec<VersionHealth> = Vec::new();
+        for (key, census) in self.subject.census() {
+            versions.push(VersionHealth {
+                service: key.service.to_string(),
+                version: key.version.to_string(),
+                state: "ready",
+                instances: Instances { starting: census.starting, idle: census.idle, busy: census.busy, leaving: census.leaving },
+                pending: census.pending,
+            });
+        }
+        for key in &preparing {
+            if !versions.iter().any(|one| one.service == key.service.as_str() && one.version == key.version.as_str()) {
+                let (service, version) = (key.service.to_string(), key.version.to_string());
+                versions.push(VersionHealth { service, version, state: "preparing", instances: Instances::default(), pending: 0 });
+            }
+        }
+        versions.sort_by(|a, b| (&a.service, &a.version).cmp(&(&b.service, &b.version)));
+        let (status, text) = match state {
+            State::Serving if preparing.is_empty() => (StatusCode::OK, "serving"),
+            State::Serving => (StatusCode::OK, "preparing"),
+            State::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+            State::Broken => (StatusCode::SERVICE_UNAVAILABLE, "broken"),
+        };
+        // Strings and numbers always serialise.
+        let json = serde_json::to_string(&Health { status: text, versions }).unwrap_or_default();
+        page(status, "application/json", json + "\n")
+    }
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    versions: Vec<VersionHealth>,
+}
+
+#[derive(Serialize)]
+struct VersionHealth {
+    service: String,
+    version: String,
+    state: &'static str,
+    instances: Instances,
+    pending: usize,
+}
+
+#[derive(Serialize, Default)]
+struct Instances {
+    starting: usize,
+    idle: usize,
+    busy: usize,
+    leaving: usize,
+}
+
+fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    response
+}
+
+/// Whether the one Host header names this machine by a name that nobody else can give away.
+fn is_local(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let Ok(authority) = http::uri::Authority::try_from(host.as_bytes()) else { return false };
+    let name = authority.host();
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let plain = !authority.as_str().contains('@');
+    plain && (name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback()))
+}
+
+/// A socket as hyper wants it.
+struct Socket(TcpStream);
+
+/// Bytes that are read at once.
+const PIECE: usize = 4096;
+
+impl hyper::rt::Read for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: hyper::rt::ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let mut piece = [0; PIECE];
+        let most = buf.remaining().min(PIECE);
+        let mut read = ReadBuf::new(&mut piece[..most]);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut read))?;
+        buf.put_slice(read.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_nobody_can_rebind_are_local() {
+        let local = |hosts: &[&str]| {
+            let mut headers = HeaderMap::new();
+            hosts.iter().for_each(|host| drop(headers.append(HOST, HeaderValue::try_from(*host).expect("a value"))));
+            is_local(&headers)
+        };
+        for host in ["localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:8000", "[::1]:8000", "127.8.9.1"] {
+            assert!(local(&[host]), "{host}");
+        }
+        for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost@evil.example", "0.0.0.0"] {
+            assert!(!local(&[host]), "{host}");
+        }
+        assert!(!local(&[]) && !local(&["localhost", "evil.example"]));
+    }
+}

@@ -1,0 +1,53 @@
+//! The house seen from outside: metrics, health, the admin port. A crate of its own because it is a failure boundary: the front end must go on
+//! serving while whoever watches it misbehaves, so everything here runs on threads of its own and only reads.
+#![warn(missing_docs)]
+
+mod admin;
+mod metrics;
+
+use std::collections::BTreeSet;
+
+use model::ids::VersionKey;
+use model::sched::Census;
+
+pub use admin::{Admin, AdminError, Bound};
+pub use metrics::Metrics;
+
+/// What is looked at.
+pub trait Subject: Send + Sync {
+    /// How many instances each version has in which state.
+    fn census(&self) -> Vec<(VersionKey, Census)>;
+
+    /// How the house is.
+    fn state(&self) -> State;
+
+    /// Versions whose packages are still being installed.
+    fn preparing(&self) -> BTreeSet<VersionKey>;
+
+    /// Things that were counted elsewhere.
+    fn counters(&self) -> Vec<Counter>;
+}
+
+/// How the house is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It serves.
+    Serving,
+    /// It finishes what it has.
+    Draining,
+    /// A part of it is gone.
+    Broken,
+}
+
+/// A number that only rises.
+#[derive(Debug, Clone, Copy)]
+pub struct Counter {
+    /// Its name.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// What tells it from others of the same name, which stand beside it.
+    pub label: Option<(&'static str, &'static str)>,
+    /// How many.
+    pub value: u64,
+}
