@@ -119,7 +119,8 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
                 let desk = Arc::clone(&desk);
                 tokio::spawn(async move {
                     let service = service_fn(|request| std::future::ready(Ok::<_, std::convert::Infallible>(desk.answer(&request))));
-                    let connection = hyper::server::conn::http1::Builder::new().max_buf_size(HEAD).serve_connection(Socket(socket), service);
+                    let connection =
+                        hyper::server::conn::http1::Builder::new().max_buf_size(HEAD).serve_connection(Socket(socket), service);
                     // A connection that breaks off is nobody's loss.
                     let _ = tokio::time::timeout(LIFETIME, connection).await;
                     drop(seat);
@@ -266,13 +267,17 @@ mod tests {
     fn only_names_that_nobody_can_rebind_are_local() {
         let local = |hosts: &[&str]| {
             let mut headers = HeaderMap::new();
-            hosts.iter().for_each(|host| drop(headers.append(HOST, HeaderValue::try_from(*host).expect("a value"))));
+            for host in hosts {
+                headers.append(HOST, HeaderValue::try_from(*host).expect("a value"));
+            }
             is_local(&headers)
         };
         for host in ["localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:8000", "[::1]:8000", "127.8.9.1"] {
             assert!(local(&[host]), "{host}");
         }
-        for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost@evil.example", "0.0.0.0"] {
+        for host in
+            ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost@evil.example", "0.0.0.0"]
+        {
             assert!(!local(&[host]), "{host}");
         }
         assert!(!local(&[]) && !local(&["localhost", "evil.example"]));

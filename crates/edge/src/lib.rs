@@ -45,7 +45,7 @@ use model::pool::Pool;
 use model::table::RoutingTable;
 
 pub use options::{Certificate, Limits, Listener, Options, Timeouts};
-pub use running::Running;
+pub use running::{Pulse, Running};
 
 /// Why the edge cannot start; the text says how to mend it.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,6 +38,22 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
     house: Arc<House>,
     counter: Arc<Counter>,
+    /// Each core holds one too.
+    alive: Arc<()>,
+}
+
+/// Tells whoever watches whether every core serves.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    alive: Weak<()>,
+    cores: usize,
+}
+
+impl Pulse {
+    /// Whether every core serves.
+    pub fn is_whole(&self) -> bool {
+        self.alive.strong_count() > self.cores
+    }
 }
 
 impl std::fmt::Debug for Counter {
@@ -59,7 +75,7 @@ pub(crate) fn start(house: &Arc<House>, sockets: Vec<Bound>, cores: usize) -> Re
     let (order, orders) = watch::channel(Order::Serve);
     let (busy, drained) = mpsc::channel(1);
     let (counter, jobs) = Counter::new(cores);
-    let mut running = Running { order, drained, threads: Vec::new(), house: house.clone(), counter };
+    let mut running = Running { order, drained, threads: Vec::new(), house: house.clone(), counter, alive: Arc::new(()) };
     let mut ears: Vec<Ears> = (0..cores).map(|_| Vec::new()).collect();
     for bound in sockets {
         for (ears, listener) in ears.iter_mut().zip(bound.listeners) {
@@ -67,10 +83,13 @@ pub(crate) fn start(house: &Arc<House>, sockets: Vec<Bound>, cores: usize) -> Re
         }
     }
     for (number, (ears, jobs)) in ears.into_iter().zip(jobs).enumerate() {
-        let (house, orders, busy) = (house.clone(), orders.clone(), busy.clone());
+        let (house, orders, busy, alive) = (house.clone(), orders.clone(), busy.clone(), running.alive.clone());
         let thread = std::thread::Builder::new()
             .name(format!("edge-{number}"))
-            .spawn(move || run(house, ears, jobs, orders, busy))
+            .spawn(move || {
+                run(house, ears, jobs, orders, busy);
+                drop(alive);
+            })
             .map_err(BindError::System)?;
         running.threads.push(thread);
     }
@@ -156,6 +175,11 @@ fn transient(error: &io::Error) -> bool {
 }
 
 impl Running {
+    /// What tells whether every core serves.
+    pub fn pulse(&self) -> Pulse {
+        Pulse { alive: Arc::downgrade(&self.alive), cores: self.threads.len() }
+    }
+
     /// Stops accepting and lets requests in flight end within `grace`. Lifecycle requests go on, and what is left of others, until this is dropped.
     pub async fn close(&mut self, grace: Duration) {
         self.house.draining.store(true, Ordering::Relaxed);

@@ -21,19 +21,28 @@ pub(crate) struct Addresses {
     /// The default service by https, if there is a TLS listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) https: Option<String>,
+    /// The admin port, if it is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admin: Option<String>,
     /// Each service.
     pub(crate) services: BTreeMap<ServiceId, String>,
 }
 
 impl Addresses {
     /// The URLs of `services` behind these listeners.
-    pub(crate) fn new<'s>(http: SocketAddr, https: Option<SocketAddr>, services: impl Iterator<Item = &'s ServiceId>) -> Self {
+    pub(crate) fn new<'s>(
+        http: SocketAddr,
+        https: Option<SocketAddr>,
+        admin: Option<SocketAddr>,
+        services: impl Iterator<Item = &'s ServiceId>,
+    ) -> Self {
         let of = |service: &ServiceId| {
             if service.is_default() { format!("http://{}", authority(http)) } else { format!("http://{service}.{LOCAL}:{}", http.port()) }
         };
         Self {
             http: format!("http://{}", authority(http)),
             https: https.map(|address| format!("https://{}", authority(address))),
+            admin: admin.map(|address| format!("http://{}", authority(address))),
             services: services.map(|service| (service.clone(), of(service))).collect(),
         }
     }
@@ -85,7 +94,7 @@ mod tests {
     #[test]
     fn each_service_has_a_url() {
         let services: Vec<ServiceId> = ["default", "api"].iter().map(|name| name.parse().expect("valid")).collect();
-        let addresses = Addresses::new("127.0.0.1:8080".parse().expect("address"), None, services.iter());
+        let addresses = Addresses::new("127.0.0.1:8080".parse().expect("address"), None, None, services.iter());
         let text = serde_json::to_string(&addresses).expect("JSON");
         assert_eq!(
             text,

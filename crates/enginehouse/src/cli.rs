@@ -85,6 +85,9 @@ pub(crate) struct Run {
     /// The port to listen on; 0 takes any free one
     #[arg(long, short, default_value_t = 8080, value_name = "PORT")]
     pub(crate) port: u16,
+    /// The port for metrics and health, on the loopback only; 0 takes any free one, `off` none [default: 8000, or any free one if that is taken or with --port 0]
+    #[arg(long, value_name = "PORT", value_parser = admin_port)]
+    pub(crate) admin_port: Option<AdminPort>,
     /// Where the app's state is kept [default: a folder per app in the user's state directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) storage: Option<PathBuf>,
@@ -94,7 +97,7 @@ pub(crate) struct Run {
     /// Do not watch the files of the app for changes
     #[arg(long)]
     pub(crate) no_reload: bool,
-    /// Write {"http": URL, "services": {NAME: URL}} to this file once every listener answers; removed at the end
+    /// Write {"http": URL, "admin": URL, "services": {NAME: URL}} to this file once every listener answers; removed at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
     /// How the log is printed: for people, or as one JSON object a line
@@ -148,6 +151,15 @@ pub(crate) struct Run {
     /// How many threads serve requests [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+}
+
+/// `--admin-port`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AdminPort {
+    /// Closed.
+    Off,
+    /// This one.
+    Port(u16),
 }
 
 /// `--log-format`
@@ -271,6 +283,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a number of seconds above 0 and below 86400");
     let number: f64 = text.parse().map_err(|_| wrong())?;
     if number > 0.0 && number < 86_400.0 { Ok(Duration::from_secs_f64(number)) } else { Err(wrong()) }
+}
+
+/// Reads a port, or `off`.
+fn admin_port(text: &str) -> Result<AdminPort, String> {
+    if text == "off" {
+        return Ok(AdminPort::Off);
+    }
+    text.parse().map(AdminPort::Port).map_err(|_| format!("`{text}` is neither a port nor `off`"))
 }
 
 /// Reads a number of bytes: `500K`, `64MB`, `2GiB`.

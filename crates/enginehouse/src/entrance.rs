@@ -1,6 +1,6 @@
 //! The pool that the front end sees: the fleet, with a waiting room in front for versions whose packages are still being installed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,14 @@ impl Entrance {
     /// The fleet runs these versions, and no others.
     pub(crate) fn open(&self, versions: impl Iterator<Item = VersionKey>) {
         self.states.send_replace(versions.map(|key| (key, Readiness::Ready)).collect());
+    }
+}
+
+impl Entrance {
+    /// The versions that are still being prepared.
+    pub(crate) fn preparing(&self) -> BTreeSet<VersionKey> {
+        let states = self.states.borrow();
+        states.iter().filter(|(_, state)| **state == Readiness::Preparing).map(|(key, _)| key.clone()).collect()
     }
 }
 

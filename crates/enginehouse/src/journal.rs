@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use model::journal::{Entry, Journal, Severity};
+use control::Metrics;
+use model::ids::VersionKey;
+use model::journal::{Entry, Journal, Severity, Tally, Turn};
 use store::log::Writer;
 
 use crate::printer::{Printer, Requests, Style};
@@ -41,13 +43,14 @@ pub(crate) struct Recorder {
     /// Bytes in the queue.
     waiting: Arc<AtomicUsize>,
     losses: Arc<Losses>,
+    metrics: Arc<Metrics>,
     requests: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Recorder {
     /// Starts the threads. Without a `writer`, nothing is kept.
-    pub(crate) fn start(ui: Ui, style: Style, writer: Option<Writer>) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn start(ui: Ui, style: Style, writer: Option<Writer>, metrics: Arc<Metrics>) -> std::io::Result<Arc<Self>> {
         let (queue, inbox) = sync_channel(BACKLOG);
         let waiting = Arc::new(AtomicUsize::new(0));
         let losses = Arc::new(Losses::default());
@@ -60,7 +63,8 @@ impl Recorder {
             printer: Printer::start(ui, style)?,
         };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || desk.work(&inbox))?;
-        Ok(Arc::new(Self { queue, waiting, losses, requests: style.requests != Requests::None, thread: Mutex::new(Some(thread)) }))
+        let requests = style.requests != Requests::None;
+        Ok(Arc::new(Self { queue, waiting, losses, metrics, requests, thread: Mutex::new(Some(thread)) }))
     }
 
     /// Writes what is queued and ends the threads.
@@ -70,6 +74,11 @@ impl Recorder {
             let _ = self.queue.send(Note::Close);
             let _ = thread.join();
         }
+    }
+
+    /// What was lost so far.
+    pub(crate) fn losses(&self) -> Arc<Losses> {
+        Arc::clone(&self.losses)
     }
 
     /// A notice of the house itself.
@@ -91,6 +100,14 @@ impl Journal for Recorder {
 
     fn wants_requests(&self) -> bool {
         self.requests
+    }
+
+    fn tally(&self, tally: &Tally<'_>) {
+        self.metrics.tally(tally);
+    }
+
+    fn turn(&self, version: &VersionKey, turn: Turn<'_>) {
+        self.metrics.turn(version, turn);
     }
 }
 

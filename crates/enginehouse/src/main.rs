@@ -17,6 +17,7 @@ mod stop;
 mod storage;
 mod ui;
 mod watch;
+mod watched;
 mod wire;
 
 use std::process::ExitCode;

@@ -1,12 +1,15 @@
 //! The wiring: front end, fleet, journal and watcher are made here and meet nowhere else. Readable from top to bottom.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
+use control::{Admin, Bound, Metrics};
 use fleet::{Fleet, Prepared, Progress};
 use model::ids::VersionKey;
 use model::journal::{Journal, Severity};
@@ -18,12 +21,15 @@ use store::log::Writer;
 use crate::addresses::{Addresses, naming};
 use crate::app::{Edition, Source};
 use crate::check::tally;
-use crate::cli::{Isolation, Run, Tls};
+use crate::cli::{AdminPort, Isolation, Run, Tls};
 use crate::entrance::Entrance;
 use crate::journal::Recorder;
 use crate::printer::{Requests, Style};
 use crate::ui::{BOLD, CYAN, DIM, GREEN, Task, Ui, YELLOW};
+use crate::watched::Watched;
 
+/// The admin port, as dev_appserver has it.
+const ADMIN: u16 = 8000;
 /// Requests may finish for this long after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(30);
 /// Requests that read the previous routing table may still ask for a version that it named.
@@ -44,6 +50,9 @@ pub(crate) struct Works {
     edge: Option<edge::Running>,
     prepared: BTreeMap<VersionKey, Prepared>,
     addresses: Addresses,
+    draining: Arc<AtomicBool>,
+    /// Answers until the end.
+    _admin: Option<Admin>,
     /// Changed files that no edition has taken in yet.
     unapplied: BTreeSet<PathBuf>,
     /// Holds the lock.
@@ -64,7 +73,9 @@ impl Works {
         let folder = asked.storage.clone().map_or_else(|| crate::storage::default_folder(&app), Ok)?;
         let storage = Storage::open(&folder, asked.clear)?;
         let style = Style { format: asked.log_format, requests: requests(asked.quiet) };
-        let journal = Recorder::start(ui.clone(), style, log_writer(asked, &storage)?).context("cannot start a thread")?;
+        let metrics = Arc::new(Metrics::default());
+        let journal =
+            Recorder::start(ui.clone(), style, log_writer(asked, &storage)?, Arc::clone(&metrics)).context("cannot start a thread")?;
         let fleet = Fleet::new(fleet_options(asked, &app, &journal)?).context("cannot prepare to start instances")?;
         for complaint in fleet.complaints() {
             ui.warning(&complaint);
@@ -78,7 +89,16 @@ impl Works {
         let pool = Arc::clone(&entrance) as Arc<dyn Pool>;
         let edge = bound.start(Arc::clone(&table), pool, Arc::clone(&journal) as Arc<dyn Journal>)?;
         fleet.connect(edge.caller());
-        let addresses = Addresses::new(http, listening.get(1).copied(), edition.versions.keys().map(|key| &key.service));
+        let draining = Arc::new(AtomicBool::new(false));
+        let watched = Watched {
+            fleet: Arc::clone(&fleet),
+            entrance: Arc::clone(&entrance),
+            pulse: edge.pulse(),
+            losses: journal.losses(),
+            draining: Arc::clone(&draining),
+        };
+        let (admin, admin_address) = admin(asked, watched, metrics)?;
+        let addresses = Addresses::new(http, listening.get(1).copied(), admin_address, edition.versions.keys().map(|key| &key.service));
         Ok(Self {
             ui: ui.clone(),
             journal,
@@ -92,6 +112,8 @@ impl Works {
             edge: Some(edge),
             prepared: BTreeMap::new(),
             addresses,
+            draining,
+            _admin: admin,
             unapplied: BTreeSet::new(),
             _storage: storage,
         })
@@ -203,6 +225,9 @@ impl Works {
         if let Some(https) = &self.addresses.https {
             ui.status(&format!("  {CYAN}{https}{CYAN:#}  {DIM}for all of them{DIM:#}"));
         }
+        if let Some(admin) = &self.addresses.admin {
+            ui.status(&format!("  {CYAN}{admin}{CYAN:#}  {DIM}admin: /metrics, /healthz{DIM:#}"));
+        }
     }
 
     /// Prints with what a version runs.
@@ -229,6 +254,7 @@ impl Works {
 
     /// Takes no new requests, lets those under way finish, and ends every process.
     pub(crate) async fn drain(&mut self) {
+        self.draining.store(true, Ordering::Relaxed);
         if let Some(edge) = &mut self.edge {
             edge.close(GRACE).await;
         }
@@ -246,6 +272,19 @@ impl Works {
     pub(crate) fn close(&self) {
         self.journal.close();
     }
+}
+
+/// Opens the admin port. The usual one may be in use by another run, or by something else: then any will do, unless it was asked for.
+fn admin(asked: &Run, watched: Watched, metrics: Arc<Metrics>) -> anyhow::Result<(Option<Admin>, Option<SocketAddr>)> {
+    let bound = match asked.admin_port {
+        Some(AdminPort::Off) => return Ok((None, None)),
+        Some(AdminPort::Port(port)) => Bound::new(port)?,
+        None if asked.port == 0 => Bound::new(0)?,
+        None => Bound::new(ADMIN).or_else(|_| Bound::new(0))?,
+    };
+    let address = bound.address();
+    let admin = bound.start(Arc::new(watched), metrics).context("cannot start a thread")?;
+    Ok((Some(admin), Some(address)))
 }
 
 /// The log on disk, unless its limit is 0.

@@ -17,6 +17,7 @@ mod python;
 mod spawn;
 mod stage;
 mod tools;
+mod turns;
 mod walls;
 mod warden;
 mod work;

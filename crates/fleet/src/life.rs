@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::ids::InstanceId;
-use model::journal::{Severity, Stream};
+use model::journal::{Severity, Stream, Turn};
 use model::pool::{Endpoint, Instance, Lifecycle};
 use model::sched::Serial;
 use model::table::Version;
@@ -61,6 +61,7 @@ pub(crate) async fn live(pool: Arc<VersionPool>, birth: Birth, mut stop: oneshot
                     };
                     match greeted {
                         Ok(()) => {
+                            pool.house.journal.turn(&pool.key, Turn::Ready { after: begun.elapsed() });
                             pool.note(Severity::Info, format!("instance {} is ready after {:.0?}", instance.id, begun.elapsed()));
                             pool.ready(Arc::clone(&instance));
                             tokio::select! {

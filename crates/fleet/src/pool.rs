@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use model::config::VersionConfig;
 use model::ids::{InstanceId, VersionKey};
-use model::journal::{Entry, Severity};
+use model::journal::{Entry, Severity, Turn};
 use model::pool::{Instance, Keeper, Lease, Outcome, Reject, Wanted};
 use model::sched::{Action, Census, Event, ReqId, Scheduler, Serial, Settings};
 use model::table::Version;
@@ -18,6 +18,7 @@ use crate::fleet::House;
 use crate::life::{self, Birth, Ending};
 use crate::output;
 use crate::prepare::Prepared;
+use crate::turns;
 
 /// A version together with how to start it.
 #[derive(Debug)]
@@ -254,6 +255,7 @@ impl VersionPool {
                     let (stop, stopped) = oneshot::channel();
                     self.house.capacity.started();
                     state.running.insert(serial, Running { id: id.clone(), instance: None, stop: Some(stop) });
+                    self.house.journal.turn(&self.key, Turn::Started);
                     work.push(Work::Note(Severity::Info, format!("instance {id} starts: {why}")));
                     work.push(Work::Start(Birth { serial, id, hello, deployment: Arc::clone(&state.deployment) }, stopped));
                 }
@@ -270,6 +272,7 @@ impl VersionPool {
                 }
                 Action::Stop { instance, farewell, grace, why } => {
                     let Some(running) = state.running.get_mut(&instance) else { continue };
+                    self.house.journal.turn(&self.key, Turn::Stopped(turns::kind(&why)));
                     work.push(Work::Note(Severity::Info, format!("instance {} stops: {why}", running.id)));
                     work.extend(running.stop.take().map(|stop| Work::Stop(stop, Ending { farewell, grace })));
                 }
@@ -278,6 +281,7 @@ impl VersionPool {
                     work.push(Work::Note(severity, text));
                 }
                 Action::Died { id, why, again_in } => {
+                    self.house.journal.turn(&self.key, Turn::Died);
                     // The process's last lines are in the journal already.
                     let how = why.lines().next().unwrap_or_default().trim_end_matches(output::LAST_LINES);
                     let pause = if again_in.is_zero() {

@@ -163,6 +163,7 @@ impl Builder {
             _apps: self.apps,
             http: None,
             https: None,
+            admin: None,
             services: BTreeMap::new(),
         }
     }
@@ -265,6 +266,7 @@ pub struct Node {
     _apps: Vec<App>,
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
     services: BTreeMap<String, String>,
 }
 
@@ -289,6 +291,7 @@ impl Node {
         let url = ready["http"].as_str().expect("the ready file names the URL");
         self.http = Some(address(url));
         self.https = ready["https"].as_str().map(address);
+        self.admin = ready["admin"].as_str().map(address);
         let services = ready["services"].as_object().expect("the ready file lists services");
         self.services = services.iter().map(|(name, url)| (name.clone(), url.as_str().expect("a URL").to_owned())).collect();
     }
@@ -307,6 +310,11 @@ impl Node {
     /// Where it listens for TLS, if it does.
     pub fn https(&self) -> Option<SocketAddr> {
         self.https
+    }
+
+    /// Where its admin port is, if it has one.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// The URL of each service, as the ready file says.

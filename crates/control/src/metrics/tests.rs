@@ -105,7 +105,11 @@ fn the_number_of_series_is_bounded() {
     let page = metrics.page(&Still);
     let handlers = page.lines().filter(|line| line.starts_with("enginehouse_requests_total{")).count();
     assert!(handlers <= HANDLERS + 3, "{handlers}");
-    let total: u64 = page.lines().filter(|line| line.starts_with("enginehouse_requests_total{")).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+    let total: u64 = page
+        .lines()
+        .filter(|line| line.starts_with("enginehouse_requests_total{"))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum();
     assert_eq!(total, 1_500);
 }
 

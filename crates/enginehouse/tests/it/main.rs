@@ -8,6 +8,7 @@ mod handlers;
 mod headers;
 mod login;
 mod logs;
+mod metrics;
 mod reload;
 mod responses;
 mod services;

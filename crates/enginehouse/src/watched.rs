@@ -1,0 +1,51 @@
+//! What the admin port sees of the running house.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use control::{Counter, State, Subject};
+use edge::Pulse;
+use fleet::Fleet;
+use model::ids::VersionKey;
+use model::sched::Census;
+
+use crate::entrance::Entrance;
+use crate::journal::Losses;
+
+/// The parts that are looked at.
+pub(crate) struct Watched {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) entrance: Arc<Entrance>,
+    pub(crate) pulse: Pulse,
+    pub(crate) losses: Arc<Losses>,
+    pub(crate) draining: Arc<AtomicBool>,
+}
+
+impl Subject for Watched {
+    fn census(&self) -> Vec<(VersionKey, Census)> {
+        self.fleet.census()
+    }
+
+    fn state(&self) -> State {
+        if self.draining.load(Ordering::Relaxed) {
+            State::Draining
+        } else if self.pulse.is_whole() {
+            State::Serving
+        } else {
+            State::Broken
+        }
+    }
+
+    fn preparing(&self) -> BTreeSet<VersionKey> {
+        self.entrance.preparing()
+    }
+
+    fn counters(&self) -> Vec<Counter> {
+        let (name, help) =
+            ("enginehouse_log_lost_total", "Log entries that were lost, by where: in the queue, to the disk, to the terminal.");
+        let lost = |place, count: &AtomicU64| Counter { name, help, label: Some(("where", place)), value: count.load(Ordering::Relaxed) };
+        let losses = &self.losses;
+        vec![lost("queue", &losses.queue), lost("disk", &losses.disk), lost("terminal", &losses.terminal)]
+    }
+}
