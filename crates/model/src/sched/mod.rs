@@ -125,8 +125,8 @@ pub struct Scheduler {
     look: Option<Tick>,
     /// When an instance may have been idle for too long.
     idle_look: Option<Tick>,
-    /// Before this, `max_idle_instances` stops no more.
-    trim_at: Tick,
+    /// When `max_idle_instances` stops something, while there is a surplus.
+    trim_at: Option<Tick>,
     closing: bool,
     next_serial: u64,
     draw: u64,
@@ -175,7 +175,7 @@ impl Scheduler {
             full: false,
             look: None,
             idle_look: None,
-            trim_at: Tick(0),
+            trim_at: None,
             closing: false,
             next_serial: first_serial,
             draw,

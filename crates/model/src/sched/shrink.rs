@@ -9,7 +9,9 @@ use crate::journal::Severity;
 use crate::scaling::Scaling;
 use crate::time::Tick;
 
-/// `max_idle_instances` stops half of the surplus in so much time, so that load that comes back finds instances.
+/// `max_idle_instances` stops nothing before a surplus has lasted so long: random load comes back within minutes.
+const SURPLUS: Duration = Duration::from_mins(2);
+/// Then it stops half of the surplus in so much time.
 const TRIM: Duration = Duration::from_secs(30);
 
 impl Scheduler {
@@ -105,20 +107,25 @@ impl Scheduler {
         }
         let spare = self.roster.spare();
         let surplus = spare.saturating_sub(most);
-        if surplus > 0 && self.trim_at <= now {
-            self.trim_at = now.after(TRIM);
+        if surplus == 0 {
+            self.trim_at = None;
+            if self.roster.ready() > most
+                && let Some(at) = self.meter.falls_at(now)
+            {
+                self.look_at(at);
+            }
+            return;
+        }
+        let due = *self.trim_at.get_or_insert_with(|| now.after(SURPLUS));
+        if due <= now {
             let idle = self.roster.in_order().rev().take(spare).filter(|one| one.in_flight == 0).map(|one| one.serial);
             for serial in idle.take(surplus.div_ceil(2)).collect::<Vec<_>>() {
                 self.retire(now, serial, format!("{spare} idle instances > max_idle_instances {most}"));
             }
         }
-        if surplus > 0 {
-            self.look_at(self.trim_at);
-        } else if self.roster.ready() > most
-            && let Some(at) = self.meter.falls_at(now)
-        {
-            self.look_at(at);
-        }
+        let due = if due <= now { now.after(TRIM) } else { due };
+        self.trim_at = Some(due);
+        self.look_at(due);
     }
 
     /// An instance has nothing to do from now on: it is looked at when that has lasted too long.

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::VersionConfig;
 use crate::ids::VersionKey;
 use crate::runtime::Runtime;
-use crate::scaling::{Automatic, Basic, Manual};
+use crate::scaling::{Automatic, Manual};
 
 const S: Duration = Duration::from_secs(1);
 
