@@ -45,6 +45,10 @@ fn shared(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    if address.ip().is_loopback() {
+        // Connections inherit it. Their way is this machine's memory: an algorithm that paces (BBR) only costs timers there. Best effort.
+        let _ = rustix::net::sockopt::set_tcp_congestion(&socket, "reno");
+    }
     Ok(socket.into())
 }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Uri, Version};
 use memchr::memchr;
@@ -22,8 +23,8 @@ pub(super) struct Head {
     /// How long the method is; it stands first.
     method: usize,
     target: Range<usize>,
-    /// Names and values so far.
-    fields: Vec<(Range<usize>, Range<usize>)>,
+    /// Names, and where their values are.
+    fields: Vec<(HeaderName, Range<usize>)>,
     old: bool,
     bodiless: bool,
     close: bool,
@@ -128,61 +129,50 @@ impl Head {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Err(Refusal::bad("a header line is folded or begins with white space"));
         }
-        let colon = line.iter().position(|&b| !is_token(b)).unwrap_or(line.len());
-        match line.get(colon) {
-            Some(b':') if colon > 0 => {}
-            Some(b':') => return Err(Refusal::bad("a header name is empty")),
-            Some(b' ' | b'\t') => return Err(Refusal::bad("white space precedes the colon of a header")),
-            _ => return Err(BAD_NAME),
-        }
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
-        if !value.iter().all(|&b| is_text(b)) {
+        let colon = memchr(b':', line).unwrap_or(line.len());
+        let Some(name) = line.get(..colon).filter(|_| colon < line.len()).and_then(|name| HeaderName::from_bytes(name).ok()) else {
+            return Err(bad_name(line));
+        };
+        let value = &line[colon + 1..];
+        if !all_text(value) {
             return Err(BAD_VALUE);
         }
         let lead = value.iter().take_while(|b| is_blank(**b)).count();
         let value = trim(value);
+        self.meaning(&name, value)?;
         let at = start + colon + 1 + lead;
-        self.fields.push((start..start + colon, at..at + value.len()));
-        self.meaning(name, value)
+        self.fields.push((name, at..at + value.len()));
+        Ok(())
     }
 
-    /// The fields that decide where the request ends and whom it is for.
-    fn meaning(&mut self, name: &[u8], value: &[u8]) -> Verdict<()> {
-        match name.first().map(|b| b | 0x20) {
-            Some(b'h') if name.eq_ignore_ascii_case(b"host") => {
-                self.hosts += 1;
-                if self.hosts > 1 {
-                    return Err(Refusal::bad("the request has several Host headers"));
-                }
+    /// The fields that decide where the request ends, whom it is for, and what becomes of the connection.
+    fn meaning(&mut self, name: &HeaderName, value: &[u8]) -> Verdict<()> {
+        if *name == HOST {
+            self.hosts += 1;
+            if self.hosts > 1 {
+                return Err(Refusal::bad("the request has several Host headers"));
             }
-            Some(b'e') if name.eq_ignore_ascii_case(b"expect") => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Refusal { status: 417, reason: "the only expectation met here is 100-continue" });
-                }
-                self.expects = true;
+        } else if *name == CONNECTION {
+            for token in value.split(|&b| b == b',').map(trim) {
+                self.close |= token.eq_ignore_ascii_case(b"close");
+                self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
             }
-            Some(b'c') if name.eq_ignore_ascii_case(b"connection") => {
-                for token in value.split(|&b| b == b',').map(trim) {
-                    self.close |= token.eq_ignore_ascii_case(b"close");
-                    self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
-                }
+        } else if *name == EXPECT {
+            if !value.eq_ignore_ascii_case(b"100-continue") {
+                return Err(Refusal { status: 417, reason: "the only expectation met here is 100-continue" });
             }
-            Some(b'c') if looks_like(name, b"contentlength") => {
-                if !name.eq_ignore_ascii_case(b"content-length") {
-                    return Err(Refusal::bad("a header looks like Content-Length but is not"));
-                }
-                if self.length.is_some() {
-                    return Err(Refusal::bad("the request has several Content-Length headers"));
-                }
-                self.length = Some(number(value).ok_or(Refusal::bad("Content-Length is not a number"))?);
+            self.expects = true;
+        } else if *name == CONTENT_LENGTH {
+            if self.length.is_some() {
+                return Err(Refusal::bad("the request has several Content-Length headers"));
             }
-            Some(b't') if looks_like(name, b"transferencoding") => {
-                if !name.eq_ignore_ascii_case(b"transfer-encoding") {
-                    return Err(Refusal::bad("a header looks like Transfer-Encoding but is not"));
-                }
-                self.codings(value)?;
-            }
-            _ => {}
+            self.length = Some(number(value).ok_or(Refusal::bad("Content-Length is not a number"))?);
+        } else if *name == TRANSFER_ENCODING {
+            self.codings(value)?;
+        } else if looks_like(name.as_str(), "contentlength") {
+            return Err(Refusal::bad("a header looks like Content-Length but is not"));
+        } else if looks_like(name.as_str(), "transferencoding") {
+            return Err(Refusal::bad("a header looks like Transfer-Encoding but is not"));
         }
         Ok(())
     }
@@ -238,16 +228,15 @@ impl Head {
     }
 
     /// Makes the request of `bytes`, the complete head. Values stay where they are.
-    pub(super) fn request(&self, bytes: &Bytes, parts: &mut Parts) -> Verdict<()> {
+    pub(super) fn request(&mut self, bytes: &Bytes, parts: &mut Parts) -> Verdict<()> {
         parts.headers.clear();
         parts.extensions.clear();
         parts.version = if self.old { Version::HTTP_10 } else { Version::HTTP_11 };
         let method = bytes.get(..self.method).unwrap_or_default();
         parts.method = Method::from_bytes(method).map_err(|_| Refusal::bad("the method is not a token"))?;
         parts.uri = Uri::from_maybe_shared(bytes.slice(self.target.clone())).map_err(|_| BAD_TARGET)?;
-        for (name, value) in &self.fields {
-            let name = HeaderName::from_bytes(&bytes[name.clone()]).map_err(|_| BAD_NAME)?;
-            let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone())).map_err(|_| BAD_VALUE)?;
+        for (name, value) in self.fields.drain(..) {
+            let value = HeaderValue::from_maybe_shared(bytes.slice(value)).map_err(|_| BAD_VALUE)?;
             parts.headers.append(name, value);
         }
         Ok(())
@@ -255,7 +244,6 @@ impl Head {
 }
 
 const BAD_TARGET: Refusal = Refusal::bad("the request target is malformed");
-const BAD_NAME: Refusal = Refusal::bad("a header name holds a character that it may not");
 const BAD_VALUE: Refusal = Refusal::bad("a header value holds a control character");
 
 const TOO_LARGE: Refusal = Refusal { status: 431, reason: "the request's headers are too large" };
@@ -287,9 +275,21 @@ pub(super) fn is_odd(b: u8) -> bool {
     matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | b'#') || b >= 0x80
 }
 
-/// Whether `name` is `plain` once everything but letters and digits is left out.
-fn looks_like(name: &[u8], plain: &[u8]) -> bool {
-    name.len() >= plain.len() && name.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).eq(plain.iter().copied())
+/// Whether `name` (lower case) is `plain` once everything but letters and digits is left out.
+fn looks_like(name: &str, plain: &str) -> bool {
+    // Whatever precedes the first letter, it begins as `plain` does; hardly any other name gets further than this.
+    let first = name.bytes().find(u8::is_ascii_alphanumeric);
+    first == plain.bytes().next() && name.bytes().filter(u8::is_ascii_alphanumeric).eq(plain.bytes())
+}
+
+/// What is wrong with a header line whose name is none.
+fn bad_name(line: &[u8]) -> Refusal {
+    let colon = line.iter().position(|&b| !is_token(b)).unwrap_or(line.len());
+    Refusal::bad(match line.get(colon) {
+        Some(b':') => "a header name is empty",
+        Some(b' ' | b'\t') => "white space precedes the colon of a header",
+        _ => "a header name holds a character that it may not",
+    })
 }
 
 fn number(value: &[u8]) -> Option<u64> {
@@ -305,6 +305,11 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
+}
+
+/// Without an early end, so that many bytes are looked at at once.
+fn all_text(value: &[u8]) -> bool {
+    value.iter().fold(true, |good, &b| good & is_text(b))
 }
 
 fn is_blank(b: u8) -> bool {
