@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 
 use crate::assets::Desk;
 use crate::draws::Draws;
@@ -25,10 +25,34 @@ pub(crate) struct Core {
     pub(crate) idle: Idle,
     pub(crate) squeezer: Squeezer,
     pub(crate) desk: Desk,
+    pub(crate) spare: Spare,
     links: RefCell<Vec<Weak<Link>>>,
     date: RefCell<(u64, HeaderValue)>,
     pub(crate) draining: Cell<bool>,
 }
+
+/// Header maps that were used before, empty: making one takes two allocations.
+#[derive(Default)]
+pub(crate) struct Spare(RefCell<Vec<HeaderMap>>);
+
+impl Spare {
+    pub(crate) fn take(&self) -> HeaderMap {
+        self.0.borrow_mut().pop().unwrap_or_else(|| HeaderMap::with_capacity(FIELDS))
+    }
+
+    /// Keeps a map that nobody needs any more, if it is neither too small nor too large to be of use.
+    pub(crate) fn keep(&self, mut map: HeaderMap) {
+        let mut maps = self.0.borrow_mut();
+        if maps.len() < MAPS && (FIELDS..=4 * FIELDS).contains(&map.capacity()) {
+            map.clear();
+            maps.push(map);
+        }
+    }
+}
+
+/// Header fields that a spare map has room for, and spare maps of one core.
+const FIELDS: usize = 24;
+const MAPS: usize = 64;
 
 /// Bytes that are read from a socket at once.
 const SCRATCH: usize = 64 * 1024;
@@ -43,6 +67,7 @@ impl Core {
             idle: Idle::default(),
             squeezer: Squeezer::default(),
             desk: Desk::default(),
+            spare: Spare::default(),
             links: RefCell::default(),
             date: RefCell::new((0, HeaderValue::from_static(""))),
             draining: Cell::new(false),

@@ -112,6 +112,7 @@ fn compose<S: Socket>(wire: &Wire<S>, answered: Answered, method: &Method, shape
     let Answered { status, headers, body, .. } = answered;
     let ask = Ask { status, headers: &headers, method, old: shape.old, keep, length: body.length() };
     let (framing, keep) = wire.compose(|out| encode::head(&mut out.head, &ask));
+    wire.core.spare.keep(headers);
     (Some(body), framing, keep)
 }
 

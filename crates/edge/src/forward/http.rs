@@ -283,7 +283,7 @@ impl Exchange {
                 self.outcome(Outcome::Broken);
                 return Err(Fault::Died("the instance closed the connection in the middle of its answer's head".into()).into());
             }
-            match response::head(&mut line.input, method) {
+            match response::head(&mut line.input, method, || self.core.spare.take()) {
                 Ok(Some(head)) => return Ok(head),
                 Ok(None) => {}
                 Err(why) => return Err(self.garbage(&why).into()),

@@ -1,9 +1,15 @@
 //! Responses of HTTP/1 instances: heads and body framing (RFC 9112 §4–7). Pure: bytes in, parts out.
+//!
+//! Heads are read in one pass of our own: a library's parser would be followed by a second look at every name, and headers that no rule ever
+//! looks at would be kept only to be removed.
+
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
+use model::headers::response::is_unheard;
 
 use crate::guard::chunk::Chunks;
 
@@ -55,8 +61,8 @@ pub(crate) enum Part {
 /// Why an answer is none.
 type Garbage = String;
 
-/// Takes the next final head out of `input`; interim ones (1xx) are skipped. `None` while it is not complete.
-pub(crate) fn head(input: &mut BytesMut, method: &Method) -> Result<Option<Head>, Garbage> {
+/// Takes the next final head out of `input`; interim ones (1xx) are skipped. `None` while it is not complete. `spare` gives an empty map.
+pub(crate) fn head(input: &mut BytesMut, method: &Method, spare: impl Fn() -> HeaderMap) -> Result<Option<Head>, Garbage> {
     loop {
         let Some(end) = end_of_head(input) else {
             if input.len() > LARGEST_HEAD {
@@ -66,7 +72,7 @@ pub(crate) fn head(input: &mut BytesMut, method: &Method) -> Result<Option<Head>
             let known = input.len().min(5);
             return if input[..known] == b"HTTP/"[..known] { Ok(None) } else { Err("it does not begin with HTTP/".into()) };
         };
-        let head = parse(&input.split_to(end).freeze(), method)?;
+        let head = parse(&input.split_to(end).freeze(), method, spare())?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err("it switches protocols, which is not possible here".into());
         }
@@ -84,69 +90,114 @@ fn end_of_head(input: &[u8]) -> Option<usize> {
     })
 }
 
-fn parse(bytes: &Bytes, method: &Method) -> Result<Head, Garbage> {
-    let mut few = [httparse::EMPTY_HEADER; 32];
-    let mut response = httparse::Response::new(&mut few);
-    match response.parse(bytes) {
-        Ok(httparse::Status::Complete(_)) => read(&response, bytes, method),
-        Err(httparse::Error::TooManyHeaders) => {
-            let mut many = vec![httparse::EMPTY_HEADER; FIELDS];
-            let mut response = httparse::Response::new(&mut many);
-            match response.parse(bytes) {
-                Ok(httparse::Status::Complete(_)) => read(&response, bytes, method),
-                Ok(httparse::Status::Partial) => Err("its head is malformed".into()),
-                Err(error) => Err(error.to_string()),
-            }
-        }
-        Ok(httparse::Status::Partial) => Err("its head is malformed".into()),
-        Err(error) => Err(error.to_string()),
-    }
+/// What the headers say about the transfer.
+#[derive(Default)]
+struct Transfer {
+    length: Option<Range<usize>>,
+    /// The last Transfer-Encoding.
+    coding: Option<Range<usize>>,
+    close: bool,
+    keep_alive: bool,
 }
 
-fn read(response: &httparse::Response<'_, '_>, bytes: &Bytes, method: &Method) -> Result<Head, Garbage> {
-    let code = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("its status is no status")?;
-    let mut headers = HeaderMap::with_capacity(response.headers.len() + 8);
-    for header in response.headers.iter() {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|error| error.to_string())?;
-        // The values stay where they are: one allocation for all of them.
-        let at = header.value.as_ptr() as usize - bytes.as_ptr() as usize;
-        let value = bytes.slice(at..at + header.value.len());
-        // A value that cannot be sent vanishes, as it does in the development server (row H16).
-        if let Ok(value) = HeaderValue::from_maybe_shared(value) {
-            headers.append(name, value);
+fn parse(bytes: &Bytes, method: &Method, mut headers: HeaderMap) -> Result<Head, Garbage> {
+    let mut transfer = Transfer::default();
+    let mut start = memchr(b'\n', bytes).ok_or("its head is malformed")? + 1;
+    let (old, status) = status_line(without_end(&bytes[..start]))?;
+    let mut count = 0;
+    while let Some(at) = memchr(b'\n', &bytes[start..]) {
+        let line = without_end(&bytes[start..=start + at]);
+        if line.is_empty() {
+            break;
         }
+        count += 1;
+        if count > FIELDS {
+            return Err("it has too many header fields".into());
+        }
+        field(bytes, start, line, &mut headers, &mut transfer)?;
+        start += at + 1;
     }
-    let framing = framing(code, &headers, method)?;
-    let said = |token: &str| {
-        let values = headers.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    let framing = transfer.framing(bytes, status, method)?;
+    let ambiguous = transfer.coding.is_some() && transfer.length.is_some();
+    let goes_on = if old { transfer.keep_alive } else { !transfer.close };
+    let keep = goes_on && !ambiguous && !matches!(framing, Framing::End);
+    Ok(Head { status, headers, framing, keep })
+}
+
+/// A line without its end; apps are forgiven a bare LF.
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Whether it is HTTP/1.0, and the status.
+fn status_line(line: &[u8]) -> Result<(bool, StatusCode), Garbage> {
+    let (old, rest) = match line {
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1'), b' ', rest @ ..] => (*minor == b'0', rest),
+        _ => return Err("its status line is malformed".into()),
     };
-    let ambiguous = headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
-    let keep =
-        !ambiguous && !matches!(framing, Framing::End) && if response.version == Some(1) { !said("close") } else { said("keep-alive") };
-    Ok(Head { status: code, headers, framing, keep })
+    let (code, reason) = rest.split_at(rest.len().min(3));
+    if !matches!(reason, [] | [b' ', ..]) || !reason.iter().all(|&b| b == b'\t' || (b >= b' ' && b != 0x7f)) {
+        return Err("its status line is malformed".into());
+    }
+    let status = StatusCode::from_bytes(code).map_err(|_| "its status is no status")?;
+    Ok((old, status))
 }
 
-/// RFC 9112 §6.3.
-fn framing(status: StatusCode, headers: &HeaderMap, method: &Method) -> Result<Framing, Garbage> {
-    if *method == Method::HEAD || status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
-        return Ok(Framing::Length(0));
+/// One header line, which begins at `start`.
+fn field(bytes: &Bytes, start: usize, line: &[u8], headers: &mut HeaderMap, transfer: &mut Transfer) -> Result<(), Garbage> {
+    let colon = memchr(b':', line).ok_or("a header has no colon")?;
+    let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| "the name of a header is malformed")?;
+    let value = line[colon + 1..].trim_ascii();
+    let at = start + colon + 1 + line[colon + 1..].iter().take_while(|b| b.is_ascii_whitespace()).count();
+    let place = at..at + value.len();
+    if name == CONTENT_LENGTH {
+        if transfer.length.as_ref().is_some_and(|other| bytes[other.clone()] != *value) {
+            return Err("it has several Content-Length headers that differ".into());
+        }
+        transfer.length = Some(place.clone());
+    } else if name == TRANSFER_ENCODING {
+        transfer.coding = Some(place.clone());
+    } else if name == CONNECTION {
+        for token in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+            transfer.close |= token.eq_ignore_ascii_case(b"close");
+            transfer.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+        }
     }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().peekable();
-    if codings.peek().is_some() {
-        let last = codings.last().and_then(|value| value.to_str().ok()).and_then(|value| value.rsplit(',').next());
-        return match last {
-            Some(last) if last.trim().eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked(Chunks::default())),
-            _ => Err("its Transfer-Encoding is not `chunked`".into()),
-        };
+    if is_unheard(&name) {
+        return Ok(());
     }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let Some(first) = lengths.next() else { return Ok(Framing::End) };
-    if lengths.any(|other| other != first) {
-        return Err("it has several Content-Length headers that differ".into());
+    // The values stay where they are: one allocation for all of them. One that cannot be sent vanishes, as it does in the development server
+    // (row H16).
+    if let Ok(value) = HeaderValue::from_maybe_shared(bytes.slice(place)) {
+        headers.append(name, value);
     }
-    let digits = first.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
-    digits.and_then(|text| text.parse().ok()).map(Framing::Length).ok_or_else(|| "its Content-Length is no number".into())
+    Ok(())
+}
+
+impl Transfer {
+    /// RFC 9112 §6.3.
+    fn framing(&self, bytes: &[u8], status: StatusCode, method: &Method) -> Result<Framing, Garbage> {
+        if *method == Method::HEAD || status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+            return Ok(Framing::Length(0));
+        }
+        if let Some(coding) = &self.coding {
+            let last = bytes[coding.clone()].rsplit(|&b| b == b',').next().unwrap_or_default();
+            if last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                return Ok(Framing::Chunked(Chunks::default()));
+            }
+            return Err("its Transfer-Encoding is not `chunked`".into());
+        }
+        let Some(length) = &self.length else { return Ok(Framing::End) };
+        let digits = &bytes[length.clone()];
+        let number = if (1..=19).contains(&digits.len()) { digits.iter().try_fold(0, |n, &b| digit(n, b)) } else { None };
+        number.map(Framing::Length).ok_or_else(|| "its Content-Length is no number".into())
+    }
+}
+
+/// One more digit.
+fn digit(number: u64, b: u8) -> Option<u64> {
+    if b.is_ascii_digit() { number.checked_mul(10)?.checked_add(u64::from(b - b'0')) } else { None }
 }
 
 impl Framing {
@@ -193,7 +244,7 @@ mod tests {
         for part in bytes.chunks(step) {
             input.extend_from_slice(part);
             if head_seen.is_none() {
-                head_seen = head(&mut input, method)?;
+                head_seen = head(&mut input, method, HeaderMap::new)?;
             }
             while let Some(head) = &mut head_seen {
                 match head.framing.next(&mut input)? {

@@ -162,24 +162,33 @@ pub fn removed_by(name: &str, caller: Caller) -> Option<&'static Removed> {
 /// written anew.
 pub fn clean(headers: &mut HeaderMap, caller: Caller) {
     let mut doomed: Vec<HeaderName> = Vec::new();
-    for value in headers.get_all(header::CONNECTION) {
-        let tokens = value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
-        let named = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
-        doomed.extend(named.filter(|name| !names::is_end_to_end(name.as_str())));
+    let mut cookies = 0;
+    for (name, value) in &*headers {
+        if *name == header::CONNECTION {
+            let tokens = value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
+            let named = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
+            doomed.extend(named.filter(|name| !names::is_end_to_end(name.as_str())));
+        }
+        if *name == header::COOKIE {
+            cookies += 1;
+        } else if removed_by(name.as_str(), caller).is_some() {
+            doomed.push(name.clone());
+        }
     }
-    doomed.extend(headers.keys().filter(|name| removed_by(name.as_str(), caller).is_some()).cloned());
     for name in doomed {
         headers.remove(name);
     }
-    join_cookies(headers);
+    if cookies > 1 {
+        join_cookies(headers);
+    }
 }
 
 /// HTTP/2 clients may send a cookie a header; everyone behind us knows only one (RFC 9113 §8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if all.len() < 2 {
         return;
     }
-    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
         headers.insert(header::COOKIE, joined);
     }

@@ -123,6 +123,11 @@ pub static RULES: [Rule; 10] = [
     },
 ];
 
+/// Whether the rules remove this header and none looks at it before: whoever reads a response need not keep it.
+pub fn is_unheard(name: &HeaderName) -> bool {
+    *name != header::CONTENT_LENGTH && names::is_response_transfer(name.as_str())
+}
+
 /// Applies the response rules in order.
 pub fn finish(headers: &mut HeaderMap, ask: &Finish<'_>) -> BodyPlan {
     let mut plan = BodyPlan { empty: *ask.method == Method::HEAD || ask.is_bare(), gzip: false, length: None };
@@ -206,8 +211,8 @@ fn compress(headers: &mut HeaderMap, ask: &Finish<'_>, plan: &mut BodyPlan) {
 }
 
 fn remove_all(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName) -> bool) {
-    let names: Vec<HeaderName> = headers.keys().filter(|name| doomed(name)).cloned().collect();
-    for name in names {
+    // Nearly always there is none or one.
+    while let Some(name) = headers.keys().find(|name| doomed(name)).cloned() {
         headers.remove(name);
     }
 }
