@@ -7,14 +7,15 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use model::headers::request::{Client, Forwarded};
+use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use crate::core::Core;
 use crate::engine::{self, End, Opening, Wire};
 use crate::link::Link;
 use crate::listen::Seat;
 use crate::multiplex;
+use crate::secure;
 use crate::socket::Socket;
 
 /// The other end of a connection.
@@ -29,7 +30,7 @@ pub(crate) struct Peer {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(core: Rc<Core>, socket: TcpStream, from: SocketAddr, port: u16, tls: Option<TlsAcceptor>, seat: Seat) {
+pub(crate) async fn serve(core: Rc<Core>, socket: TcpStream, from: SocketAddr, port: u16, tls: Option<Arc<ServerConfig>>, seat: Seat) {
     let ip = from.ip().to_canonical();
     let peer = Rc::new(Peer {
         ip,
@@ -40,21 +41,19 @@ pub(crate) async fn serve(core: Rc<Core>, socket: TcpStream, from: SocketAddr, p
     });
     let link = Link::new(core.house.pacing, core.sweep.now());
     core.adopt(&link);
-    // Best effort: without it small responses only wait longer.
-    let _ = socket.set_nodelay(true);
     match tls {
         None => talk(core, socket, link, peer, true).await,
         // Boxed, as HTTP/2 is: a future is as large as its largest branch, and an idle cleartext connection should not pay for TLS.
-        Some(acceptor) => Box::pin(secure(core, acceptor, socket, link, peer)).await,
+        Some(config) => Box::pin(shake_hands(core, config, socket, link, peer)).await,
     }
     drop(seat);
 }
 
 /// The handshake, and what ALPN agreed on.
-async fn secure(core: Rc<Core>, acceptor: TlsAcceptor, socket: TcpStream, link: Rc<Link>, peer: Rc<Peer>) {
+async fn shake_hands(core: Rc<Core>, config: Arc<ServerConfig>, socket: TcpStream, link: Rc<Link>, peer: Rc<Peer>) {
     let most = core.house.options.timeouts.handshake;
-    let Some(Ok(stream)) = core.sweep.within(most, acceptor.accept(socket)).await else { return };
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+    let Some(Ok(stream)) = core.sweep.within(most, secure::accept(config, socket)).await else { return };
+    if stream.protocol() == Some(b"h2") {
         Box::pin(multiplex::serve(core, stream, Bytes::new(), link, peer)).await;
     } else {
         talk(core, stream, link, peer, false).await;
@@ -87,9 +86,4 @@ async fn talk<S: Socket>(core: Rc<Core>, socket: S, link: Rc<Link>, peer: Rc<Pee
             }
         }
     }
-}
-
-/// The TLS settings of a listener as an acceptor.
-pub(crate) fn acceptor(config: &Arc<rustls::ServerConfig>) -> TlsAcceptor {
-    TlsAcceptor::from(config.clone())
 }

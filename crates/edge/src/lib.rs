@@ -1,7 +1,7 @@
 //! The data plane: HTTP/1.1, HTTP/2 and TLS in front, instances behind. A crate of its own because hyper and rustls are heavy, and because it
 //! must go on serving while everything else is broken. It decides nothing: rules live in `model`, and each file here only carries them out.
 //!
-//! In the order in which a request meets them: `listen` → `conn` (`tls`, `link`) → `engine` (`guard`) or `multiplex` → `walk` → `assets` or `forward` → `gzip` → `visit`.
+//! In the order in which a request meets them: `listen` → `conn` (`secure`, `link`) → `engine` (`guard`) or `multiplex` → `walk` → `assets` or `forward` → `gzip` → `visit`.
 #![warn(missing_docs)]
 
 mod answer;
@@ -25,6 +25,7 @@ mod multiplex;
 mod options;
 mod page;
 mod running;
+mod secure;
 mod socket;
 mod sweep;
 mod tls;

@@ -43,6 +43,8 @@ fn shared(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     let socket = socket(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Connections inherit it. Without it small responses would wait.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     if address.ip().is_loopback() {

@@ -69,7 +69,7 @@ impl std::fmt::Debug for House {
 }
 
 /// What one core listens on.
-type Ears = Vec<(std::net::TcpListener, u16, Option<tokio_rustls::TlsAcceptor>)>;
+type Ears = Vec<(std::net::TcpListener, u16, Option<Arc<rustls::ServerConfig>>)>;
 
 pub(crate) fn start(house: &Arc<House>, sockets: Vec<Bound>, cores: usize) -> Result<Running, BindError> {
     let (order, orders) = watch::channel(Order::Serve);
@@ -79,7 +79,7 @@ pub(crate) fn start(house: &Arc<House>, sockets: Vec<Bound>, cores: usize) -> Re
     let mut ears: Vec<Ears> = (0..cores).map(|_| Vec::new()).collect();
     for bound in sockets {
         for (ears, listener) in ears.iter_mut().zip(bound.listeners) {
-            ears.push((listener, bound.address.port(), bound.tls.as_ref().map(conn::acceptor)));
+            ears.push((listener, bound.address.port(), bound.tls.clone()));
         }
     }
     for (number, (ears, jobs)) in ears.into_iter().zip(jobs).enumerate() {
@@ -151,7 +151,7 @@ async fn live(core: &Rc<Core>, ears: Ears, mut orders: watch::Receiver<Order>, b
     let _ = orders.wait_for(|order| *order == Order::Stop).await;
 }
 
-async fn accept(core: Rc<Core>, listener: TcpListener, port: u16, tls: Option<tokio_rustls::TlsAcceptor>) {
+async fn accept(core: Rc<Core>, listener: TcpListener, port: u16, tls: Option<Arc<rustls::ServerConfig>>) {
     loop {
         match listener.accept().await {
             Ok((socket, from)) => {

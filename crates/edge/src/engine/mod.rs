@@ -34,7 +34,7 @@ pub(crate) enum End {
     Nap,
     /// The last response was sent.
     Linger,
-    /// The client left, or was cut off.
+    /// The client left, was cut off, or wants no more.
     Gone,
 }
 
@@ -66,12 +66,16 @@ pub(crate) async fn serve<S: Socket>(core: &Rc<Core>, wire: &Rc<Wire<S>>, link: 
         parts.headers.clear();
         let keep = shape.keep && !answered.close && !link.draining();
         let (body, framing, keep) = compose(wire, answered, &method, shape, keep);
-        let mut sending = Sending { body, framing, failed: false };
+        let mut sending = Sending { body, framing, last: !keep, failed: false };
         let sent = std::future::poll_fn(|cx| {
             link.listen(cx);
             if link.verdict() == Verdict::Close { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { sending.poll(wire, link, cx) }
         });
         if sent.await.is_err() {
+            return End::Gone;
+        }
+        if !shape.keep && wire.is_silent() {
+            // The client asked for it and has nothing more to say.
             return End::Gone;
         }
         if !keep || !std::future::poll_fn(|cx| Poll::Ready(wire.at_rest(cx))).await {
@@ -88,7 +92,7 @@ fn refused(parts: &mut Parts, head: bool) -> Shape {
     parts.method = if head { Method::HEAD } else { Method::GET };
     parts.uri = Uri::default();
     parts.version = http::Version::HTTP_11;
-    Shape { framing: NO_BODY, old: false, keep: false, expects: false }
+    Shape { framing: NO_BODY, old: false, keep: true, expects: false }
 }
 
 /// Runs `walk` for as long as the client is there.
@@ -121,6 +125,8 @@ struct Sending {
     /// Dropped when it is complete, which ends the request.
     body: Option<Body>,
     framing: Framing,
+    /// Nothing follows it.
+    last: bool,
     /// It could not be finished: what there is of it is sent, then the connection ends.
     failed: bool,
 }
@@ -129,6 +135,9 @@ impl Sending {
     fn poll<S: Socket>(&mut self, wire: &Wire<S>, link: &Link, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let waiting = self.gather(wire, cx);
+            if self.last && self.body.is_none() && !self.failed {
+                wire.finish();
+            }
             ready!(wire.poll_flush(cx))?;
             if self.failed {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));

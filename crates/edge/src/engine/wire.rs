@@ -70,12 +70,14 @@ struct Inner<S> {
     expects: bool,
     /// Nothing more will come.
     ended: bool,
+    /// What is to be written is the end of the last response.
+    last: bool,
 }
 
 impl<S: Socket> Wire<S> {
     pub(crate) fn new(socket: S, core: Rc<Core>, link: Rc<Link>) -> Rc<Self> {
         let guard = Guard::new(core.house.bounds);
-        let inner = Inner { socket, guard, input: BytesMut::new(), out: Outbox::default(), expects: false, ended: false };
+        let inner = Inner { socket, guard, input: BytesMut::new(), out: Outbox::default(), expects: false, ended: false, last: false };
         Rc::new(Self { core, link, inner: RefCell::new(inner) })
     }
 
@@ -102,6 +104,8 @@ impl<S: Socket> Wire<S> {
                 Verdict::Close => return Poll::Ready(Opening::Closed),
                 Verdict::SlowHead => return Poll::Ready(Opening::Http1),
                 _ if self.link.draining() => return Poll::Ready(Opening::Closed),
+                // What waited for the first response (TLS tickets) waits no longer. If it fails, reading does, too.
+                Verdict::Nap => drop(Pin::new(&mut inner.socket).poll_flush(cx)),
                 _ => {}
             }
             if !matches!(ready!(self.poll_fill(&mut inner, cx)), Ok(1..)) {
@@ -193,7 +197,12 @@ impl<S: Socket> Wire<S> {
     }
 
     fn flush(&self, inner: &mut Inner<S>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = inner.socket.sent();
         let result = self.write(inner, cx);
+        let flushed = inner.socket.sent() - before;
+        if flushed > 0 {
+            self.link.wrote(usize::try_from(flushed).unwrap_or(usize::MAX), self.core.sweep.now());
+        }
         if result.is_pending() {
             self.link.wait_for_room(self.core.sweep.now());
         }
@@ -214,7 +223,21 @@ impl<S: Socket> Wire<S> {
             inner.out.advance(length);
             self.link.wrote(length, self.core.sweep.now());
         }
+        if inner.last {
+            inner.socket.farewell();
+        }
         Pin::new(&mut inner.socket).poll_flush(cx)
+    }
+
+    /// Nothing is added any more to what is to be written.
+    pub(super) fn finish(&self) {
+        self.inner.borrow_mut().last = true;
+    }
+
+    /// Whether the client has said nothing that was not answered.
+    pub(super) fn is_silent(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.guard.between() && inner.input.is_empty()
     }
 
     /// Whether the current request's body was read to its end, now that nobody reads it any more: what is here already is thrown away.
