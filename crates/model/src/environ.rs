@@ -64,7 +64,7 @@ pub fn write(out: &mut Vec<u8>, call: &Call<'_>) {
     }
     client_headers(&mut pairs, call.headers);
     for rule in &ADDED {
-        if let Some(value) = (rule.value)(facts).bytes() {
+        if let Some(value) = rule.value(facts).bytes() {
             pairs.bytes(rule.variable, value);
         }
     }

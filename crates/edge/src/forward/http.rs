@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
-use model::headers::request::{ADDED, Facts};
+use model::headers::request::{ADDED, Facts, Source};
 use model::pool::{Lease, Outcome};
 use model::retry::{self, Reach};
 use tokio::net::TcpStream;
@@ -111,8 +111,11 @@ fn write_head(out: &mut Vec<u8>, method: &Method, target: &str, authority: &str,
             field(out, name.as_str(), value.as_bytes());
         }
     }
+    out.extend_from_slice(facts.client.lines());
     for rule in &ADDED {
-        if let Some(value) = (rule.value)(facts).bytes() {
+        if let Source::Request(value) = rule.value
+            && let Some(value) = value(facts).bytes()
+        {
             field(out, rule.header.as_str(), value);
         }
     }

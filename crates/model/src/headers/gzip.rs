@@ -7,11 +7,9 @@ pub const MIN_LENGTH: u64 = 64;
 
 /// What the client's Accept-Encoding says about gzip (RFC 9110 §12.5.3); ask before the header is removed (row H3).
 pub fn accepts(request: &HeaderMap) -> bool {
+    let Some(first) = request.get(header::ACCEPT_ENCODING).map(HeaderValue::as_bytes) else { return false };
     // What browsers send: `gzip, deflate, br`, without weights.
-    if let Some(value) = request.get(header::ACCEPT_ENCODING).map(HeaderValue::as_bytes)
-        && value.starts_with(b"gzip,")
-        && memchr::memchr(b';', value).is_none()
-    {
+    if first.starts_with(b"gzip,") && memchr::memchr(b';', first).is_none() {
         return true;
     }
     let mut gzip: Option<u16> = None;

@@ -34,6 +34,8 @@ pub struct Client {
     pub geo: Geo,
     /// `ip` as text, made once.
     pub(crate) ip_value: HeaderValue,
+    /// The lines of all headers in [`ADDED`] that depend on the client alone, made once.
+    lines: Box<[u8]>,
 }
 
 impl Client {
@@ -41,7 +43,24 @@ impl Client {
     pub fn new(ip: IpAddr, https: bool, geo: Geo) -> Self {
         let ip = ip.to_canonical();
         let ip_value = HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("0.0.0.0"));
-        Self { ip, https, geo, ip_value }
+        let mut client = Self { ip, https, geo, ip_value, lines: Box::default() };
+        let mut lines = Vec::new();
+        for added in &ADDED {
+            if let Source::Client(value) = added.value
+                && let Some(value) = value(&client).bytes()
+            {
+                for part in [added.header.as_str().as_bytes(), b": ", value, b"\r\n"] {
+                    lines.extend_from_slice(part);
+                }
+            }
+        }
+        client.lines = lines.into();
+        client
+    }
+
+    /// The lines of all headers in [`ADDED`] whose [`Source`] is the client, as they stand in a request.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
     }
 
     /// Its address as text.
@@ -245,8 +264,27 @@ pub struct Added {
     pub header: HeaderName,
     /// Its environ variable.
     pub variable: &'static str,
-    /// Its value.
-    pub value: for<'f> fn(&'f Facts<'_>) -> Value<'f>,
+    /// Where its value comes from.
+    pub value: Source,
+}
+
+/// Where an added value comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source {
+    /// The client alone: the same for all requests of a connection.
+    Client(for<'c> fn(&'c Client) -> Value<'c>),
+    /// Each request anew.
+    Request(for<'f> fn(&'f Facts<'_>) -> Value<'f>),
+}
+
+impl Added {
+    /// Its value for a request.
+    pub fn value<'f>(&self, facts: &'f Facts<'_>) -> Value<'f> {
+        match self.value {
+            Source::Client(value) => value(facts.client),
+            Source::Request(value) => value(facts),
+        }
+    }
 }
 
 macro_rules! added {
@@ -259,43 +297,44 @@ macro_rules! added {
 #[rustfmt::skip]
 pub static ADDED: [Added; 19] = [
     added!("H6", "X-Appengine-Country", "x-appengine-country", "HTTP_X_APPENGINE_COUNTRY",
-        "ISO 3166-1 alpha-2 code of the client's country, ZZ if unknown", |f| or(f.client.geo.country.as_ref(), "ZZ")),
+        "ISO 3166-1 alpha-2 code of the client's country, ZZ if unknown", Source::Client(|c| or(c.geo.country.as_ref(), "ZZ"))),
     added!("H6", "X-Appengine-Region", "x-appengine-region", "HTTP_X_APPENGINE_REGION",
-        "region within the country, ? if unknown", |f| or(f.client.geo.region.as_ref(), "?")),
+        "region within the country, ? if unknown", Source::Client(|c| or(c.geo.region.as_ref(), "?"))),
     added!("H6", "X-Appengine-City", "x-appengine-city", "HTTP_X_APPENGINE_CITY",
-        "city in lower case, ? if unknown", |f| or(f.client.geo.city.as_ref(), "?")),
+        "city in lower case, ? if unknown", Source::Client(|c| or(c.geo.city.as_ref(), "?"))),
     added!("H6", "X-Appengine-CityLatLong", "x-appengine-citylatlong", "HTTP_X_APPENGINE_CITYLATLONG",
-        "latitude and longitude of the city, 0.000000,0.000000 if unknown", |f| or(f.client.geo.lat_long.as_ref(), "0.000000,0.000000")),
+        "latitude and longitude of the city, 0.000000,0.000000 if unknown",
+        Source::Client(|c| or(c.geo.lat_long.as_ref(), "0.000000,0.000000"))),
     added!("H7", "X-Cloud-Trace-Context", "x-cloud-trace-context", "HTTP_X_CLOUD_TRACE_CONTEXT",
-        "TRACE/SPAN;o=1: 32 hexadecimal digits, a decimal number; the trace of a trusted proxy is continued", trace),
+        "TRACE/SPAN;o=1: 32 hexadecimal digits, a decimal number; the trace of a trusted proxy is continued", Source::Request(trace)),
     added!("H8", "X-Forwarded-For", "x-forwarded-for", "HTTP_X_FORWARDED_FOR",
-        "the addresses that the request came through, the client's first; a chain that an outsider sent is not believed", chain),
+        "the addresses that the request came through, the client's first; a chain that an outsider sent is not believed", Source::Request(chain)),
     added!("H9", "X-Forwarded-Proto", "x-forwarded-proto", "HTTP_X_FORWARDED_PROTO",
-        "http or https, as the client spoke", |f| Value::Static(if f.client.https { "https" } else { "http" })),
+        "http or https, as the client spoke", Source::Client(|c| Value::Static(if c.https { "https" } else { "http" }))),
     added!("H10", "X-Appengine-Https", "x-appengine-https", "HTTP_X_APPENGINE_HTTPS",
-        "on or off", |f| Value::Static(if f.client.https { "on" } else { "off" })),
+        "on or off", Source::Client(|c| Value::Static(if c.https { "on" } else { "off" }))),
     added!("H10", "X-Appengine-User-IP", "x-appengine-user-ip", "HTTP_X_APPENGINE_USER_IP",
-        "the client's address; 0.1.0.1 cron, 0.1.0.2 task queue, 0.1.0.3 lifecycle requests", |f| Value::Ready(&f.client.ip_value)),
+        "the client's address; 0.1.0.1 cron, 0.1.0.2 task queue, 0.1.0.3 lifecycle requests", Source::Client(|c| Value::Ready(&c.ip_value))),
     added!("H10", "X-Appengine-Api-Ticket", "x-appengine-api-ticket", "HTTP_X_APPENGINE_API_TICKET",
-        "authorizes API calls on behalf of this request", |f| Value::Text(f.ticket)),
+        "authorizes API calls on behalf of this request", Source::Request(|f| Value::Text(f.ticket))),
     added!("H10", "X-Appengine-Request-Log-Id", "x-appengine-request-log-id", "HTTP_X_APPENGINE_REQUEST_LOG_ID",
-        "the request's id in the logs", |f| Value::Text(f.log_id)),
+        "the request's id in the logs", Source::Request(|f| Value::Text(f.log_id))),
     added!("H10", "X-Appengine-Default-Version-Hostname", "x-appengine-default-version-hostname", "HTTP_X_APPENGINE_DEFAULT_VERSION_HOSTNAME",
-        "the host of the default service", |f| Value::Text(f.default_hostname)),
+        "the host of the default service", Source::Request(|f| Value::Text(f.default_hostname))),
     added!("H10", "X-Appengine-Timeout-Ms", "x-appengine-timeout-ms", "HTTP_X_APPENGINE_TIMEOUT_MS",
-        "time that the app has for the answer", |f| Value::Made(f.timeout.as_millis().to_string())),
+        "time that the app has for the answer", Source::Request(|f| Value::Made(f.timeout.as_millis().to_string()))),
     added!("H11", "X-Appengine-User-Email", "x-appengine-user-email", "HTTP_X_APPENGINE_USER_EMAIL",
-        "on handlers with login: the signed-in user", |f| user(f, |u| Value::Text(&u.email))),
+        "on handlers with login: the signed-in user", Source::Request(|f| user(f, |u| Value::Text(&u.email)))),
     added!("H11", "X-Appengine-Auth-Domain", "x-appengine-auth-domain", "HTTP_X_APPENGINE_AUTH_DOMAIN",
-        "on handlers with login: the domain of the account", |f| user(f, |u| Value::Text(u.auth_domain()))),
+        "on handlers with login: the domain of the account", Source::Request(|f| user(f, |u| Value::Text(u.auth_domain())))),
     added!("H11", "X-Appengine-User-ID", "x-appengine-user-id", "HTTP_X_APPENGINE_USER_ID",
-        "on handlers with login: digits that stay the same for an account", |f| user(f, |u| Value::Text(&u.id))),
+        "on handlers with login: digits that stay the same for an account", Source::Request(|f| user(f, |u| Value::Text(&u.id)))),
     added!("H11", "X-Appengine-User-Nickname", "x-appengine-user-nickname", "HTTP_X_APPENGINE_USER_NICKNAME",
-        "on handlers with login: the part before the @", |f| user(f, |u| Value::Text(u.nickname()))),
+        "on handlers with login: the part before the @", Source::Request(|f| user(f, |u| Value::Text(u.nickname())))),
     added!("H11", "X-Appengine-User-Organization", "x-appengine-user-organization", "HTTP_X_APPENGINE_USER_ORGANIZATION",
-        "on handlers with login: the part after the @", |f| user(f, |u| Value::Text(u.organization()))),
+        "on handlers with login: the part after the @", Source::Request(|f| user(f, |u| Value::Text(u.organization())))),
     added!("H11", "X-Appengine-User-Is-Admin", "x-appengine-user-is-admin", "HTTP_X_APPENGINE_USER_IS_ADMIN",
-        "on handlers with login: 1 for administrators, otherwise 0", |f| user(f, |u| Value::Static(if u.admin { "1" } else { "0" }))),
+        "on handlers with login: 1 for administrators, otherwise 0", Source::Request(|f| user(f, |u| Value::Static(if u.admin { "1" } else { "0" })))),
 ];
 
 fn or<'f>(text: Option<&'f String>, otherwise: &'static str) -> Value<'f> {
@@ -341,7 +380,7 @@ impl Facts<'_> {
 pub fn add(headers: &mut HeaderMap, facts: &Facts<'_>) {
     headers.reserve(ADDED.len());
     for rule in &ADDED {
-        if let Some(value) = (rule.value)(facts).header() {
+        if let Some(value) = rule.value(facts).header() {
             headers.insert(rule.header.clone(), value);
         }
     }
