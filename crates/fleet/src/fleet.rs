@@ -15,10 +15,12 @@ use model::pool::{Boxed, Caller, Lease, Pool, Reject, Wanted};
 use model::sched::Census;
 use model::table::Version;
 use model::time::Tick;
+use sandbox::limits::Limits;
 use tokio::sync::watch;
 
 use crate::capacity::Capacity;
 use crate::life::Ports;
+use crate::meter::Meter;
 use crate::pool::{Deployment, VersionPool};
 use crate::prepare::{Launch, Prepared};
 use crate::spawn::Spawner;
@@ -106,6 +108,8 @@ pub(crate) struct House {
     pub(crate) spawner: Spawner,
     pub(crate) warden: Arc<Warden>,
     pub(crate) ground: Ground,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) meter: Meter,
     pub(crate) ports: Ports,
     pub(crate) capacity: Capacity,
     /// Private directory of the agents' sockets; short, because a socket's path has at most 107 bytes.
@@ -171,7 +175,9 @@ impl Fleet {
             options,
             spawner,
             warden,
+            limits: Arc::new(ground.limits()),
             ground,
+            meter: Meter::new(),
             ports: Ports::default(),
             run_dir,
             token,

@@ -8,6 +8,7 @@ pub mod launch;
 mod life;
 mod lifecycle;
 mod memory;
+mod meter;
 mod output;
 mod pool;
 pub mod prepare;

@@ -14,13 +14,15 @@ use std::time::{Duration, Instant};
 use model::ids::InstanceId;
 use model::journal::{Severity, Stream, Turn};
 use model::pool::{Endpoint, Instance, Lifecycle};
-use model::sched::Serial;
+use model::sched::{Event, Serial};
 use model::table::Version;
 use rustix::process::Signal;
+use sandbox::limits::Group;
 use tokio::sync::oneshot;
 
 use crate::fleet::House;
 use crate::lifecycle;
+use crate::meter;
 use crate::output::{self, Source, Tail};
 use crate::pool::{Deployment, VersionPool};
 use crate::prepare::Launch;
@@ -74,6 +76,11 @@ pub(crate) async fn live(pool: Arc<VersionPool>, birth: Birth, mut stop: oneshot
                 }
                 Err(ended) => ended,
             };
+            if running.starved() && !matches!(ended, Ended::Asked(..)) {
+                // The kernel was quicker than the meter: the scheduler still has to say why.
+                let cpu = running.group.as_ref().map(|group| group.usage().cpu).unwrap_or_default();
+                pool.tell(Event::Sample { instance: serial, cpu, memory: meter::beyond(&pool) });
+            }
             running.end(ended, &pool.house, &deployment.version).await
         }
     };
@@ -105,6 +112,8 @@ struct Running {
     listens: Listens,
     tail: Tail,
     readers: Vec<tokio::task::JoinHandle<()>>,
+    /// In which it is limited and measured.
+    group: Option<Arc<Group>>,
     _port: Option<Port>,
 }
 
@@ -138,7 +147,13 @@ impl Running {
             Launch::None => return Err("this version runs no code".into()),
         };
         let (program, args) = command(&deployment.prepared.launch);
-        let walls = walls::plan(house, deployment, port.as_ref().map(|port| port.number));
+        let mark = format!("{}.{}", house.token, serial.0);
+        let group = walls::group(house, deployment, &mark).map(Arc::new);
+        if let Err(error) = &group {
+            pool.note(Severity::Warning, format!("instance {id} runs without limits: {error}"));
+        }
+        let group = group.ok();
+        let walls = walls::plan(house, deployment, port.as_ref().map(|port| port.number), group.as_deref());
         let spec = Spec {
             program,
             args,
@@ -146,7 +161,7 @@ impl Running {
             // The house itself need not be able to enter the folder; the sandbox goes there by itself.
             dir: if walls.is_some() { "/".into() } else { folder.to_owned() },
             stdin,
-            mark: format!("{}.{}", house.token, serial.0),
+            mark,
             walls,
         };
         let mut process = house.spawner.spawn(spec).await.map_err(|e| cannot("the process could not be started", e))?;
@@ -155,7 +170,12 @@ impl Running {
         let mut readers = Vec::new();
         readers.extend(process.stdout.take().map(|pipe| tokio::spawn(output::read(pipe, Arc::clone(&source), Stream::Stdout))));
         readers.extend(process.stderr.take().map(|pipe| tokio::spawn(output::read(pipe, source, Stream::Stderr))));
-        Ok(Self { process, listens, tail, readers, _port: port })
+        if let Some(group) = &group {
+            // The launcher has joined it already if there is something to join.
+            let _ = group.add(process.pid());
+            house.meter.watch(pool, serial, group, pool.busy(serial));
+        }
+        Ok(Self { process, listens, tail, readers, group, _port: port })
     }
 
     /// Waits until the front end may connect.
@@ -184,7 +204,12 @@ impl Running {
         let why = match ended {
             Ended::Died(status) => {
                 self.last_words().await;
-                self.tail.after(&status.map_or_else(|e| e.to_string(), describe))
+                let how = if self.starved() {
+                    "ended by the kernel at the hard memory limit".into()
+                } else {
+                    status.map_or_else(|e| e.to_string(), describe)
+                };
+                self.tail.after(&how)
             }
             Ended::Failed(why) => why,
             Ended::Asked(Ending { farewell, grace }, instance) => {
@@ -209,13 +234,25 @@ impl Running {
         self.process.signal(Signal::KILL);
         let _ = self.process.wait().await;
         let (pid, warden) = (self.process.pid(), Arc::clone(&house.warden));
+        let group = self.group.take();
         // Looking through /proc for what left the group blocks for a millisecond or two.
-        let _ = tokio::task::spawn_blocking(move || warden.end(pid)).await;
+        let _ = tokio::task::spawn_blocking(move || {
+            if let Some(group) = &group {
+                group.kill();
+            }
+            warden.end(pid);
+        })
+        .await;
         if let Listens::Socket(path) = &self.listens {
             let _ = std::fs::remove_file(path);
         }
         self.last_words().await;
         why
+    }
+
+    /// Whether the kernel has ended one of its processes because memory ran out.
+    fn starved(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.oom_kills() > 0)
     }
 
     /// Waits a little for the pipes to run dry.

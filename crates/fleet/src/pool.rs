@@ -9,13 +9,14 @@ use model::config::VersionConfig;
 use model::ids::{InstanceId, VersionKey};
 use model::journal::{Entry, Severity, Turn};
 use model::pool::{Instance, Keeper, Lease, Outcome, Reject, Wanted};
-use model::sched::{Action, Census, Event, ReqId, Scheduler, Serial, Settings};
+use model::sched::{Action, Census, Event, Memory, ReqId, Scheduler, Serial, Settings};
 use model::table::Version;
 use model::time::Tick;
 use tokio::sync::{Notify, oneshot};
 
 use crate::fleet::House;
 use crate::life::{self, Birth, Ending};
+use crate::meter::Busy;
 use crate::output;
 use crate::prepare::Prepared;
 use crate::turns;
@@ -62,6 +63,8 @@ struct Running {
     instance: Option<Arc<Instance>>,
     /// Taken when it is told to stop.
     stop: Option<oneshot::Sender<Ending>>,
+    /// Tells who measures it that it has something to do.
+    busy: Busy,
 }
 
 /// What is to be done once the lock is released.
@@ -155,6 +158,16 @@ impl VersionPool {
         self.on(self.lock(), event);
     }
 
+    /// Where it is told that the instance has something to do.
+    pub(crate) fn busy(&self, serial: Serial) -> Busy {
+        self.lock().running.get(&serial).map(|running| running.busy.clone()).unwrap_or_default()
+    }
+
+    /// What instances may use.
+    pub(crate) fn memory(&self) -> Memory {
+        Memory::of(&self.deployment().version.config)
+    }
+
     /// An instance takes requests at its endpoint.
     pub(crate) fn ready(&self, instance: Arc<Instance>) {
         let serial = Serial(instance.serial);
@@ -180,7 +193,9 @@ impl VersionPool {
         self.ring(&state);
         let request = state.next_request();
         // A granted instance is ready, and `ready` recorded it before the machine heard of it.
-        let instance = Arc::clone(state.running.get(&grant.to)?.instance.as_ref()?);
+        let running = state.running.get(&grant.to)?;
+        running.busy.set();
+        let instance = Arc::clone(running.instance.as_ref()?);
         drop(state);
         Some(self.lease(request, instance, grant.cold, Duration::ZERO))
     }
@@ -254,13 +269,16 @@ impl VersionPool {
                 Action::Start { instance: serial, id, hello, why } => {
                     let (stop, stopped) = oneshot::channel();
                     self.house.capacity.started();
-                    state.running.insert(serial, Running { id: id.clone(), instance: None, stop: Some(stop) });
+                    state.running.insert(serial, Running { id: id.clone(), instance: None, stop: Some(stop), busy: Busy::default() });
                     self.house.journal.turn(&self.key, Turn::Started);
                     work.push(Work::Note(Severity::Info, format!("instance {id} starts: {why}")));
                     work.push(Work::Start(Birth { serial, id, hello, deployment: Arc::clone(&state.deployment) }, stopped));
                 }
                 Action::Assign { req, to, cold, waited } => {
-                    let instance = state.running.get(&to).and_then(|running| running.instance.clone());
+                    let instance = state.running.get(&to).and_then(|running| {
+                        running.busy.set();
+                        running.instance.clone()
+                    });
                     if let (Some(sender), Some(instance)) = (state.waiters.remove(&req), instance) {
                         work.push(Work::Give(sender, Box::new(Ok(self.lease(req.0, instance, cold, waited)))));
                     }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use model::ids::InstanceId;
+use model::runtime::Language;
 
 use crate::fleet::House;
 use crate::pool::Deployment;
@@ -42,6 +43,12 @@ fn surroundings(house: &House, deployment: &Deployment) -> BTreeMap<OsString, Os
     // Lines reach the log when they are printed, as in production's images, and the app's folder stays as it is.
     env.insert("PYTHONUNBUFFERED".into(), "1".into());
     env.insert("PYTHONDONTWRITEBYTECODE".into(), "1".into());
+    let config = &deployment.version.config;
+    if config.runtime.language() == Language::Java {
+        // The heap's default is a quarter of the machine; beside the heap Java needs room for code, threads and metadata.
+        let heap = config.class.memory_mb(config.runtime.is_first_generation()) / 10 * 7;
+        env.insert("JAVA_TOOL_OPTIONS".into(), format!("-Xmx{heap}m").into());
+    }
     let environment = match &deployment.prepared.launch {
         Launch::Agent(_) | Launch::None => None,
         Launch::Command(command) => command.environment.as_deref(),

@@ -5,7 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use sandbox::probe::{FIRST_UID, Report, State};
+use model::runtime::Language;
+use model::sched::Memory;
+use sandbox::limits::{Allowance, Group, Limits, Means};
+use sandbox::probe::{FIRST_UID, PRETEND_MISSING, Report, State};
 use sandbox::{Bind, Plan};
 
 use crate::Options;
@@ -49,8 +52,6 @@ impl std::str::FromStr for Share {
 
 /// Most processes and threads of one instance.
 const PROCESSES: u64 = 512;
-/// Bytes of a megabyte, as App Engine counts memory.
-pub(crate) const MB: u64 = 1 << 20;
 
 /// What the house knows about its walls.
 #[derive(Debug)]
@@ -81,6 +82,12 @@ impl Ground {
         Ok(ground)
     }
 
+    /// How instances are limited; without walls they are only measured.
+    pub(crate) fn limits(&self) -> Limits {
+        let pretended = std::env::var(PRETEND_MISSING).unwrap_or_default();
+        Limits::find(self.report.is_none() || pretended.split(',').any(|one| one.trim() == "cgroup"))
+    }
+
     /// What was found.
     pub(crate) fn report(&self) -> Option<&Report> {
         self.report.as_ref()
@@ -93,6 +100,14 @@ pub fn ask(launcher: &Path) -> io::Result<Report> {
     serde_json::from_slice(&output.stdout).map_err(|_| io::Error::other(format!("looking for walls ended with {}", output.status)))
 }
 
+/// The group in which one instance is limited and measured.
+pub(crate) fn group(house: &House, deployment: &Deployment, mark: &str) -> std::io::Result<Group> {
+    let config = &deployment.version.config;
+    // Between soft and hard limit App Engine lets an instance finish its request; the kernel steps in at the hard one.
+    let allowance = Allowance { memory: Memory::of(config).hard(), mhz: config.class.cpu_mhz(), processes: PROCESSES };
+    house.limits.group(mark, &allowance)
+}
+
 /// Where an instance sees the app's files: where the user has them, if it sees only what it is shown.
 pub(crate) fn folder<'a>(house: &House, deployment: &'a Deployment) -> &'a Path {
     let shown = house.ground.report().is_some_and(|report| report.walls.namespaces);
@@ -100,9 +115,11 @@ pub(crate) fn folder<'a>(house: &House, deployment: &'a Deployment) -> &'a Path 
 }
 
 /// The walls around one instance; `None` if it has none.
-pub(crate) fn plan(house: &House, deployment: &Deployment, port: Option<u16>) -> Option<Plan> {
+pub(crate) fn plan(house: &House, deployment: &Deployment, port: Option<u16>, group: Option<&Group>) -> Option<Plan> {
     let report = house.ground.report()?;
     let config = &deployment.version.config;
+    let memory = Memory::of(config);
+    let looked = house.limits.means() == Means::Look;
     let home = process_env::home(house, deployment);
     let mut binds = system(&deployment.prepared.launch);
     let seen = folder(house, deployment);
@@ -119,10 +136,11 @@ pub(crate) fn plan(house: &House, deployment: &Deployment, port: Option<u16>) ->
         dir: seen.to_owned(),
         home,
         port,
-        tmp_bytes: u64::from(config.class.memory_mb(config.runtime.is_first_generation())) * MB,
+        tmp_bytes: memory.soft(),
         processes: report.walls.namespaces.then_some(PROCESSES),
-        data_bytes: None,
-        groups: Vec::new(),
+        // Java reserves far more than it uses; it is told its limit instead (`-Xmx`).
+        data_bytes: (looked && config.runtime.language() != Language::Java).then_some(2 * memory.soft()),
+        groups: group.map(Group::doors).unwrap_or_default(),
         keep: Vec::new(),
     })
 }

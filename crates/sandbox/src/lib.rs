@@ -8,6 +8,7 @@ mod enter;
 mod etc;
 mod filter;
 mod init;
+pub mod limits;
 pub mod plan;
 pub mod probe;
 mod rules;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use rustix::process::{WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{Limits, Means};
 use crate::plan::{Plan, Walls};
 use crate::sys::{self, Side};
 use crate::view::{At as _, Owners, Result};
@@ -126,6 +127,7 @@ pub fn look() -> Report {
     let seccomp = system_calls(pretends("seccomp"));
     let has_seccomp = seccomp.stands;
     states.push(seccomp);
+    states.extend(limits(pretends("cgroup"), has_namespaces));
     let walls = Walls { namespaces: has_namespaces, landlock: version.is_ok(), seccomp: has_seccomp };
     Report { states, walls, may_choose_user }
 }
@@ -225,6 +227,33 @@ fn system_calls(pretended: bool) -> State {
         Ok(()) => State::stands(Wall::SystemCalls, "a list of refused system calls (seccomp)"),
         Err(why) => State::missing(Wall::SystemCalls, instead, why, "a kernel with CONFIG_SECCOMP_FILTER"),
     }
+}
+
+fn limits(pretended: bool, namespaces: bool) -> [State; 3] {
+    let limits = Limits::find(pretended);
+    let by = match limits.means() {
+        Means::Cgroup2 => "cgroup v2",
+        Means::Cgroup1 => "cgroup v1",
+        Means::Look => {
+            let cause = if pretended { "left out by ENGINEHOUSE_PRETEND_MISSING" } else { "no part of the cgroup tree may be written" };
+            let remedy = "run under systemd with `Delegate=yes`, in a user session of systemd, or as root";
+            let processes = if namespaces {
+                State::stands(Wall::Processes, "RLIMIT_NPROC within the user namespace")
+            } else {
+                State::missing(Wall::Processes, "an instance may have as many processes as you", cause, remedy)
+            };
+            return [
+                State::missing(Wall::Memory, "memory is looked at four times a second, and may be exceeded for that long", cause, remedy),
+                State::missing(Wall::Cpu, "instances share the CPU as processes do, whatever their class", cause, remedy),
+                processes,
+            ];
+        }
+    };
+    [
+        State::stands(Wall::Memory, format!("the instance class's, by {by}")),
+        State::stands(Wall::Cpu, format!("by the instance class's weight, by {by}")),
+        State::stands(Wall::Processes, by),
+    ]
 }
 
 /// Does something in a process of its own, perhaps in new namespaces, and tells how it went.
