@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Read the log of an app, while it runs or afterwards
     Logs(Box<Logs>),
+    /// Examine this machine: which walls it can build around instances, which languages it has
+    Doctor(Doctor),
     /// Tell what a URL meets on its way to the app, or what a diagnostic such as A0107 means
     Explain(Explain),
     /// Show what a scaling block does under a load: instances, pending latency and cost, without serving anything
@@ -254,6 +256,17 @@ pub(crate) struct Logs {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) target: Target,
+    /// How findings are printed
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) format: LogFormat,
+}
+
+/// `enginehouse doctor`
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_long_help = "EXIT STATUS\n    0  every wall stands\n    1  a wall is missing, or the machine could not be examined\n    2  wrong usage"
+)]
+pub(crate) struct Doctor {
     /// How findings are printed
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) format: LogFormat,

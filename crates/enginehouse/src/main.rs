@@ -5,6 +5,7 @@ mod app;
 mod change;
 mod check;
 mod cli;
+mod doctor;
 mod entrance;
 mod explain;
 mod journal;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Run(asked) => run::run(&ui, &asked),
         Command::Check(asked) => check::check(&ui, &asked),
         Command::Logs(asked) => logs::logs(&ui, &asked),
+        Command::Doctor(asked) => doctor::doctor(&ui, &asked),
         Command::Explain(asked) => explain::explain(&ui, &asked),
         Command::Simulate(asked) => simulate::simulate(&ui, &asked),
     }

@@ -3,6 +3,7 @@
 
 mod cache;
 mod capacity;
+pub mod doctor;
 mod fleet;
 pub mod launch;
 mod life;
@@ -25,5 +26,6 @@ mod work;
 
 pub use fleet::{Fleet, Options, PythonChoice};
 pub use prepare::{PrepareError, Prepared, Progress, Summary};
+pub use sandbox::probe::{Report, State};
 pub use stage::Staged;
-pub use walls::{Isolation, Share, ask as survey};
+pub use walls::{Isolation, Share};

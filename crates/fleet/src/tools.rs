@@ -9,7 +9,7 @@ use crate::memory::{self, Memory};
 use crate::prepare::{Interpreter, Summary};
 
 /// The program of a language and how it tells its version on stdout.
-fn tool(language: Language) -> Option<(&'static str, &'static [&'static str])> {
+pub(crate) fn tool(language: Language) -> Option<(&'static str, &'static [&'static str])> {
     match language {
         Language::Node => Some(("node", &["--version"])),
         Language::Go => Some(("go", &["version"])),
@@ -37,6 +37,13 @@ pub(crate) fn describe(options: &Options, runtime: &Runtime, summary: &mut Summa
         summary.notes.push(format!("runtime {runtime} runs on {name} {version}"));
     }
     summary.interpreter = Some(Interpreter { path, version });
+}
+
+/// A program of the search path, and its own word about its version.
+pub(crate) fn look(name: &str, args: &[&str]) -> Option<Interpreter> {
+    let path = on_path(name)?;
+    let version = version_in(&memory::listen(&path, args).ok()?)?;
+    Some(Interpreter { path, version })
 }
 
 /// The first program called `name` on the search path.

@@ -95,7 +95,7 @@ impl Ground {
 }
 
 /// Lets a throw-away process try every wall.
-pub fn ask(launcher: &Path) -> io::Result<Report> {
+pub(crate) fn ask(launcher: &Path) -> io::Result<Report> {
     let output = Command::new(launcher).arg(PROBE).stdin(Stdio::null()).stderr(Stdio::null()).output()?;
     serde_json::from_slice(&output.stdout).map_err(|_| io::Error::other(format!("looking for walls ended with {}", output.status)))
 }

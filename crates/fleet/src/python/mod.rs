@@ -2,7 +2,7 @@
 
 pub(crate) mod agent;
 mod environment;
-mod find;
+pub(crate) mod find;
 mod imports;
 mod libraries;
 mod pip;
