@@ -137,23 +137,26 @@ pub struct Scheduler {
 #[derive(Debug, Default)]
 struct Pace {
     mean: Option<Duration>,
-    last: Option<Tick>,
+    /// When the last one finished, or work began after a pause.
+    last: Tick,
 }
 
 impl Pace {
-    /// A request finished; `busy`: others are under way.
-    fn beat(&mut self, now: Tick, busy: bool) {
-        if let Some(last) = self.last {
-            let gap = now.since(last);
-            self.mean = Some(self.mean.map_or(gap, |mean| (mean * 7 + gap) / 8));
-        }
-        self.last = busy.then_some(now);
+    /// There is work again.
+    fn begin(&mut self, now: Tick) {
+        self.last = now;
+    }
+
+    /// A request finished.
+    fn beat(&mut self, now: Tick) {
+        let gap = now.since(self.last);
+        self.mean = Some(self.mean.map_or(gap, |mean| (mean * 7 + gap) / 8));
+        self.last = now;
     }
 
     /// From one finished request to the next; no faster than it is just now.
     fn now(&self, now: Tick) -> Option<Duration> {
-        let quiet = self.last.map_or(Duration::ZERO, |last| now.since(last));
-        self.mean.map(|mean| mean.max(quiet))
+        self.mean.map(|mean| mean.max(now.since(self.last)))
     }
 }
 
@@ -300,8 +303,8 @@ impl Scheduler {
     fn done(&mut self, now: Tick, at: Serial, outcome: Outcome) {
         let verdict = self.roster.finish(now, at, outcome);
         self.measure(now);
-        self.pace.beat(now, self.meter.level() > 0);
         let Some(instance) = self.roster.get(at) else { return };
+        self.pace.beat(now);
         if outcome == Outcome::Answered {
             match instance.number() {
                 Some(number) => self.deaths_of.get_mut(&number).into_iter().for_each(|deaths| deaths.answered(instance)),
@@ -421,6 +424,9 @@ impl Scheduler {
     }
 
     fn measure(&mut self, now: Tick) {
+        if self.meter.level() == 0 && self.roster.in_flight() > 0 {
+            self.pace.begin(now);
+        }
         self.meter.set(now, self.roster.in_flight());
         self.arrange_core(now);
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::VersionConfig;
 use crate::ids::VersionKey;
 use crate::runtime::Runtime;
-use crate::scaling::{Automatic, Manual};
+use crate::scaling::{Automatic, Basic, Manual};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -189,4 +189,350 @@ fn closing_rejects_who_waits_and_ends_who_works() {
     assert!(!machine.is_empty());
     tell(&mut machine, 4, exited(1));
     assert!(machine.is_empty());
+}
+
+/// Automatic scaling with room for many.
+fn automatic(change: impl FnOnce(&mut Automatic)) -> Settings {
+    let mut rule = Automatic::default();
+    change(&mut rule);
+    scaled(Scaling::Automatic(rule))
+}
+
+fn millis(millis: u64) -> Tick {
+    Tick(millis * 1_000)
+}
+
+/// Why the instances start that are started now.
+fn starts(actions: &[Action]) -> Vec<&str> {
+    actions.iter().filter(|action| matches!(action, Action::Start { .. })).map(reason).collect()
+}
+
+fn reason(action: &Action) -> &str {
+    match action {
+        Action::Start { why, .. } | Action::Stop { why, .. } => why,
+        _ => "",
+    }
+}
+
+/// Tells and returns everything, what is said included.
+fn hear(machine: &mut Scheduler, now: Tick, event: Event) -> Vec<Action> {
+    machine.on(now, event);
+    std::iter::from_fn(|| machine.poll()).collect()
+}
+
+/// One instance, ready, with so many requests at `now`.
+fn loaded(settings: Settings, now: Tick, requests: u32) -> Scheduler {
+    let mut machine = Scheduler::new(settings, 1, 7);
+    hear(&mut machine, Tick(0), Event::Queued { req: ReqId(1), aim: None, patience: 600 * S });
+    hear(&mut machine, Tick(0), Event::Ready(Serial(1)));
+    (1..requests).for_each(|_| assert!(machine.grant(now, None).is_some()));
+    machine
+}
+
+#[test]
+fn y29_a_request_younger_than_min_pending_latency_starts_nothing() {
+    let mut machine = loaded(automatic(|rule| rule.min_pending_latency = Some(Duration::from_millis(500))), millis(0), 10);
+    // The average of the concurrency is no reason here.
+    for one in 0..10 {
+        let actions = hear(&mut machine, millis(1 + one), Event::Queued { req: ReqId(10 + one), aim: None, patience: 60 * S });
+        assert_eq!(starts(&actions), Vec::<&str>::new());
+    }
+    let mut found = Vec::new();
+    while found.is_empty() {
+        let at = machine.deadline().expect("it looks again");
+        found = hear(&mut machine, at, Event::Tick);
+        let by_pending = starts(&found).iter().any(|why| why.starts_with("pending"));
+        assert!(!by_pending || at >= millis(501), "at {at:?}: {found:?}");
+    }
+}
+
+#[test]
+fn y29_a_request_older_than_max_pending_latency_starts_one() {
+    let rule = |rule: &mut Automatic| {
+        rule.target_throughput_utilization = 0.95;
+        rule.max_concurrent_requests = 1;
+        rule.min_pending_latency = Some(Duration::from_millis(10));
+        rule.max_pending_latency = Some(Duration::from_millis(400));
+    };
+    let mut machine = Scheduler::new(Settings { concurrency: 1, ..automatic(rule) }, 1, 7);
+    queue(&mut machine, 0, 1);
+    // A start takes half a second and requests finish every 20 ms, so that waiting is quicker than a start.
+    hear(&mut machine, millis(500), Event::Ready(Serial(1)));
+    for one in 26..50 {
+        hear(&mut machine, millis(20 * one), done(1, Outcome::Answered));
+        assert!(machine.grant(millis(20 * one), None).is_some());
+    }
+    assert_eq!(starts(&hear(&mut machine, millis(990), Event::Queued { req: ReqId(2), aim: None, patience: 60 * S })), Vec::<&str>::new());
+    let mut found = Vec::new();
+    while starts(&found).is_empty() {
+        let now = machine.deadline().expect("it looks again");
+        found = hear(&mut machine, now, Event::Tick);
+        assert_eq!(starts(&found).is_empty(), now < millis(1_390), "{found:?}");
+    }
+    assert_eq!(starts(&found), ["pending 400 ms >= max_pending_latency 400 ms"]);
+}
+
+#[test]
+fn y29_from_zero_the_start_is_immediate_and_a_loading_request() {
+    let mut machine = Scheduler::new(Settings { warmup: true, ..automatic(|_| {}) }, 1, 7);
+    let actions = queue(&mut machine, 5, 1);
+    assert!(
+        matches!(&actions[..], [Action::Start { hello: None, why, .. }] if why == "a request waits and no instance runs"),
+        "{actions:?}"
+    );
+    let actions = tell(&mut machine, 6, Event::Ready(Serial(1)));
+    assert!(matches!(&actions[..], [Action::Assign { cold: true, .. }]), "{actions:?}");
+}
+
+#[test]
+fn y29_lasting_concurrency_starts_an_instance_and_a_moment_does_not() {
+    let mut machine = loaded(automatic(|_| {}), millis(1_000), 6);
+    let look = machine.deadline().expect("six of ten are many");
+    assert_eq!(starts(&hear(&mut machine, look, Event::Tick)), Vec::<&str>::new(), "not after {look:?}");
+    hear(&mut machine, look, done(1, Outcome::Answered));
+    assert!(machine.deadline().is_none_or(|at| at >= Tick(look.0 + 60_000_000)), "five are not");
+    assert!(machine.grant(look, None).is_some());
+    let mut actions = Vec::new();
+    while starts(&actions).is_empty() {
+        let at = machine.deadline().expect("it looks again");
+        assert!(at < millis(4_000), "too late");
+        actions = hear(&mut machine, at, Event::Tick);
+    }
+    assert_eq!(starts(&actions), ["6 concurrent requests >= 1 instance x 10 x 0.6"]);
+}
+
+#[test]
+fn y29_cpu_above_the_target_starts_an_instance_if_there_is_work_to_share() {
+    for (requests, expected) in [(1, 0), (3, 1)] {
+        let mut machine = loaded(automatic(|_| {}), millis(0), requests);
+        let mut started = Vec::new();
+        for second in 1..30 {
+            // F1 has a quarter of a core; this is all of it.
+            let sample = Event::Sample { instance: Serial(1), cpu: Duration::from_millis(250 * second), memory: 1 };
+            started.extend(hear(&mut machine, millis(1_000 * second), sample));
+        }
+        assert_eq!(starts(&started).len(), expected, "{requests} requests: {started:?}");
+        assert!(starts(&started).iter().all(|why| why.starts_with("CPU ") && why.ends_with("target_cpu_utilization 60 %")), "{started:?}");
+    }
+}
+
+#[test]
+fn y29_min_instances_start_with_the_first_tick_warm_and_stay() {
+    let settings = automatic(|rule| {
+        rule.min_instances = 2;
+        rule.min_idle_instances = Some(1);
+    });
+    let mut machine = Scheduler::new(Settings { warmup: true, ..settings }, 1, 7);
+    let actions = hear(&mut machine, at(0), Event::Tick);
+    assert_eq!(starts(&actions), ["min_instances 2", "min_instances 2"]);
+    assert!(actions.iter().all(|action| matches!(action, Action::Start { hello: Some(crate::pool::Lifecycle::Warmup), .. })));
+    (1..=2).for_each(|serial| drop(hear(&mut machine, at(1), Event::Ready(Serial(serial)))));
+    let idle = machine.deadline().expect("idle instances are looked at once");
+    assert!(hear(&mut machine, idle, Event::Tick).is_empty(), "they stay");
+    assert_eq!(machine.deadline(), None);
+    assert!(machine.grant(at(2_000), None).is_some_and(|grant| !grant.cold), "it was warmed up");
+}
+
+#[test]
+fn y29_an_idle_instance_is_kept_ready_beside_the_busy_ones() {
+    let mut machine = Scheduler::new(automatic(|rule| rule.min_idle_instances = Some(1)), 1, 7);
+    assert_eq!(starts(&hear(&mut machine, at(0), Event::Tick)), ["min_idle_instances 1, and 0 of 0 are idle"]);
+    hear(&mut machine, at(1), Event::Ready(Serial(1)));
+    assert!(machine.grant(at(2), None).is_some());
+    let actions = hear(&mut machine, at(2), Event::Tick);
+    assert_eq!(starts(&actions), ["min_idle_instances 1, and 0 of 1 are idle"]);
+}
+
+#[test]
+fn y29_idle_instances_end_and_say_why() {
+    let mut machine = loaded(automatic(|_| {}), millis(0), 1);
+    hear(&mut machine, at(1), done(1, Outcome::Answered));
+    let mut actions = Vec::new();
+    let mut now = at(1);
+    while actions.is_empty() {
+        now = machine.deadline().expect("it will be idle for too long");
+        actions = hear(&mut machine, now, Event::Tick);
+    }
+    assert_eq!(now, at(901));
+    assert!(matches!(&actions[..], [Action::Stop { farewell: false, why, .. }] if why == "idle for 900 s"), "{actions:?}");
+}
+
+#[test]
+fn y29_what_max_idle_instances_does_not_allow_is_stopped_slowly() {
+    let settings = automatic(|rule| {
+        rule.max_idle_instances = Some(1);
+        rule.max_concurrent_requests = 1;
+    });
+    let mut machine = Scheduler::new(Settings { concurrency: 1, starts: 10, ..settings }, 1, 7);
+    (0..6).for_each(|req| drop(hear(&mut machine, millis(100 * req), Event::Queued { req: ReqId(req), aim: None, patience: 60 * S })));
+    let mut stops = Vec::new();
+    (1..=6).for_each(|serial| drop(hear(&mut machine, millis(700), Event::Ready(Serial(serial)))));
+    (1..=6).for_each(|serial| drop(hear(&mut machine, millis(900), done(serial, Outcome::Answered))));
+    while let Some(now) = machine.deadline().filter(|at| *at < Tick(600_000_000)) {
+        let actions = hear(&mut machine, now, Event::Tick);
+        stops.extend(
+            actions.iter().filter_map(|action| if let Action::Stop { why, .. } = action { Some((now, why.clone())) } else { None }),
+        );
+    }
+    assert!(stops.len() >= 3, "{stops:?}");
+    assert!(stops.iter().all(|(now, why)| now.0 >= 150_000_000 && why.ends_with("max_idle_instances 1")), "{stops:?}");
+    assert!(machine.census().idle >= 1);
+}
+
+#[test]
+fn y29_the_most_instances_are_kept_and_told_once() {
+    for (settings, words) in [
+        (automatic(|rule| rule.max_instances = Some(1)), "max_instances 1 is reached"),
+        (
+            Settings { cap: Cap { instances: 1, why: "1 core".into() }, ..automatic(|_| {}) },
+            "the limit of this computer, 1 instances (1 core) is reached",
+        ),
+    ] {
+        let mut machine = loaded(settings, millis(0), 10);
+        let mut said = Vec::new();
+        for req in 0..20 {
+            let event = Event::Queued { req: ReqId(100 + req), aim: None, patience: 60 * S };
+            said.extend(hear(&mut machine, millis(100 * req), event));
+        }
+        assert!(matches!(&said[..], [Action::Note { text, .. }] if text.ends_with(words)), "{said:?}");
+    }
+}
+
+#[test]
+fn y29_the_whole_computer_may_have_no_room() {
+    let mut machine = Scheduler::new(automatic(|rule| rule.min_instances = 3), 1, 7);
+    machine.allow(0);
+    assert_eq!(starts(&hear(&mut machine, at(0), Event::Tick)).len(), 1, "the first is never withheld");
+    assert!(machine.is_short());
+    machine.allow(1);
+    assert_eq!(starts(&hear(&mut machine, at(1), Event::Tick)).len(), 1);
+    machine.allow(9);
+    assert_eq!(starts(&hear(&mut machine, at(2), Event::Tick)).len(), 1);
+    assert!(!machine.is_short());
+}
+
+#[test]
+fn y29_starts_side_by_side_are_bounded() {
+    let mut machine = Scheduler::new(Settings { starts: 2, ..automatic(|rule| rule.min_instances = 5) }, 1, 7);
+    assert_eq!(starts(&hear(&mut machine, at(0), Event::Tick)).len(), 2);
+    assert_eq!(starts(&hear(&mut machine, at(1), Event::Ready(Serial(1)))).len(), 1);
+}
+
+#[test]
+fn y29_load_is_spread_over_what_it_needs_and_the_rest_stays_idle() {
+    let settings = automatic(|rule| {
+        rule.max_concurrent_requests = 4;
+        rule.target_throughput_utilization = 0.5;
+    });
+    let mut machine = Scheduler::new(Settings { concurrency: 4, starts: 10, ..settings }, 1, 7);
+    for serial in 1..=3 {
+        hear(&mut machine, millis(100 * serial), Event::Queued { req: ReqId(serial), aim: None, patience: 60 * S });
+    }
+    machine.settings.scaling = Scaling::Automatic(Automatic { min_instances: 3, max_concurrent_requests: 4, ..Automatic::default() });
+    hear(&mut machine, millis(400), Event::Tick);
+    (1..=3).for_each(|serial| drop(hear(&mut machine, millis(500), Event::Ready(Serial(serial)))));
+    (0..3).for_each(|_| drop(hear(&mut machine, millis(600), done(1, Outcome::Answered))));
+    machine.settings.scaling = Scaling::Automatic(Automatic { max_concurrent_requests: 4, ..Automatic::default() });
+    // Minutes later one is enough, and gets all of a little load.
+    for _ in 0..5 {
+        assert_eq!(machine.grant(at(300), None).map(|grant| grant.to), Some(Serial(1)));
+        hear(&mut machine, at(300), done(1, Outcome::Answered));
+    }
+    // Much load needs them all, and each gets its part.
+    let mut given: Vec<u64> = (0..12).map(|_| machine.grant(at(301), None).expect("room").to.0).collect();
+    given.sort_unstable();
+    assert_eq!(given, [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
+}
+
+#[test]
+fn y22_over_the_soft_limit_an_instance_finishes_and_is_replaced() {
+    let mut machine = loaded(automatic(|_| {}), millis(0), 2);
+    let sample = Event::Sample { instance: Serial(1), cpu: Duration::ZERO, memory: 140 << 20 };
+    assert_eq!(hear(&mut machine, at(1), sample), [], "not during a request");
+    let actions = hear(&mut machine, at(2), done(1, Outcome::Answered));
+    let line = "Exceeded soft memory limit of 128 MB with 140 MB after servicing 2 requests total. Consider setting a larger instance class in \
+                app.yaml.";
+    assert!(matches!(&actions[..], [Action::Note { text, .. }, Action::Start { .. }] if text == line), "{actions:?}");
+    let actions = hear(&mut machine, at(3), done(1, Outcome::Answered));
+    assert!(matches!(&actions[..], [Action::Stop { why, .. }] if why == "soft memory limit"), "{actions:?}");
+}
+
+#[test]
+fn y22_over_the_hard_limit_an_instance_is_killed_at_once() {
+    let mut machine = loaded(automatic(|_| {}), millis(0), 2);
+    let actions = hear(&mut machine, at(1), Event::Sample { instance: Serial(1), cpu: Duration::ZERO, memory: 200 << 20 });
+    assert!(
+        matches!(
+            &actions[..],
+            [Action::Note { text, .. }, Action::Stop { grace: Duration::ZERO, farewell: false, .. }, Action::Start { .. }]
+                if text.starts_with("Exceeded hard memory limit of 128 MB with 200 MB after servicing 2 requests")
+        ),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn y30_basic_instances_say_hello_and_farewell_and_reuse_their_number() {
+    let rule = Basic { max_instances: 2, idle_timeout: 300 * S };
+    let mut machine = Scheduler::new(scaled(Scaling::Basic(rule)), 1, 7);
+    assert_eq!(hear(&mut machine, at(0), Event::Tick), []);
+    let actions = queue(&mut machine, 0, 1);
+    assert!(
+        matches!(&actions[..], [Action::Start { id: InstanceId::Number(0), hello: Some(crate::pool::Lifecycle::Start), .. }]),
+        "{actions:?}"
+    );
+    tell(&mut machine, 1, Event::Ready(Serial(1)));
+    tell(&mut machine, 2, done(1, Outcome::Answered));
+    assert_eq!(tell(&mut machine, 301, Event::Tick), [], "looked at after five minutes");
+    assert_eq!(machine.deadline(), Some(at(302)));
+    let actions = tell(&mut machine, 302, Event::Tick);
+    let [Action::Stop { farewell: true, grace, why, .. }] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!((*grace, why.as_str()), (30 * S, "idle for 300 s"));
+    let actions = queue(&mut machine, 310, 2);
+    assert!(matches!(&actions[..], [Action::Start { id: InstanceId::Number(0), instance: Serial(2), .. }]), "{actions:?}");
+}
+
+#[test]
+fn y31_a_number_that_does_not_start_is_tried_again_and_does_not_hold_up_the_others() {
+    let mut machine = Scheduler::new(scaled(Scaling::Manual(Manual { instances: 2 })), 1, 7);
+    assert_eq!(starts(&hear(&mut machine, at(0), Event::Tick)).len(), 2);
+    tell(&mut machine, 1, Event::Ready(Serial(2)));
+    assert_eq!(tell(&mut machine, 1, exited(1)).len(), 2, "the first failure is forgiven");
+    assert_eq!(tell(&mut machine, 2, exited(3)).len(), 1, "then it waits");
+    machine.on(at(2), Event::Queued { req: ReqId(1), aim: Some(0), patience: 60 * S });
+    assert!(matches!(&drain(&mut machine)[..], [Action::Reject { why: Reject::StartFailed(_), .. }]));
+    assert!(machine.grant(at(2), Some(1)).is_some());
+    assert!(machine.grant(at(2), None).is_some(), "whoever takes any gets the other");
+    let again = machine.deadline().expect("another attempt");
+    let actions = hear(&mut machine, again, Event::Tick);
+    assert!(matches!(&actions[..], [Action::Start { id: InstanceId::Number(0), .. }]), "{actions:?}");
+}
+
+#[test]
+fn y31_the_number_of_instances_can_change() {
+    let mut machine = Scheduler::new(scaled(Scaling::Manual(Manual { instances: 1 })), 1, 7);
+    hear(&mut machine, at(0), Event::Tick);
+    assert_eq!(starts(&hear(&mut machine, at(1), Event::Resize(3))).len(), 2);
+    (1..=3).for_each(|serial| drop(tell(&mut machine, 2, Event::Ready(Serial(serial)))));
+    let actions = tell(&mut machine, 3, Event::Resize(1));
+    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Stop { farewell: true, .. })).count(), 2, "{actions:?}");
+    assert_eq!(machine.grant(at(4), Some(2)), None);
+    assert!(machine.grant(at(4), Some(0)).is_some());
+}
+
+#[test]
+fn a_healthy_instance_does_not_excuse_one_that_never_starts() {
+    let mut machine = loaded(automatic(|rule| rule.min_instances = 2), millis(0), 1);
+    let mut attempts = 0;
+    for second in 1..20 {
+        hear(&mut machine, at(second), done(1, Outcome::Answered));
+        assert!(machine.grant(at(second), None).is_some());
+        let starting: Vec<u64> = (2..100).filter(|&serial| machine.roster.get(Serial(serial)).is_some()).collect();
+        for serial in starting {
+            attempts += 1;
+            hear(&mut machine, at(second), exited(serial));
+        }
+        hear(&mut machine, at(second), Event::Tick);
+    }
+    assert!((3..10).contains(&attempts), "{attempts} attempts in 20 s");
 }
