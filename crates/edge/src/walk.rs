@@ -204,7 +204,7 @@ impl Walk<'_> {
             return Err(Fault::from(refusal).into());
         }
         let bad = |text: &'static str| Fault::client(StatusCode::BAD_REQUEST, text);
-        let authority = path::authority(self.parts).map_err(bad)?.to_owned();
+        let mut authority = path::authority(self.parts).map_err(bad)?.to_owned();
         self.visit.note(|record| record.host.clone_from(&authority));
         // Taken, not cloned: a clone would have to make its bytes shared.
         let uri = std::mem::take(&mut self.parts.uri);
@@ -216,6 +216,10 @@ impl Walk<'_> {
         };
         let table = self.table;
         let aim = host::aim(table, &authority, &path).map_err(|error| Fault::client(error.status(), error.to_string()))?;
+        if authority.is_empty() {
+            // HTTP/1.0 needs no Host; what the app is asked in does, and so do redirects.
+            authority.clone_from(&table.naming.default_hostname);
+        }
         self.version = Some(aim.version.clone());
         self.visit.note(|record| record.version = Some(aim.version.config.key.clone()));
 

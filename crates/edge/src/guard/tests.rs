@@ -291,3 +291,91 @@ proptest! {
         prop_assert_eq!(run(&bytes, step), whole);
     }
 }
+
+/// hyper's own reading of HTTP/1, which served clients before the guard did: an oracle for what is in order.
+mod oracle {
+    use std::cell::RefCell;
+    use std::convert::Infallible;
+    use std::io;
+    use std::pin::Pin;
+    use std::rc::Rc;
+    use std::task::{Context, Poll};
+
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, Empty};
+    use hyper::body::Incoming;
+    use hyper::rt::{Read, ReadBufCursor, Write};
+    use hyper::service::service_fn;
+
+    use super::*;
+
+    /// A client that sends `bytes` and takes every answer.
+    struct Script<'b>(&'b [u8]);
+
+    impl Read for Script<'_> {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+            let (now, rest) = self.0.split_at(self.0.len().min(buf.remaining()));
+            buf.put_slice(now);
+            self.0 = rest;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Write for Script<'_> {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// The requests whose bodies came to their end, as [`super::line`] writes them.
+    fn hyper(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let service = service_fn(|request: Request<Incoming>| {
+            let seen = seen.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                if let Ok(body) = body.collect().await {
+                    seen.borrow_mut().push((line(&parts), body.to_bytes().to_vec()));
+                }
+                Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+            }
+        });
+        let connection = hyper::server::conn::http1::Builder::new().half_close(true).serve_connection(Script(bytes), service);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let _ = runtime.block_on(connection);
+        seen.take()
+    }
+
+    proptest! {
+        #[test]
+        fn what_both_take_for_requests_is_the_same(bytes in proptest::collection::vec(REQUESTS, 1..4)) {
+            let bytes = bytes.concat();
+            // Put in plain words by the guard alone.
+            prop_assume!(!bytes.contains('"') && !bytes.contains("gzip"));
+            let ours = feed(bytes.as_bytes(), &[], BOUNDS);
+            let theirs = hyper(bytes.as_bytes());
+            for (at, request) in theirs.iter().enumerate() {
+                match ours.requests.get(at) {
+                    Some(own) => prop_assert_eq!(own, request),
+                    // The guard is the stricter of the two.
+                    None => prop_assert!(ours.stop.is_some(), "{:?} is missing", request),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_oracle_speaks() {
+        let two = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /2 HTTP/1.1\r\nhost: b\r\n\r\n";
+        assert_eq!(hyper(two), feed(two, &[], BOUNDS).requests);
+        assert_eq!(hyper(two).len(), 2);
+    }
+}

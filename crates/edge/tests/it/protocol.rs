@@ -41,6 +41,17 @@ fn http_1_0_is_answered_and_closed() {
 }
 
 #[test]
+fn an_app_is_always_told_a_host() {
+    let (endpoint, _) = app::http(|received, wire| {
+        wire.answer("200 OK", received.header("host").unwrap_or_default());
+        true
+    });
+    let node = Node::app(endpoint);
+    let answer = node.send("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "localhost"));
+}
+
+#[test]
 fn a_head_request_has_no_body() {
     let node = echo();
     let mut client = node.connect();
