@@ -247,6 +247,17 @@ fn y31_an_instance_that_dies_comes_back_under_its_number() {
 }
 
 #[test]
+fn m1_an_automatic_instance_has_an_opaque_id_the_same_for_the_app_and_the_log() {
+    on_both(|python| {
+        let node = serve(&app(python, "", SLOW));
+        let (_, id) = who(&node, "localhost");
+        assert!(id.len() == 12 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+        notice(&node, &[&format!("instance {id} starts: ")]);
+        assert_eq!(node.wait_request("/")["instance"], *id);
+    });
+}
+
+#[test]
 fn y29_the_reasons_are_in_the_text_log() {
     let node = node().app(&app(Python::Three, "automatic_scaling:\n  max_instances: 1", SLOW)).text_log().start();
     node.get("/").expect(200);
