@@ -4,6 +4,8 @@
 
 mod admin;
 mod metrics;
+pub mod otlp;
+mod socket;
 
 use std::collections::BTreeSet;
 
