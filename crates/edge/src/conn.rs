@@ -52,7 +52,15 @@ pub(crate) async fn serve(core: Rc<Core>, socket: TcpStream, from: SocketAddr, p
 /// The handshake, and what ALPN agreed on.
 async fn shake_hands(core: Rc<Core>, config: Arc<ServerConfig>, socket: TcpStream, link: Rc<Link>, peer: Rc<Peer>) {
     let most = core.house.options.timeouts.handshake;
-    let Some(Ok(stream)) = core.sweep.within(most, secure::accept(config, socket)).await else { return };
+    let stream = match core.sweep.within(most, secure::accept(config, socket)).await {
+        Some(Ok(stream)) => stream,
+        failed => {
+            let why =
+                failed.map_or_else(|| "it took too long".to_owned(), |failed| failed.err().map_or_else(String::new, |e| e.to_string()));
+            tracing::debug!(client = %peer.ip, why, "the TLS handshake failed");
+            return;
+        }
+    };
     if stream.protocol() == Some(b"h2") {
         Box::pin(multiplex::serve(core, stream, Bytes::new(), link, peer)).await;
     } else {

@@ -156,11 +156,17 @@ async fn accept(core: Rc<Core>, listener: TcpListener, port: u16, tls: Option<Ar
         match listener.accept().await {
             Ok((socket, from)) => {
                 // Too many connections: closing at once costs least, and says so to clients and load balancers alike.
-                let Some(seat) = Seat::take(&core.house, from.ip()) else { continue };
+                let Some(seat) = Seat::take(&core.house, from.ip()) else {
+                    tracing::debug!(client = %from.ip(), "too many connections; one is closed at once");
+                    continue;
+                };
                 tokio::task::spawn_local(conn::serve(core.clone(), socket, from, port, tls.clone(), seat));
             }
             // Out of file descriptors: give the connections that are there time to end.
-            Err(error) if !transient(&error) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) if !transient(&error) => {
+                tracing::warn!(%error, "no connection can be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
             Err(_) => {}
         }
     }

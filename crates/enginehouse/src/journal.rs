@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use control::Metrics;
+use control::otlp::Exporter;
 use model::ids::VersionKey;
 use model::journal::{Entry, Journal, Severity, Tally, Turn};
 use store::log::Writer;
@@ -50,11 +51,20 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     /// Starts the threads. Without a `writer`, nothing is kept.
-    pub(crate) fn start(ui: Ui, style: Style, writer: Option<Writer>, metrics: Arc<Metrics>) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn start(
+        ui: Ui,
+        style: Style,
+        writer: Option<Writer>,
+        metrics: Arc<Metrics>,
+        exporter: Option<Exporter>,
+    ) -> std::io::Result<Arc<Self>> {
         let (queue, inbox) = sync_channel(BACKLOG);
         let waiting = Arc::new(AtomicUsize::new(0));
         let losses = Arc::new(Losses::default());
+        let traced = exporter.is_some();
         let desk = Desk {
+            exporter,
+            keeps_requests: style.requests != Requests::None,
             waiting: Arc::clone(&waiting),
             losses: Arc::clone(&losses),
             told: 0,
@@ -63,7 +73,7 @@ impl Recorder {
             printer: Printer::start(ui, style)?,
         };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || desk.work(&inbox))?;
-        let requests = style.requests != Requests::None;
+        let requests = style.requests != Requests::None || traced;
         Ok(Arc::new(Self { queue, waiting, losses, metrics, requests, thread: Mutex::new(Some(thread)) }))
     }
 
@@ -131,6 +141,9 @@ struct Desk {
     /// Entries lost in the queue that were told of.
     told: u64,
     writer: Option<Writer>,
+    exporter: Option<Exporter>,
+    /// Requests are written and shown, not only exported.
+    keeps_requests: bool,
     /// Since when the disk refuses.
     resting: Option<Instant>,
     printer: Printer,
@@ -155,6 +168,14 @@ impl Desk {
     fn take(&mut self, note: Note) -> bool {
         let Note::Entry(at, entry) = note else { return false };
         self.waiting.fetch_sub(weight(&entry), Ordering::Relaxed);
+        if let Entry::Request(request) = &entry {
+            if let Some(exporter) = &self.exporter {
+                exporter.offer(request);
+            }
+            if !self.keeps_requests {
+                return true;
+            }
+        }
         self.store(at, &entry);
         self.show(at, entry);
         true

@@ -8,6 +8,7 @@ mod cli;
 mod doctor;
 mod entrance;
 mod explain;
+mod inside;
 mod journal;
 mod logs;
 mod printer;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let ui = Ui::new(cli.color);
+    inside::listen(&ui);
     match cli.command {
         Command::Run(asked) => run::run(&ui, &asked),
         Command::Check(asked) => check::check(&ui, &asked),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use control::otlp::Tallied;
 use control::{Counter, State, Subject};
 use edge::Pulse;
 use fleet::Fleet;
@@ -19,6 +20,7 @@ pub(crate) struct Watched {
     pub(crate) entrance: Arc<Entrance>,
     pub(crate) pulse: Pulse,
     pub(crate) losses: Arc<Losses>,
+    pub(crate) spans: Option<Arc<Tallied>>,
     pub(crate) draining: Arc<AtomicBool>,
 }
 
@@ -46,6 +48,13 @@ impl Subject for Watched {
             ("enginehouse_log_lost_total", "Log entries that were lost, by where: in the queue, to the disk, to the terminal.");
         let lost = |place, count: &AtomicU64| Counter { name, help, label: Some(("where", place)), value: count.load(Ordering::Relaxed) };
         let losses = &self.losses;
-        vec![lost("queue", &losses.queue), lost("disk", &losses.disk), lost("terminal", &losses.terminal)]
+        let mut all = vec![lost("queue", &losses.queue), lost("disk", &losses.disk), lost("terminal", &losses.terminal)];
+        if let Some(spans) = &self.spans {
+            let (name, help) = ("enginehouse_spans_total", "Spans of traces by what became of them.");
+            for (end, count) in [("exported", &spans.exported), ("dropped", &spans.dropped)] {
+                all.push(Counter { name, help, label: Some(("end", end)), value: count.load(Ordering::Relaxed) });
+            }
+        }
+        all
     }
 }

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
+use control::otlp::{self, Exporter};
 use control::{Admin, Bound, Metrics};
 use fleet::{Fleet, Prepared, Progress};
 use model::ids::VersionKey;
 use model::journal::{Journal, Severity};
 use model::pool::Pool;
 use model::table::{Naming, RoutingTable, Version};
+use model::trace::Sampler;
 use store::Storage;
 use store::log::Writer;
 
@@ -74,14 +76,16 @@ impl Works {
         let storage = Storage::open(&folder, asked.clear)?;
         let style = Style { format: asked.log_format, requests: requests(asked.quiet) };
         let metrics = Arc::new(Metrics::default());
-        let journal =
-            Recorder::start(ui.clone(), style, log_writer(asked, &storage)?, Arc::clone(&metrics)).context("cannot start a thread")?;
+        let (exporter, sampler) = traces(ui)?;
+        let spans = exporter.as_ref().map(Exporter::tallied);
+        let writer = log_writer(asked, &storage)?;
+        let journal = Recorder::start(ui.clone(), style, writer, Arc::clone(&metrics), exporter).context("cannot start a thread")?;
         let fleet = Fleet::new(fleet_options(asked, &app, &journal)?).context("cannot prepare to start instances")?;
         for complaint in fleet.complaints() {
             ui.warning(&complaint);
         }
         let entrance = Entrance::new(Arc::clone(&fleet), edition.versions.keys().cloned());
-        let bound = edge::Edge::bind(edge_options(asked, &storage)?)?;
+        let bound = edge::Edge::bind(edge::Options { sampler, ..edge_options(asked, &storage)? })?;
         let listening = bound.addresses();
         let http = *listening.first().context("nothing is listened on")?;
         let names = naming(http, &asked.allow_host);
@@ -95,6 +99,7 @@ impl Works {
             entrance: Arc::clone(&entrance),
             pulse: edge.pulse(),
             losses: journal.losses(),
+            spans,
             draining: Arc::clone(&draining),
         };
         let (admin, admin_address) = admin(asked, watched, metrics)?;
@@ -134,6 +139,7 @@ impl Works {
     /// Reads the app again after files changed. Whatever goes wrong, what runs goes on running.
     pub(crate) async fn reload(&mut self, changed: BTreeSet<PathBuf>) -> crate::watch::Scope {
         // What changed together with a mistake is still new once the mistake is mended.
+        tracing::debug!(files = ?changed, "files changed");
         self.unapplied.extend(changed);
         let loaded = self.source.read();
         if !loaded.is_ok() {
@@ -272,6 +278,14 @@ impl Works {
     pub(crate) fn close(&self) {
         self.journal.close();
     }
+}
+
+/// The exporter of traces, if the environment names a collector, and which traces are kept.
+fn traces(ui: &Ui) -> anyhow::Result<(Option<Exporter>, Option<Sampler>)> {
+    let Some(config) = otlp::Config::read(|name| std::env::var(name).ok())? else { return Ok((None, None)) };
+    let (sampler, complaints) = (config.sampler, ui.clone());
+    let exporter = Exporter::start(config, move |text| complaints.warning(&text)).context("traces cannot be sent")?;
+    Ok((Some(exporter), Some(sampler)))
 }
 
 /// Opens the admin port. The usual one may be in use by another run, or by something else: then any will do, unless it was asked for.

@@ -84,6 +84,7 @@ pub(crate) async fn live(pool: Arc<VersionPool>, birth: Birth, mut stop: oneshot
             running.end(ended, &pool.house, &deployment.version).await
         }
     };
+    tracing::debug!(version = %pool.key, serial = serial.0, lived = ?begun.elapsed(), why = why.lines().next(), "an instance ended");
     pool.exited(serial, why);
 }
 

@@ -248,6 +248,7 @@ impl VersionPool {
 
     /// Tells the machine and does what it says, the latter without the lock: a lease that nobody takes is dropped here and comes back in.
     fn on(&self, mut state: MutexGuard<'_, State>, event: Event) {
+        tracing::trace!(version = %self.key, ?event, "the scheduler hears");
         state.machine.allow(self.house.capacity.room());
         state.machine.on(self.house.now(), event);
         let work = self.collect(&mut state);
@@ -265,6 +266,7 @@ impl VersionPool {
     fn collect(&self, state: &mut State) -> Vec<Work> {
         let mut work = Vec::new();
         while let Some(action) = state.machine.poll() {
+            tracing::trace!(version = %self.key, ?action, "the scheduler says");
             match action {
                 Action::Start { instance: serial, id, hello, why } => {
                     let (stop, stopped) = oneshot::channel();

@@ -80,7 +80,9 @@ impl Spawner {
 
 fn spawn(spec: Spec, launcher: &Path, warden: &Warden) -> io::Result<Process> {
     let mark = spec.mark.clone();
+    let (program, folder) = (spec.program.clone(), spec.dir.clone());
     let child = tokio::process::Command::from(spec.command(launcher)).spawn()?;
+    tracing::debug!(?program, ?folder, mark, pid = child.id(), "a process was started");
     if let Some(pid) = child.id() {
         warden.watch(pid, &mark);
     }

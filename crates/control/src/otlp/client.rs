@@ -33,12 +33,8 @@ pub(super) struct Client {
 }
 
 /// Where systems keep the certificates that they trust.
-const BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
+const BUNDLES: [&str; 4] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
 
 impl Client {
     /// Reads the trusted certificates, if the collector speaks TLS.
@@ -50,7 +46,10 @@ impl Client {
             (Some(file), _) => file.clone(),
             (None, Some(file)) => file.into(),
             (None, None) => BUNDLES.iter().map(PathBuf::from).find(|file| file.is_file()).ok_or_else(|| {
-                io::Error::new(io::ErrorKind::NotFound, "no certificates of the system were found; name a file in OTEL_EXPORTER_OTLP_CERTIFICATE")
+                io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "no certificates of the system were found; name a file in OTEL_EXPORTER_OTLP_CERTIFICATE",
+                )
             })?,
         };
         let roots = roots(&bundle)?;
@@ -88,7 +87,8 @@ impl Client {
 }
 
 fn roots(bundle: &Path) -> io::Result<RootCertStore> {
-    let unreadable = |error: &dyn std::fmt::Display| io::Error::other(format!("the certificates in {} cannot be read: {error}", bundle.display()));
+    let unreadable =
+        |error: &dyn std::fmt::Display| io::Error::other(format!("the certificates in {} cannot be read: {error}", bundle.display()));
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(bundle).map_err(|error| unreadable(&error))? {
         // One odd certificate among a hundred is no reason to trust none.
@@ -118,7 +118,10 @@ fn request(config: &Config, body: Bytes) -> http::Result<Request<Full<Bytes>>> {
     Ok(request)
 }
 
-async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, request: Request<Full<Bytes>>) -> Result<StatusCode, String> {
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<StatusCode, String> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(Socket(stream)).await.map_err(|error| error.to_string())?;
     let driving = tokio::spawn(connection);
     let answer = sender.send_request(request).await.map(|answer| answer.status()).map_err(|error| error.to_string());

@@ -78,23 +78,22 @@ impl Config {
             (None, Some(base)) => url(ENDPOINT, &base, "/v1/traces")?,
             (None, None) => return Ok(None),
         };
-        let milliseconds = |name: &str, otherwise: u64| {
-            Duration::from_millis(get(name).and_then(|value| value.parse().ok()).filter(|&value| value > 0).unwrap_or(otherwise))
+        let milliseconds = |names: &[&str], otherwise: u64| {
+            let said = names.iter().find_map(|name| get(name)).and_then(|value| value.parse().ok()).filter(|&value| value > 0);
+            Duration::from_millis(said.unwrap_or(otherwise)).min(Duration::from_mins(1))
         };
         let number = |name: &str, otherwise: usize| get(name).and_then(|v| v.parse().ok()).filter(|&v| v > 0).unwrap_or(otherwise);
         Ok(Some(Self {
             endpoint,
             headers: headers(&get("OTEL_EXPORTER_OTLP_TRACES_HEADERS").or_else(|| get(HEADERS)).unwrap_or_default())?,
             protocol: protocol(get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| get(PROTOCOL)))?,
-            timeout: milliseconds("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", 0)
-                .max(milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT", 10_000))
-                .min(Duration::from_mins(1)),
+            timeout: milliseconds(&["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], 10_000),
             certificate: get("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE").or_else(|| get("OTEL_EXPORTER_OTLP_CERTIFICATE")).map(PathBuf::from),
             sampler: sampler(get(SAMPLER), get("OTEL_TRACES_SAMPLER_ARG"))?,
             resource: resource(get("OTEL_SERVICE_NAME"), &get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default()),
             queue: number("OTEL_BSP_MAX_QUEUE_SIZE", 2_048).min(65_536),
             batch: number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512).min(8_192),
-            delay: milliseconds("OTEL_BSP_SCHEDULE_DELAY", 5_000).min(Duration::from_mins(1)),
+            delay: milliseconds(&["OTEL_BSP_SCHEDULE_DELAY"], 5_000),
         }))
     }
 }
@@ -140,7 +139,8 @@ fn protocol(text: Option<String>) -> Result<Protocol, ConfigError> {
 fn sampler(name: Option<String>, argument: Option<String>) -> Result<Sampler, ConfigError> {
     let name = name.unwrap_or_else(|| "parentbased_always_on".to_owned());
     Sampler::parse(&name, argument.as_deref()).ok_or_else(|| {
-        let why = "known are always_on, always_off, traceidratio with OTEL_TRACES_SAMPLER_ARG from 0 to 1, and each with parentbased_ in front";
+        let why =
+            "known are always_on, always_off, traceidratio with OTEL_TRACES_SAMPLER_ARG from 0 to 1, and each with parentbased_ in front";
         wrong(SAMPLER, &name, why)
     })
 }
@@ -153,7 +153,9 @@ fn resource(service: Option<String>, attributes: &str) -> Vec<(String, String)> 
     } else if !all.iter().any(|(key, _)| key == "service.name") {
         all.insert(0, ("service.name".into(), "enginehouse".into()));
     }
-    for (key, value) in [("telemetry.sdk.name", "enginehouse"), ("telemetry.sdk.language", "rust"), ("telemetry.sdk.version", env!("CARGO_PKG_VERSION"))] {
+    for (key, value) in
+        [("telemetry.sdk.name", "enginehouse"), ("telemetry.sdk.language", "rust"), ("telemetry.sdk.version", env!("CARGO_PKG_VERSION"))]
+    {
         all.push((key.to_owned(), value.to_owned()));
     }
     all

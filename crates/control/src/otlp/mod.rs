@@ -136,11 +136,15 @@ impl Post {
         for attempt in 1..=attempts {
             match self.client.post(&self.config, body.clone()).await {
                 Sent::Taken => {
+                    tracing::debug!(spans = batch.len(), "a batch of spans was sent");
                     self.tallied.exported.fetch_add(batch.len() as u64, Ordering::Relaxed);
                     self.silent = false;
                     return;
                 }
-                Sent::Later(_) if attempt < attempts => tokio::time::sleep(pause).await,
+                Sent::Later(why) if attempt < attempts => {
+                    tracing::debug!(why, attempt, "a batch of spans is sent again");
+                    tokio::time::sleep(pause).await;
+                }
                 Sent::Later(why) | Sent::Refused(why) => {
                     self.tallied.dropped.fetch_add(batch.len() as u64, Ordering::Relaxed);
                     if !std::mem::replace(&mut self.silent, true) {

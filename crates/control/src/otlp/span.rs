@@ -167,12 +167,12 @@ mod tests {
     #[test]
     fn a_request_is_a_server_span_with_its_wait_and_the_app_below() {
         let spans = of(&request());
-        let shape: Vec<_> = spans.iter().map(|span| (span.name.as_str(), span.kind, span.parent, (span.end - span.start) / 1_000_000)).collect();
-        assert_eq!(shape, [
-            ("GET /a b.*", Kind::Server, Some(7), 30),
-            ("pending", Kind::Internal, Some(6), 10),
-            ("app", Kind::Client, Some(6), 18),
-        ]);
+        let shape: Vec<_> =
+            spans.iter().map(|span| (span.name.as_str(), span.kind, span.parent, (span.end - span.start) / 1_000_000)).collect();
+        assert_eq!(
+            shape,
+            [("GET /a b.*", Kind::Server, Some(7), 30), ("pending", Kind::Internal, Some(6), 10), ("app", Kind::Client, Some(6), 18),]
+        );
         assert_eq!(spans[0].error.as_deref(), Some("ValueError: no"));
         let has = |name, value| assert!(spans[0].attributes.contains(&(name, value)), "{name}: {:?}", spans[0].attributes);
         has("url.path", Value::Text("/a".into()));

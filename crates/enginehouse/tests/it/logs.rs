@@ -190,6 +190,21 @@ fn what_is_not_there_is_said_plainly() {
 }
 
 #[test]
+fn the_house_tells_what_goes_on_inside_if_asked() {
+    let node = node().app(&talker()).env("ENGINEHOUSE_LOG", "fleet=trace").start();
+    node.get("/").expect(200);
+    node.wait_line("a started process", |line| line.contains("a process was started") && line.contains("DEBUG fleet"));
+    node.wait_line("the scheduler", |line| line.contains("the scheduler says"));
+    let wrong = node_with_log("fleet=loud");
+    assert!(wrong.code == Some(0) && wrong.stderr.contains("ENGINEHOUSE_LOG"), "{wrong:?}");
+}
+
+fn node_with_log(wanted: &str) -> Finished {
+    let app = talker();
+    node().args(["check", app.path().to_str().expect("UTF-8")]).env("ENGINEHOUSE_LOG", wanted).output()
+}
+
+#[test]
 fn a_limit_of_zero_keeps_nothing() {
     let app = static_only("- url: /\n  static_files: a.txt\n  upload: a\\.txt\n").file("a.txt", "hello");
     let node = node().app(&app).args(["--log-limit", "0"]).start();

@@ -16,6 +16,7 @@ mod services;
 mod simulate;
 mod statics;
 mod stopping;
+mod traces;
 
 use std::path::{Path, PathBuf};
 
