@@ -175,7 +175,8 @@ impl Desk {
             State::Broken => (StatusCode::SERVICE_UNAVAILABLE, "broken"),
         };
         // Strings and numbers always serialise.
-        let json = serde_json::to_string(&Health { status: text, versions }).unwrap_or_default();
+        let json =
+            serde_json::to_string(&Health { status: text, versions, missing_walls: self.subject.missing_walls() }).unwrap_or_default();
         page(status, "application/json", json + "\n")
     }
 }
@@ -184,6 +185,7 @@ impl Desk {
 struct Health {
     status: &'static str,
     versions: Vec<VersionHealth>,
+    missing_walls: Vec<String>,
 }
 
 #[derive(Serialize)]

@@ -26,6 +26,9 @@ pub trait Subject: Send + Sync {
     /// Versions whose packages are still being installed.
     fn preparing(&self) -> BTreeSet<VersionKey>;
 
+    /// Walls around instances that are missing, each with its cause.
+    fn missing_walls(&self) -> Vec<String>;
+
     /// Things that were counted elsewhere.
     fn counters(&self) -> Vec<Counter>;
 }

@@ -43,6 +43,10 @@ impl Subject for Watched {
         self.entrance.preparing()
     }
 
+    fn missing_walls(&self) -> Vec<String> {
+        self.fleet.complaints()
+    }
+
     fn counters(&self) -> Vec<Counter> {
         let (name, help) =
             ("enginehouse_log_lost_total", "Log entries that were lost, by where: in the queue, to the disk, to the terminal.");

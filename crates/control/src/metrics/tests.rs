@@ -47,6 +47,9 @@ impl Subject for Still {
     fn preparing(&self) -> BTreeSet<VersionKey> {
         BTreeSet::new()
     }
+    fn missing_walls(&self) -> Vec<String> {
+        Vec::new()
+    }
     fn counters(&self) -> Vec<Counter> {
         vec![Counter { name: "enginehouse_log_lost_total", help: "Lost.", label: Some(("where", "disk")), value: 7 }]
     }
