@@ -150,6 +150,9 @@ pub(crate) struct Run {
     /// Never run more instances than this under automatic scaling, all versions together [default: 4 per core, at least 8]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_instances: Option<u32>,
+    /// How long one step of an installation or a build may take
+    #[arg(long, default_value = "600", value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub(crate) build_timeout: Duration,
     /// How many threads serve requests [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,

@@ -341,6 +341,7 @@ fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Recorder>) 
     };
     options.shares.clone_from(&asked.share);
     options.development = true;
+    options.build_limit = asked.build_timeout;
     options.max_instances = asked.max_instances;
     Ok(options)
 }

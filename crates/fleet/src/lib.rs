@@ -1,6 +1,7 @@
 //! Instances as processes: interpreters, environments, and the shell around the pure scheduler. A crate of its own because it is a failure
 //! boundary: it owns the child processes, and what goes wrong in them stays behind [`model::pool::Pool`].
 
+mod build;
 mod cache;
 mod capacity;
 pub mod doctor;

@@ -1,18 +1,18 @@
 //! From a version's configuration to "this is how an instance is started": interpreter, environment, entrypoint. May take long (it may install
 //! packages) and blocks: call it from a thread that may.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model::config::VersionConfig;
 use model::handler::HandlerKind;
 use model::runtime::Language;
 use model::table::Version;
 
 use crate::cache::Held;
 use crate::stage::{self, Staged};
-use crate::{Fleet, python, tools};
+use crate::{Fleet, build, python};
 
 /// Hears what preparation is doing.
 pub trait Progress: Sync {
@@ -110,6 +110,10 @@ pub(crate) struct CommandLaunch {
     pub(crate) line: String,
     /// A virtual environment whose programs come first.
     pub(crate) environment: Option<PathBuf>,
+    /// Other folders of programs that come first.
+    pub(crate) programs: Vec<PathBuf>,
+    /// Variables besides the documented ones; the app's own win.
+    pub(crate) env: Vec<(String, OsString)>,
 }
 
 impl Fleet {
@@ -125,74 +129,14 @@ impl Fleet {
         let staged = stage::provide(self.house(), version, progress)?;
         let mut prepared = self.prepare_code(version, &staged, progress)?;
         prepared.summary.notes.extend(staged.notes.iter().cloned());
-        prepared.files = Some(staged);
+        prepared.files.get_or_insert(staged);
         Ok(prepared)
     }
 
     fn prepare_code(&self, version: &Arc<Version>, staged: &Arc<Staged>, progress: &dyn Progress) -> Result<Prepared, PrepareError> {
-        let config = &version.config;
-        match config.runtime.language() {
+        match version.config.runtime.language() {
             Language::Python27 | Language::Python3 => python::prepare(self.house(), version, staged, progress),
-            _ => {
-                let line = match &config.entrypoint {
-                    Some(line) => line.clone(),
-                    None => default_command(config, staged.root())?,
-                };
-                let mut summary = Summary { entrypoint: line.clone(), ..Summary::default() };
-                tools::describe(&self.house().options, &config.runtime, &mut summary);
-                Ok(Prepared { summary, files: None, held: Vec::new(), launch: Launch::Command(CommandLaunch { line, environment: None }) })
-            }
+            _ => build::prepare(self.house(), version, staged, progress),
         }
     }
-}
-
-/// What production runs when app.yaml has no `entrypoint` (docs: "application startup" of each runtime).
-fn default_command(config: &VersionConfig, root: &Path) -> Result<String, PrepareError> {
-    let has = |name: &str| root.join(name).is_file();
-    let runtime = &config.runtime;
-    let ask = |hint: &str| {
-        Err(PrepareError(format!("runtime {runtime} needs an `entrypoint:` in app.yaml here; write for example `entrypoint: {hint}`")))
-    };
-    match runtime.language() {
-        Language::Node => {
-            if has_start_script(root) {
-                need("npm", "Node.js (https://nodejs.org), which brings npm along", "npm start")
-            } else if has("server.js") {
-                need("node", "Node.js (https://nodejs.org)", "node server.js")
-            } else {
-                let text =
-                    "neither a `start` script in package.json nor a server.js was found; add one of them, or an `entrypoint:` to app.yaml";
-                Err(PrepareError(text.into()))
-            }
-        }
-        Language::Ruby => {
-            let bundle = if has("Gemfile") { "bundle exec " } else { "" };
-            if has("bin/rails") {
-                need("ruby", "Ruby (https://www.ruby-lang.org)", &format!("{bundle}bin/rails server --port $PORT"))
-            } else if has("config.ru") {
-                need("ruby", "Ruby (https://www.ruby-lang.org)", &format!("{bundle}rackup --port $PORT"))
-            } else {
-                ask("bundle exec ruby app.rb -p $PORT")
-            }
-        }
-        Language::Go => ask("go run ."),
-        Language::Java => ask("java -jar target/app.jar"),
-        Language::Php => ask("php -S 127.0.0.1:$PORT index.php"),
-        Language::Python27 | Language::Python3 => ask("gunicorn -b :$PORT main:app"),
-    }
-}
-
-fn has_start_script(root: &Path) -> bool {
-    let Ok(text) = std::fs::read(root.join("package.json")) else { return false };
-    let Ok(package) = serde_json::from_slice::<serde_json::Value>(&text) else { return false };
-    package.pointer("/scripts/start").is_some_and(serde_json::Value::is_string)
-}
-
-/// `command`, if `tool` is on the search path.
-fn need(tool: &str, install: &str, command: &str) -> Result<String, PrepareError> {
-    if tools::on_path(tool).is_some() {
-        return Ok(command.to_owned());
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    Err(PrepareError(format!("`{command}` needs `{tool}`, which is not in any directory of PATH ({}); install {install}", path.display())))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use model::ids::InstanceId;
 use model::runtime::Language;
@@ -49,14 +49,16 @@ fn surroundings(house: &House, deployment: &Deployment) -> BTreeMap<OsString, Os
         let heap = config.class.memory_mb(config.runtime.is_first_generation()) / 10 * 7;
         env.insert("JAVA_TOOL_OPTIONS".into(), format!("-Xmx{heap}m").into());
     }
-    let environment = match &deployment.prepared.launch {
-        Launch::Agent(_) | Launch::None => None,
-        Launch::Command(command) => command.environment.as_deref(),
-    };
-    env.insert("PATH".into(), search_path(environment));
-    if let Some(environment) = environment {
-        env.insert("VIRTUAL_ENV".into(), environment.into());
+    let mut programs = Vec::new();
+    if let Launch::Command(command) = &deployment.prepared.launch {
+        if let Some(environment) = &command.environment {
+            env.insert("VIRTUAL_ENV".into(), environment.into());
+            programs.push(environment.join("bin"));
+        }
+        programs.extend(command.programs.iter().cloned());
+        env.extend(command.env.iter().map(|(name, value)| (name.into(), value.clone())));
     }
+    env.insert("PATH".into(), search_path(&programs));
     env
 }
 
@@ -67,13 +69,14 @@ pub(crate) fn home(house: &House, deployment: &Deployment) -> PathBuf {
     house.options.cache.join("home").join(app).join(deployment.version.config.key.service.as_str())
 }
 
-/// The environment's programs first, then the house's own search path, where node, go and the like are found.
-fn search_path(environment: Option<&Path>) -> OsString {
-    let inherited = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let Some(environment) = environment else { return inherited };
-    let mut path = environment.join("bin").into_os_string();
-    path.push(":");
-    path.push(inherited);
+/// The version's own programs first, then the house's search path, where node, go and the like are found.
+fn search_path(programs: &[PathBuf]) -> OsString {
+    let mut path = OsString::new();
+    for folder in programs {
+        path.push(folder);
+        path.push(":");
+    }
+    path.push(std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()));
     path
 }
 

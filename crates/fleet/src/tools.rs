@@ -6,7 +6,7 @@ use model::runtime::{Language, Runtime};
 
 use crate::Options;
 use crate::memory::{self, Memory};
-use crate::prepare::{Interpreter, Summary};
+use crate::prepare::{Interpreter, PrepareError, Summary};
 
 /// The program of a language and how it tells its version on stdout.
 pub(crate) fn tool(language: Language) -> Option<(&'static str, &'static [&'static str])> {
@@ -34,7 +34,7 @@ pub(crate) fn describe(options: &Options, runtime: &Runtime, summary: &mut Summa
     });
     let Some(version) = version else { return };
     if !fits(&version, runtime.digits()) {
-        summary.notes.push(format!("runtime {runtime} runs on {name} {version}"));
+        summary.notes.push(format!("runtime {runtime} asks for {name} {}: {version} stands in for it", version_of(runtime)));
     }
     summary.interpreter = Some(Interpreter { path, version });
 }
@@ -44,6 +44,67 @@ pub(crate) fn look(name: &str, args: &[&str]) -> Option<Interpreter> {
     let path = on_path(name)?;
     let version = version_in(&memory::listen(&path, args).ok()?)?;
     Some(Interpreter { path, version })
+}
+
+/// Where programs come from: name, what it is, package of Debian and Ubuntu, of Homebrew, where to read more.
+const INSTALL: [(&str, &str, &str, &str, &str); 16] = [
+    ("node", "Node.js", "nodejs", "node", "https://nodejs.org"),
+    ("npm", "Node.js with npm", "npm", "node", "https://nodejs.org"),
+    ("npx", "Node.js with npm", "npm", "node", "https://nodejs.org"),
+    ("yarn", "Yarn", "yarnpkg", "yarn", "https://yarnpkg.com"),
+    ("pnpm", "pnpm", "", "pnpm", "https://pnpm.io"),
+    ("bun", "Bun", "", "bun", "https://bun.sh"),
+    ("go", "Go", "golang-go", "go", "https://go.dev/dl"),
+    ("java", "Java", "default-jdk-headless", "openjdk", "https://adoptium.net"),
+    ("mvn", "Maven", "maven", "maven", "https://maven.apache.org"),
+    ("gradle", "Gradle", "gradle", "gradle", "https://gradle.org"),
+    ("php", "PHP", "php-cli", "php", "https://www.php.net"),
+    ("composer", "Composer", "composer", "composer", "https://getcomposer.org"),
+    ("ruby", "Ruby", "ruby", "ruby", "https://www.ruby-lang.org"),
+    ("rake", "Ruby", "ruby", "ruby", "https://www.ruby-lang.org"),
+    ("bundle", "Bundler", "bundler", "ruby", "https://bundler.io"),
+    ("rackup", "Rack's rackup", "ruby-rack", "", "https://github.com/rack/rackup (`gem install rackup`)"),
+];
+
+/// `program`, or an error that says what to install.
+pub(crate) fn need(runtime: &Runtime, program: &str, what_for: &str) -> Result<PathBuf, PrepareError> {
+    on_path(program).ok_or_else(|| missing(runtime, program, what_for, &[]))
+}
+
+/// Whether the first program of a shell command, if it is one that we know, can be had; otherwise its absence shows when it is started.
+pub(crate) fn check_command(runtime: &Runtime, line: &str, own: &[PathBuf]) -> Result<(), PrepareError> {
+    let first = line.split_whitespace().find(|word| *word != "exec" && !word.contains('=')).unwrap_or_default();
+    let known = INSTALL.iter().any(|(name, ..)| *name == first);
+    let there = on_path(first).is_some() || own.iter().any(|folder| folder.join(first).is_file());
+    if known && !there { Err(missing(runtime, first, &format!("`{line}`"), own)) } else { Ok(()) }
+}
+
+fn missing(runtime: &Runtime, program: &str, what_for: &str, own: &[PathBuf]) -> PrepareError {
+    let (_, what, apt, brew, more) = INSTALL.iter().find(|(name, ..)| *name == program).copied().unwrap_or((program, program, "", "", ""));
+    let version = Some(version_of(runtime))
+        .filter(|version| !version.is_empty() && tool(runtime.language()).is_some_and(|(name, _)| name == program));
+    let version = version.map_or_else(String::new, |version| format!(" {version}"));
+    let ways = [("apt install", apt), ("brew install", brew)].into_iter().filter(|(_, package)| !package.is_empty());
+    let mut ways: Vec<String> = ways.map(|(how, package)| format!("`{how} {package}`")).collect();
+    ways.extend(Some(format!("see {more}")).filter(|_| !more.is_empty()));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places: Vec<_> = own.iter().map(|folder| folder.display().to_string()).chain([path.display().to_string()]).collect();
+    PrepareError(format!(
+        "runtime {runtime}: {what_for} needs `{program}`, which is in no directory of PATH ({}); install {what}{version}: {}",
+        places.join(":"),
+        ways.join(", ")
+    ))
+}
+
+/// What the digits of a runtime's name mean: `22` of nodejs22, `1.22` of go122, `8.3` of php83, `3.3` of ruby33.
+fn version_of(runtime: &Runtime) -> String {
+    let digits = runtime.digits();
+    match runtime.language() {
+        Language::Go | Language::Php | Language::Ruby if !digits.contains('.') && digits.len() > 1 => {
+            format!("{}.{}", &digits[..1], &digits[1..])
+        }
+        _ => digits.to_owned(),
+    }
 }
 
 /// The first program called `name` on the search path.

@@ -15,7 +15,7 @@ use crate::Options;
 use crate::fleet::House;
 use crate::launch::PROBE;
 use crate::pool::Deployment;
-use crate::prepare::Launch;
+use crate::prepare::{Launch, Prepared};
 use crate::process_env;
 
 /// `--isolation`
@@ -121,7 +121,7 @@ pub(crate) fn plan(house: &House, deployment: &Deployment, port: Option<u16>, gr
     let memory = Memory::of(config);
     let looked = house.limits.means() == Means::Look;
     let home = process_env::home(house, deployment);
-    let mut binds = system(&deployment.prepared.launch);
+    let mut binds = system(&deployment.prepared);
     let seen = folder(house, deployment);
     binds.push(Bind::shown_at(deployment.folder(), seen));
     binds.push(Bind::write(&home));
@@ -146,9 +146,9 @@ pub(crate) fn plan(house: &House, deployment: &Deployment, port: Option<u16>, gr
 }
 
 /// Programs and packages outside the system's own folders.
-fn system(launch: &Launch) -> Vec<Bind> {
-    let mut wanted = BTreeSet::new();
-    match launch {
+fn system(prepared: &Prepared) -> Vec<Bind> {
+    let mut wanted: BTreeSet<_> = prepared.layers().map(Path::to_owned).collect();
+    match &prepared.launch {
         Launch::Agent(agent) => {
             wanted.extend(agent.paths.iter().cloned());
             wanted.insert(agent.folder.clone());

@@ -111,6 +111,12 @@ fn listen(reader: io::PipeReader, mut log: Option<&File>, heard: &mut dyn FnMut(
     last
 }
 
+/// The house's own environment, in which the user's proxies, indexes and certificates are configured, less these, plus those.
+pub(crate) fn surroundings(astray: &[&str], own: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    let kept = std::env::vars_os().filter(|(name, _)| !astray.iter().any(|other| name == other));
+    kept.chain(own.iter().map(|(name, value)| (name.into(), value.into()))).collect()
+}
+
 /// Lets `progress` hear the lines that mean something to a reader.
 pub(crate) fn narrate(progress: &dyn Progress) -> impl FnMut(&str) {
     move |line| {

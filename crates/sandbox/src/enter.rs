@@ -120,6 +120,7 @@ pub(crate) fn furnish(plan: &Plan, who: (u32, u32), owners: &Owners) -> Result<(
     view::build(plan, who, owners)?;
     rustix::system::sethostname(b"localhost").at(|| "naming the host".into())?;
     if let Some(uid) = plan.uid {
+        user::own_pipes(uid);
         user::become_user(uid).at(|| format!("becoming user {uid}"))?;
         user::own_namespace(uid).at(|| "making a user namespace".into())?;
     }

@@ -33,6 +33,18 @@ pub(crate) fn ownership(owner: (u32, u32), instance: (u32, u32)) -> io::Result<O
     made.map(OwnedFd::from)
 }
 
+/// Hands over the pipes for output, so that `/dev/stderr` can be opened by whoever writes to it by name (PHP's `error_log`).
+pub(crate) fn own_pipes(uid: u32) {
+    let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
+    for stream in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let is_pipe = rustix::fs::fstat(stream).is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode).is_fifo());
+        if is_pipe {
+            // Refused: the name cannot be opened, as before.
+            let _ = rustix::fs::fchown(stream, Some(user), Some(group));
+        }
+    }
+}
+
 /// Becomes somebody without rights. Whoever could do anything before can do nothing afterwards.
 pub(crate) fn become_user(uid: u32) -> io::Result<()> {
     let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));

@@ -176,6 +176,13 @@ impl Builder {
         node
     }
 
+    /// Starts `enginehouse COMMAND` with the arguments that follow, and waits for its end.
+    #[track_caller]
+    pub fn command_output(mut self, command: &str) -> Finished {
+        self.args.insert(0, command.into());
+        self.output()
+    }
+
     /// Starts a command (the first argument) and waits for its end.
     #[track_caller]
     pub fn output(self) -> Finished {

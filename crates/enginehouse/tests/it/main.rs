@@ -11,6 +11,7 @@ mod logs;
 mod metrics;
 mod reload;
 mod responses;
+mod runtimes;
 mod scaling;
 mod services;
 mod simulate;

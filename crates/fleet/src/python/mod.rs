@@ -141,7 +141,7 @@ fn second_generation(
     summary.environment = Some(dir.clone());
     let launch = if let Some(line) = entrypoint {
         line.clone_into(&mut summary.entrypoint);
-        Launch::Command(CommandLaunch { line: line.to_owned(), environment: Some(dir) })
+        Launch::Command(CommandLaunch { line: line.to_owned(), environment: Some(dir), programs: Vec::new(), env: Vec::new() })
     } else {
         "main:app".clone_into(&mut summary.entrypoint);
         let (folder, agent) = agent::unpack(house, python, progress)?;

@@ -105,18 +105,48 @@ fn copy(source: &Path, target: &Path, file: &Source) -> io::Result<String> {
 }
 
 /// Copies a whole folder, so that the copy can be written to.
-pub(super) fn writable(source: &Path, target: &Path) -> io::Result<()> {
+pub(crate) fn copy_all(source: &Path, target: &Path) -> io::Result<()> {
+    each(source, target, |from, to| {
+        fs::copy(from, to)?;
+        let mode = fs::metadata(to)?.permissions().mode() | 0o200;
+        fs::set_permissions(to, fs::Permissions::from_mode(mode))
+    })
+}
+
+/// Fills a folder with hard links to the files of another, or links one file.
+pub(crate) fn link_all(source: &Path, target: &Path) -> io::Result<()> {
+    each(source, target, |from, to| fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop)))
+}
+
+/// Makes the same folders and links below `target`, and hands over each file.
+fn each(source: &Path, target: &Path, file: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
     for entry in walkdir::WalkDir::new(source) {
         let entry = entry?;
-        let to = target.join(entry.path().strip_prefix(source).unwrap_or(Path::new("")));
+        let below = entry.path().strip_prefix(source).unwrap_or(Path::new(""));
+        let to = if below.as_os_str().is_empty() { target.to_owned() } else { target.join(below) };
         if entry.file_type().is_dir() {
             fs::create_dir_all(&to)?;
         } else if entry.file_type().is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(entry.path())?, &to)?;
         } else {
-            fs::copy(entry.path(), &to)?;
-            let mode = entry.metadata()?.permissions().mode() | 0o200;
-            fs::set_permissions(&to, fs::Permissions::from_mode(mode))?;
+            file(entry.path(), &to)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the right to write from everything in a folder, and from the folder itself.
+pub(crate) fn close_all(folder: &Path) -> io::Result<()> {
+    for entry in walkdir::WalkDir::new(folder).contents_first(true) {
+        let entry = entry?;
+        if entry.file_type().is_symlink() {
+            continue;
+        }
+        // Others may read, too: instances may run as somebody else.
+        let mode = entry.metadata()?.permissions().mode() & 0o777;
+        let readable = if entry.file_type().is_dir() || mode & 0o111 != 0 { 0o555 } else { 0o444 };
+        if mode != readable {
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(readable))?;
         }
     }
     Ok(())

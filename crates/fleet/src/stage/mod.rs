@@ -8,6 +8,7 @@ mod copy;
 mod index;
 mod walk;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -19,6 +20,7 @@ use self::index::Index;
 use crate::cache::{self, Held};
 use crate::fleet::House;
 use crate::prepare::{PrepareError, Progress};
+pub(crate) use copy::{close_all, copy_all, link_all};
 pub(crate) use index::sweep;
 
 /// The folder of the cache with all copies.
@@ -37,6 +39,8 @@ pub struct Staged {
     held: Mutex<Option<Held>>,
     /// A newer copy of the same version exists.
     superseded: AtomicBool,
+    /// What this was built from.
+    base: Option<Arc<Self>>,
     /// What the reader should know: links that were left out.
     pub(crate) notes: Vec<String>,
 }
@@ -48,8 +52,44 @@ impl Staged {
     }
 
     /// Makes a copy of the copy that may be written to, for builds.
-    pub(crate) fn copy_to(&self, target: &Path) -> std::io::Result<()> {
-        copy::writable(&self.root, target)
+    pub(crate) fn copy_to(&self, target: &Path) -> io::Result<()> {
+        copy_all(&self.root, target)
+    }
+
+    /// Fills a folder with links to the files, without the outermost entries that are `left_out`.
+    pub(crate) fn link_to(&self, target: &Path, left_out: &[&str]) -> io::Result<()> {
+        std::fs::create_dir_all(target)?;
+        for entry in std::fs::read_dir(&self.root)? {
+            let entry = entry?;
+            if !left_out.iter().any(|name| entry.file_name() == *name) {
+                link_all(&entry.path(), &target.join(entry.file_name()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files with what `make` adds to them in the folder that it is given; made once for each `key`.
+    pub(crate) fn built(
+        self: &Arc<Self>,
+        key: &str,
+        progress: &dyn Progress,
+        make: impl Fn(&Path) -> Result<(), PrepareError>,
+    ) -> Result<Arc<Self>, PrepareError> {
+        // Called like the copy, so that whoever looks after one finds the other.
+        let own = self.root.parent().unwrap_or(&self.root);
+        let dir = own.with_file_name(format!("{}.{key}", own.file_name().unwrap_or_default().display()));
+        let held = cache::provide(&dir, progress, || {
+            make(&dir.join(FILES))?;
+            close_all(&dir.join(FILES)).map_err(|e| PrepareError(format!("cannot make {}: {e}", dir.display())))
+        })?;
+        Ok(Arc::new(Self {
+            root: held.dir().join(FILES),
+            content: format!("{}.{key}", self.content),
+            held: Mutex::new(Some(held)),
+            superseded: AtomicBool::new(false),
+            base: Some(Arc::clone(self)),
+            notes: Vec::new(),
+        }))
     }
 
     /// A folder that stands in for a copy.
@@ -60,6 +100,7 @@ impl Staged {
             content: String::new(),
             held: Mutex::default(),
             superseded: AtomicBool::new(false),
+            base: None,
             notes: Vec::new(),
         }
     }
@@ -72,7 +113,8 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !*self.superseded.get_mut() {
+        let superseded = self.base.as_ref().map_or(&self.superseded, |base| &base.superseded).load(Ordering::Relaxed);
+        if !superseded {
             return;
         }
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner).take();
@@ -112,7 +154,8 @@ pub(crate) fn provide(house: &House, version: &Version, progress: &dyn Progress)
     let held = make(&home, &version.root, &walked, &mut index, &telling)
         .map_err(|error| PrepareError(format!("the app's files cannot be copied into {}: {error}", home.display())))?;
     let (root, content) = (held.dir().join(FILES), index.content().to_owned());
-    let staged = Staged { root, content, held: Mutex::new(Some(held)), superseded: AtomicBool::new(false), notes: walked.notes };
+    let staged =
+        Staged { root, content, held: Mutex::new(Some(held)), superseded: AtomicBool::new(false), base: None, notes: walked.notes };
     Ok(house.newest.replace(version, staged))
 }
 

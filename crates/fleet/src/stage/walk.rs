@@ -1,6 +1,6 @@
 //! What is in an app's folder, and which of it is deployed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -86,6 +86,10 @@ pub(super) fn walk(root: &Path, config: &VersionConfig) -> Result<Walked, Prepar
         }
     }
     walked.notes.extend(note(&outside));
+    // Production deploys files: a folder without any does not exist there.
+    let entries = walked.files.iter().map(|file| &file.path).chain(walked.links.iter().map(|(link, _)| link));
+    let needed: BTreeSet<PathBuf> = entries.flat_map(|path| path.ancestors().skip(1).map(Path::to_path_buf)).collect();
+    walked.folders.retain(|folder| needed.contains(folder));
     Ok(walked)
 }
 

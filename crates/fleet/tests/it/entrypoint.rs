@@ -166,9 +166,14 @@ async fn node_without_an_entrypoint_runs_server_js() {
 #[tokio::test]
 async fn defaults_that_cannot_work_say_what_to_write() {
     let house = House::new(&[]);
-    for (runtime, words) in
-        [("nodejs22", "server.js"), ("go122", "entrypoint: go run ."), ("php83", "php -S"), ("python312", "there is no main.py")]
-    {
+    for (runtime, words) in [
+        ("nodejs22", "server.js"),
+        ("go122", "there are no .go files in the app's folder"),
+        ("php83", "neither public/index.php nor index.php"),
+        ("ruby33", "neither bin/rails nor config.ru"),
+        ("java21", "there is no jar with a Main-Class"),
+        ("python312", "there is no main.py"),
+    ] {
         let error = house.fleet.prepare(&house.version(config(runtime, None), 1), &fleet::prepare::Quiet).expect_err("nothing to run");
         assert!(error.to_string().contains(words), "{error}");
     }
