@@ -3,6 +3,7 @@
 mod apps;
 mod bad_input;
 mod command;
+mod deaths;
 mod examples;
 mod handlers;
 mod headers;

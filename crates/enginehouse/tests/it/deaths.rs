@@ -1,0 +1,150 @@
+//! Instances that are killed under load: every request is answered, and only what an app had begun is lost.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::process::{alive, describe};
+use testkit::{App, Connection, Node, Python, Request};
+
+use crate::node;
+
+const REQUESTS: usize = 10_000;
+const CONNECTIONS: usize = 8;
+const DEATHS: usize = 50;
+
+/// Answers with what it was sent.
+const AGENT: &str = r"
+def app(environ, start_response):
+    length = int(environ.get('CONTENT_LENGTH') or 0)
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [b'answer to ' + environ['wsgi.input'].read(length)]
+";
+
+/// The same over HTTP/1.1, with connections that stay.
+const SERVER: &str = r"
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+
+    def do_GET(self):
+        body = b'answer to ' + self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        head = 'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n' % len(body)
+        self.wfile.write(head.encode() + body)
+
+    do_POST = do_GET
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+Server(('127.0.0.1', int(os.environ['PORT'])), Handler).serve_forever()
+";
+
+/// From before the signal was sent until the process is gone: the signal reaches threads that run a little later.
+struct Death {
+    begun: Instant,
+    over: Instant,
+}
+
+/// A request that got no answer of the app's.
+struct Lost {
+    begun: Instant,
+    over: Instant,
+    status: u16,
+}
+
+/// Kills any process of the house but itself and its warden.
+fn kill_one(node: &Node, number: usize) -> Death {
+    let until = Instant::now() + testkit::DEADLINE;
+    loop {
+        let all: Vec<_> = node.children().into_iter().filter(|one| !describe(*one).contains("__warden")).collect();
+        let begun = Instant::now();
+        let one = (!all.is_empty()).then(|| all[number % all.len()]);
+        let pid = one.and_then(|one| Pid::from_raw(i32::try_from(one.pid).ok()?));
+        if pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()) {
+            let one = one.into_iter().collect();
+            while !alive(&one).is_empty() {
+                std::thread::yield_now();
+            }
+            return Death { begun, over: Instant::now() };
+        }
+        assert!(begun < until, "no instance comes back:\n{}", node.everything());
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Sends its share of the requests on one connection, every fourth a POST; returns those that failed.
+fn ask(node: &Node, answered: &AtomicUsize) -> Vec<Lost> {
+    let mut connection = Connection::open(node.address());
+    let mut lost = Vec::new();
+    for number in 0..REQUESTS / CONNECTIONS {
+        let body = number.to_string();
+        let (request, expected) = if number % 4 == 3 {
+            (Request::post("/", body.as_str()), format!("answer to {body}"))
+        } else {
+            (Request::get("/"), "answer to ".into())
+        };
+        let begun = Instant::now();
+        let answer = connection.send(&request);
+        if answer.status == 200 {
+            assert_eq!(answer.text(), expected);
+        } else {
+            assert!(number % 4 == 3, "a GET is lost: {answer:?}\n{}", node.everything());
+            lost.push(Lost { begun, over: Instant::now(), status: answer.status });
+        }
+        answered.fetch_add(1, Ordering::SeqCst);
+    }
+    lost
+}
+
+fn survives(app: &App) {
+    let node = node().app(app).arg("-qq").start();
+    node.get("/").expect(200);
+    let (answered, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let deaths = Mutex::new(Vec::new());
+    let lost: Vec<Lost> = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| {
+            for number in 1..=DEATHS {
+                // Spread over the whole run; between two deaths requests are answered.
+                while answered.load(Ordering::SeqCst) < number * REQUESTS / (DEATHS + 1) {
+                    assert!(!done.load(Ordering::SeqCst), "the requests ended early");
+                    std::thread::park_timeout(Duration::from_micros(200));
+                }
+                deaths.lock().expect("unpoisoned").push(kill_one(&node, number));
+            }
+        });
+        let clients: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(|| ask(&node, &answered))).collect();
+        let lost = clients.into_iter().flat_map(|client| client.join().expect("every request is answered")).collect();
+        done.store(true, Ordering::SeqCst);
+        killer.join().expect("every death takes place");
+        lost
+    });
+    let deaths = deaths.into_inner().expect("unpoisoned");
+    assert_eq!((answered.into_inner(), deaths.len()), (REQUESTS, DEATHS));
+    for Lost { begun, over, status } in &lost {
+        assert!(*status >= 500, "{status}");
+        let in_flight = deaths.iter().any(|death| *begun <= death.over && *over >= death.begun);
+        let after = deaths.iter().filter_map(|death| begun.checked_duration_since(death.over)).min();
+        assert!(in_flight, "a request was lost that no death explains, {after:?} after one:\n{}", node.everything());
+    }
+    testkit::node::say(&format!("{} of {REQUESTS} requests lost in {DEATHS} deaths", lost.len()));
+    node.get("/").expect(200);
+}
+
+#[test]
+fn fifty_deaths_of_agents_lose_only_what_was_begun() {
+    survives(&App::with_yaml(&Python::Two.yaml("")).file("main.py", AGENT));
+}
+
+#[test]
+fn fifty_deaths_of_entrypoints_lose_only_what_was_begun() {
+    let yaml = Python::Three.yaml("entrypoint: python3 serve.py");
+    survives(&App::with_yaml(&yaml).file("serve.py", SERVER));
+}
