@@ -12,12 +12,19 @@ pub(super) struct Deaths {
     reason: String,
     again_at: Option<Tick>,
     last: Option<Tick>,
+    /// When an instance answered last.
+    worked: Option<Tick>,
+    /// An instance had answered shortly before the last death.
+    proven: bool,
 }
 
 /// An instance that lived this long after becoming ready did not die young.
 const GROWN: Duration = Duration::from_secs(10);
 /// So many young deaths in a row fail the requests that wait. The first is forgiven: a port may have been taken, a file half written.
 const PATIENCE: u32 = 2;
+/// The same if the code was seen to work so short a time ago: somebody kills the processes, or memory is short for a moment.
+const PROVEN_PATIENCE: u32 = 6;
+const LATELY: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -31,6 +38,7 @@ impl Deaths {
             return self.again_at.map_or(Duration::ZERO, |at| at.since(now));
         }
         self.last = Some(now);
+        self.proven = self.worked.is_some_and(|worked| now.since(worked) < LATELY);
         self.young = if grown { 1 } else { self.young + 1 };
         let pause = match self.young {
             0 | 1 => Duration::ZERO,
@@ -42,7 +50,8 @@ impl Deaths {
 
     /// Why waiting is hopeless, if it is.
     pub(super) fn hopeless(&self) -> Option<&str> {
-        (self.young >= PATIENCE).then_some(self.reason.as_str())
+        let patience = if self.proven { PROVEN_PATIENCE } else { PATIENCE };
+        (self.young >= patience).then_some(self.reason.as_str())
     }
 
     /// The tick before which nothing is started.
@@ -62,10 +71,11 @@ impl Deaths {
         }
     }
 
-    /// An instance answered. It proves that starting works only if it was started after the last death.
-    pub(super) fn answered(&mut self, instance: &Instance) {
-        if self.young > 0 && self.last.is_none_or(|last| instance.started_at >= last) {
+    /// An instance answered. It proves that starting works only if it became ready after the last death.
+    pub(super) fn answered(&mut self, now: Tick, instance: &Instance) {
+        if self.young > 0 && self.last.is_none_or(|last| instance.ready_at.is_some_and(|ready| ready >= last)) {
             *self = Self::default();
         }
+        self.worked = Some(now);
     }
 }

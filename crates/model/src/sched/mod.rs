@@ -307,8 +307,8 @@ impl Scheduler {
         self.pace.beat(now);
         if outcome == Outcome::Answered {
             match instance.number() {
-                Some(number) => self.deaths_of.get_mut(&number).into_iter().for_each(|deaths| deaths.answered(instance)),
-                None => self.deaths.answered(instance),
+                Some(number) => self.deaths_of.entry(number).or_default().answered(now, instance),
+                None => self.deaths.answered(now, instance),
             }
         }
         match instance.stage {
