@@ -34,6 +34,8 @@ use crate::walls;
 /// How long the pipes may stay open after the process is gone before its last lines are taken as they are.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
+const LAST_LOOK: Duration = Duration::from_millis(5);
+
 /// Which instance, of what, and what it is asked first.
 pub(crate) struct Birth {
     pub(crate) serial: Serial,
@@ -68,7 +70,10 @@ pub(crate) async fn live(pool: Arc<VersionPool>, birth: Birth, mut stop: oneshot
                             pool.ready(Arc::clone(&instance));
                             tokio::select! {
                                 status = running.process.wait() => Ended::Died(status),
-                                ending = &mut stop => Ended::Asked(ending.unwrap_or_default(), Some(instance)),
+                                ending = &mut stop => match running.gone().await {
+                                    Some(status) => Ended::Unheard(status, instance),
+                                    None => Ended::Asked(ending.unwrap_or_default(), Some(instance)),
+                                },
                             }
                         }
                         Err(ended) => ended,
@@ -81,7 +86,7 @@ pub(crate) async fn live(pool: Arc<VersionPool>, birth: Birth, mut stop: oneshot
                 let cpu = running.group.as_ref().map(|group| group.usage().cpu).unwrap_or_default();
                 pool.tell(Event::Sample { instance: serial, cpu, memory: meter::beyond(&pool) });
             }
-            running.end(ended, &pool.house, &deployment.version).await
+            running.end(ended, &pool, &deployment.version).await
         }
     };
     tracing::debug!(version = %pool.key, serial = serial.0, lived = ?begun.elapsed(), why = why.lines().next(), "an instance ended");
@@ -101,6 +106,8 @@ pub(crate) struct Ending {
 enum Ended {
     /// By itself.
     Died(io::Result<ExitStatus>),
+    /// By itself, but the scheduler had given it up before it heard of that: broken connections came first.
+    Unheard(io::Result<ExitStatus>, Arc<Instance>),
     /// It never took requests.
     Failed(String),
     /// It was told to; the instance is known once it listens.
@@ -199,8 +206,14 @@ impl Running {
         })
     }
 
+    /// How the process ended, if it has. A moment is granted: what it held is closed before it counts as ended.
+    async fn gone(&mut self) -> Option<io::Result<ExitStatus>> {
+        tokio::time::timeout(LAST_LOOK, self.process.wait()).await.ok()
+    }
+
     /// Brings the process and everything it started to an end, and says what happened.
-    async fn end(mut self, ended: Ended, house: &Arc<House>, version: &Arc<Version>) -> String {
+    async fn end(mut self, ended: Ended, pool: &VersionPool, version: &Arc<Version>) -> String {
+        let house = &pool.house;
         let mut force = house.force.subscribe();
         let why = match ended {
             Ended::Died(status) => {
@@ -210,6 +223,12 @@ impl Running {
                 } else {
                     status.map_or_else(|e| e.to_string(), describe)
                 };
+                self.tail.after(&how)
+            }
+            Ended::Unheard(status, instance) => {
+                self.last_words().await;
+                let how = status.map_or_else(|e| e.to_string(), describe);
+                pool.note(Severity::Error, format!("instance {} is gone: {how}", instance.id));
                 self.tail.after(&how)
             }
             Ended::Failed(why) => why,

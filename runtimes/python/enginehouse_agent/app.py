@@ -4,7 +4,7 @@ from __future__ import absolute_import
 import sys
 import threading
 
-from . import apistub, cgiscript, loader, logs, wsgi
+from . import apistub, cgiscript, loader, logs, protocol, tracebacks, wsgi
 from .errors import NotFound
 
 PLAIN = b'200 OK\0Content-Type\0text/plain\0'
@@ -16,6 +16,8 @@ class App(object):
         self.first_generation = config.first_generation
         self.injecting = config.first_generation
         self.stopping = False
+        # Strikes other requests with an exception; see deadline.Timer.
+        self.interrupt = None
         self.constants = dict(config.environ)
         self.template = dict(config.environ)
         self.template.update({
@@ -45,7 +47,7 @@ class App(object):
     def run(self, connection, script, kind, environ, flag):
         """(head, chunks, size) of the answer; see wsgi.run."""
         if kind != 'http':
-            done = self._lifecycle(kind, script)
+            done = self._lifecycle(connection, kind, script)
             if done:
                 return done
         if self._gate is None:
@@ -77,13 +79,28 @@ class App(object):
             raise NotFound('the handler of this URL names no script')
         return 'main:app'
 
-    def _lifecycle(self, kind, script):
+    def _lifecycle(self, connection, kind, script):
+        """What the runtime itself answers; None if the app does."""
+        if not self.first_generation:
+            return None  # requests as any other; the SDK for Python 3 hears of /_ah/stop by the path
         if kind == 'stop':
+            self._shut_down(connection)
+        elif script:
+            return None
+        elif kind == 'warmup':
+            for name in self.config.scripts:
+                self._load(connection, name)
+        return PLAIN, [b'ok'], 2
+
+    def _shut_down(self, connection):
+        """Runs the app's shutdown hook. What the hook raises strikes the requests that still run (as in the SDK's runtime)."""
+        try:
             _run_shutdown_hook()
-            return PLAIN, [b'ok'], 2
-        if kind in ('start', 'warmup') and not script:
-            return PLAIN, [b'ok'], 2
-        return None
+        except Exception:
+            error = sys.exc_info()[1]
+            connection.log(protocol.WARNING, b'the shutdown hook raised\n' + tracebacks.current())
+            if self.interrupt is not None:
+                self.interrupt(connection, error)
 
     # Loading
 

@@ -35,6 +35,7 @@ class Config(object):
         self.skipped = settings.get('skipped') or []
         self.environ = settings.get('environ') or {}
         self.script = settings.get('script') or ''
+        self.scripts = settings.get('scripts') or []
 
 
 def load():

@@ -66,6 +66,7 @@ class Connection(object):
         # its deadline
         self.deadline_at = None
         self.armed = self.fired = self.firing = False
+        self.struck = deadline.DeadlineExceededError
 
     # Reading
 

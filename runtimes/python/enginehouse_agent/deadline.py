@@ -15,6 +15,8 @@ import time
 
 from . import logs
 
+PY2 = sys.version_info[0] == 2
+
 FOREVER = 1e300
 # Log lines of a long request are shown while it runs, this many seconds late at most.
 LOG_DELAY = 1.0
@@ -65,6 +67,7 @@ class Timer(object):
         self._connections = connections
         self._inject, self._clear = _load_injector() if injecting else (None, None)
         self.wake_at = FOREVER
+        self._aim = threading.Lock()
         self._read, self._write = os.pipe()
         for fd in (self._read, self._write):
             _nonblocking(fd)
@@ -99,7 +102,7 @@ class Timer(object):
             when = connection.deadline_at
             if connection.armed and when is not None:
                 if when <= moment:
-                    self._fire(connection, connection.serial)
+                    self._fire(connection, connection.serial, error_class())
                 else:
                     nearest = min(nearest, when)
             when = connection.flush_at
@@ -115,14 +118,23 @@ class Timer(object):
         if ready:
             os.read(self._read, 4096)
 
-    def _fire(self, connection, serial):
-        connection.firing = True
-        if connection.armed and connection.serial == serial:
-            connection.armed = False
-            connection.fired = True
-            if self._inject is not None:
-                self._inject(connection.ident, error_class())
-        connection.firing = False
+    def _fire(self, connection, serial, error):
+        with self._aim:
+            connection.firing = True
+            if connection.armed and connection.serial == serial:
+                connection.armed = False
+                connection.fired = True
+                # Python 3 raises classes only, Python 2 what it is given.
+                connection.struck = error if isinstance(error, type) else type(error)
+                if self._inject is not None:
+                    self._inject(connection.ident, error if PY2 else connection.struck)
+            connection.firing = False
+
+    def interrupt(self, own, error):
+        """Strikes every request but the one on connection `own`."""
+        for connection in list(self._connections.values()):
+            if connection is not own:
+                self._fire(connection, connection.serial, error)
 
     def settle(self, connection):
         """On the request's thread, after `armed` was cleared: returns when no exception is in flight any more."""
@@ -135,7 +147,7 @@ class Timer(object):
                 connection.fired = False
                 return
             except BaseException as error:
-                if not is_deadline(error):
+                if not is_deadline(error) and not isinstance(error, connection.struck):
                     raise
 
 

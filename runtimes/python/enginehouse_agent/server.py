@@ -157,5 +157,6 @@ def main():
     connections = {}
     timer = Timer(connections, app.injecting)
     timer.start()
+    app.interrupt = timer.interrupt
     Server(listener, app, timer, connections).run()
     leave()

@@ -123,3 +123,44 @@ class SdkTest(AgentTest):
         answer = self.check(client.ask({'PATH_INFO': '/_ah/stop'}, kind='stop'))
         self.assertEqual(answer.lines, ['hook ran'])
         self.assertIs(self.run_code('from google.appengine.api import runtime\nresult = runtime.is_shutting_down()', agent=agent), True)
+
+    def test_what_the_hook_raises_strikes_running_requests(self):
+        agent = self.serve(APP)
+        first, busy, idle = agent.client(), agent.client(), agent.client()
+        first.ask({'HTTP_CODE': 'from google.appengine.api import runtime\nclass Leave(Exception):\n    pass\ndef hook():\n'
+                                '    raise Leave("now")\nruntime.set_shutdown_hook(hook)'}, script='main.app')
+        idle.ask({'HTTP_CODE': 'result = 1'}, script='main.app')
+        busy.send({'HTTP_CODE': 'import sys, time\nsys.stderr.write("begun\\n")\nwhile True:\n    time.sleep(0.01)'}, script='main.app',
+                  deadline_ms=600000)
+        while True:
+            kind, _ = busy.receive_frame()
+            if kind == 'L':
+                break
+        answer = self.check(first.ask({'PATH_INFO': '/_ah/stop'}, kind='stop', deadline_ms=30000))
+        self.assertIn('Leave: now', ' '.join(answer.lines))
+        struck = busy.receive()
+        self.assertEqual(struck.outcome, 1)
+        # Python 2 is given the exception itself, as the SDK does; Python 3 takes only its class.
+        self.assertTrue('Leave' in struck.detail or 'now' in struck.detail, struck.detail)
+        self.check(idle.ask({'HTTP_CODE': 'result = 2'}, script='main.app', deadline_ms=600000))
+
+    def test_usage(self):
+        agent = self.serve(APP)
+        setup = 'from google.appengine.api import runtime\n'
+        self.assertGreater(self.run_code(setup + 'result = runtime.memory_usage().current()', agent=agent), 1)
+        self.assertGreater(self.run_code(setup + 'result = runtime.cpu_usage().total()', agent=agent), 0)
+
+    def test_warmup_imports_what_handlers_name(self):
+        self.write('other.py', 'import sys\nsys.stderr.write("other is loaded\\n")\ndef app(environ, start_response):\n    pass\n')
+        self.write('main.py', APP)
+        agent = self.start(scripts=['main.app', 'other.app'])
+        client = agent.client()
+        answer = self.check(client.ask({'PATH_INFO': '/_ah/warmup'}, kind='warmup'), 'ok')
+        self.assertEqual(answer.lines, ['other is loaded'])
+        self.assertEqual(self.check(client.ask({'PATH_INFO': '/_ah/warmup'}, kind='warmup'), 'ok').lines, [])
+
+    def test_a_warmup_that_fails_is_an_error(self):
+        self.write('main.py', 'raise ValueError("not ready")\n')
+        answer = self.start(scripts=['main.app']).ask({'PATH_INFO': '/_ah/warmup'}, kind='warmup')
+        self.assertEqual(answer.outcome, 1)
+        self.assertIn('not ready', answer.detail)

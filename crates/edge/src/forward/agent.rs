@@ -58,6 +58,7 @@ pub(crate) async fn ask(core: &Rc<Core>, socket: &Path, question: Question, writ
         notes,
         lease: Some(lease),
         left: core.house.options.limits.response_body,
+        buffered,
     };
     let (status, headers) = match exchange.head().await {
         Ok(head) => head,
@@ -103,6 +104,8 @@ struct Exchange {
     lease: Option<Lease>,
     /// Bytes of body that the response may still have.
     left: u64,
+    /// First generation.
+    buffered: bool,
 }
 
 impl Exchange {
@@ -160,7 +163,8 @@ impl Exchange {
                     if let Some(line) = &self.line {
                         ready!(line.alarm.poll(cx));
                     }
-                    self.outcome(Outcome::TimedOut);
+                    // First generation: the exception came a moment before, and the app did not let go. Nobody else can end its thread.
+                    self.outcome(if self.buffered { Outcome::Replace } else { Outcome::TimedOut });
                     return Poll::Ready(Err(Fault::Deadline));
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::process::{alive, describe};
+use testkit::process::{alive, descendants, describe};
 use testkit::{App, Connection, Node, Python, Request};
 
 use crate::node;
@@ -65,12 +65,13 @@ fn kill_one(node: &Node, number: usize) -> Death {
     let until = Instant::now() + testkit::DEADLINE;
     loop {
         let all: Vec<_> = node.children().into_iter().filter(|one| !describe(*one).contains("__warden")).collect();
-        let begun = Instant::now();
         let one = (!all.is_empty()).then(|| all[number % all.len()]);
+        // What it started dies with it, a moment later.
+        let family = one.iter().flat_map(|one| descendants(one.pid)).chain(one).collect();
+        let begun = Instant::now();
         let pid = one.and_then(|one| Pid::from_raw(i32::try_from(one.pid).ok()?));
         if pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()) {
-            let one = one.into_iter().collect();
-            while !alive(&one).is_empty() {
+            while !alive(&family).is_empty() {
                 std::thread::yield_now();
             }
             return Death { begun, over: Instant::now() };

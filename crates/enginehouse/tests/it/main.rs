@@ -7,6 +7,7 @@ mod deaths;
 mod examples;
 mod handlers;
 mod headers;
+mod lifecycle;
 mod login;
 mod logs;
 mod metrics;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use model::handler::{HandlerKind, StaticSource};
+use model::config::VersionConfig;
+use model::handler::{HandlerKind, Script, StaticSource};
 use model::ids::InstanceId;
 use serde::Serialize;
 
@@ -75,6 +76,7 @@ struct Config<'a> {
     skipped: Vec<&'a str>,
     environ: BTreeMap<&'static str, String>,
     script: &'a str,
+    scripts: Vec<&'a str>,
 }
 
 /// The value of `ENGINEHOUSE_AGENT` for one instance.
@@ -93,8 +95,23 @@ pub(crate) fn config(house: &House, deployment: &Deployment, launch: &AgentLaunc
         skipped: config.skip_files.0.iter().map(model::pattern::Pattern::source).collect(),
         environ: environ(house, deployment, id),
         script: &launch.script,
+        scripts: scripts(config),
     };
     serde_json::to_string(&settings).unwrap_or_default()
+}
+
+/// WSGI objects that handlers name without groups: what a warm-up request can import. A CGI script would be run, not only loaded.
+fn scripts(config: &VersionConfig) -> Vec<&str> {
+    let mut scripts: Vec<&str> = Vec::new();
+    for handler in &config.handlers {
+        if let HandlerKind::Script(Script::Wsgi(template)) = &handler.kind
+            && !template.has_references()
+            && !scripts.contains(&template.source())
+        {
+            scripts.push(template.source());
+        }
+    }
+    scripts
 }
 
 /// Constant environ entries of every request (reference: the production dump and the SDK's request handler).

@@ -22,36 +22,41 @@ pub(super) struct Deaths {
 const GROWN: Duration = Duration::from_secs(10);
 /// So many young deaths in a row fail the requests that wait. The first is forgiven: a port may have been taken, a file half written.
 const PATIENCE: u32 = 2;
-/// The same if the code was seen to work so short a time ago: somebody kills the processes, or memory is short for a moment.
-const PROVEN_PATIENCE: u32 = 6;
+/// Code that was seen to work so short a time ago is not given up: somebody kills the processes, or memory is short for a moment. Nor does it wait long
+/// while nobody else serves.
 const LATELY: Duration = Duration::from_secs(30);
+const SHORT_PAUSE: Duration = Duration::from_millis(400);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Deaths {
-    /// Counts a death and returns how long to wait before the next start. Instances that were started side by side are one attempt.
-    pub(super) fn count(&mut self, now: Tick, loss: &Loss, why: String) -> Duration {
+    /// Counts a death and returns how long to wait before the next start. Instances that were started side by side are one attempt. `alone`: no
+    /// other instance is left.
+    pub(super) fn count(&mut self, now: Tick, loss: &Loss, alone: bool, why: String) -> Duration {
         let grown = loss.ready_at.is_some_and(|ready| now.since(ready) >= GROWN);
         let same_attempt = self.young > 0 && self.last.is_some_and(|last| loss.started_at < last);
         self.reason = why;
-        if same_attempt {
-            return self.again_at.map_or(Duration::ZERO, |at| at.since(now));
-        }
-        self.last = Some(now);
         self.proven = self.worked.is_some_and(|worked| now.since(worked) < LATELY);
-        self.young = if grown { 1 } else { self.young + 1 };
-        let pause = match self.young {
-            0 | 1 => Duration::ZERO,
-            n => FIRST_PAUSE.saturating_mul(1 << (n - 1).min(10)).min(LONGEST_PAUSE),
+        let mut pause = if same_attempt {
+            self.again_at.map_or(Duration::ZERO, |at| at.since(now))
+        } else {
+            self.last = Some(now);
+            self.young = if grown { 1 } else { self.young + 1 };
+            match self.young {
+                0 | 1 => Duration::ZERO,
+                n => FIRST_PAUSE.saturating_mul(1 << (n - 1).min(10)).min(LONGEST_PAUSE),
+            }
         };
+        if alone && self.proven {
+            pause = pause.min(SHORT_PAUSE);
+        }
         self.again_at = (!pause.is_zero()).then(|| now.after(pause));
         pause
     }
 
     /// Why waiting is hopeless, if it is.
     pub(super) fn hopeless(&self) -> Option<&str> {
-        let patience = if self.proven { PROVEN_PATIENCE } else { PATIENCE };
-        (self.young >= patience).then_some(self.reason.as_str())
+        (self.young >= PATIENCE && !self.proven).then_some(self.reason.as_str())
     }
 
     /// The tick before which nothing is started.

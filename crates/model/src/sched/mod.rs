@@ -341,11 +341,12 @@ impl Scheduler {
 
     /// An instance is lost that nobody asked to go.
     fn mourn(&mut self, now: Tick, gone: &Loss, lost: Lost, why: String) -> Duration {
+        let alone = self.roster.current() == 0;
         let deaths = match lost.number {
             Some(number) => self.deaths_of.entry(number).or_default(),
             None => &mut self.deaths,
         };
-        let again_in = deaths.count(now, gone, why);
+        let again_in = deaths.count(now, gone, alone, why);
         // Nobody restarts what died while it started and no longer has anybody waiting for it; a request will.
         if gone.ready_at.is_some() && deaths.hopeless().is_none() && !self.closing {
             self.lost.push_back(lost);

@@ -536,3 +536,23 @@ fn a_healthy_instance_does_not_excuse_one_that_never_starts() {
     }
     assert!((3..10).contains(&attempts), "{attempts} attempts in 20 s");
 }
+
+#[test]
+fn kills_do_not_make_code_hopeless_that_works() {
+    let mut machine = serving(1);
+    tell(&mut machine, 2, done(1, Outcome::Answered));
+    queue(&mut machine, 3, 2);
+    tell(&mut machine, 3, done(1, Outcome::Broken));
+    let mut now = 3;
+    for serial in 1..=8 {
+        // The one that worked, then each that is started instead of it.
+        let actions = tell(&mut machine, now, exited(serial));
+        assert!(!actions.iter().any(|action| matches!(action, Action::Reject { .. })), "{serial}: {actions:?}");
+        queue(&mut machine, now, 100 + serial);
+        now += 1;
+        tell(&mut machine, now, Event::Tick);
+    }
+    // Half a minute later it is another story.
+    let actions = tell(&mut machine, 40, exited(9));
+    assert!(actions.iter().any(|action| matches!(action, Action::Reject { why: Reject::StartFailed(_), .. })), "{actions:?}");
+}
