@@ -13,6 +13,8 @@ use crate::node;
 const REQUESTS: usize = 10_000;
 const CONNECTIONS: usize = 8;
 const DEATHS: usize = 50;
+/// So many requests are answered from one death to the next.
+const APART: usize = REQUESTS / (DEATHS + 1);
 
 /// Answers with what it was sent.
 const AGENT: &str = r"
@@ -62,7 +64,7 @@ struct Lost {
 
 /// Kills any process of the house but itself and its warden.
 fn kill_one(node: &Node, number: usize) -> Death {
-    let until = Instant::now() + testkit::DEADLINE;
+    let until = Instant::now() + testkit::DEADLINE / 4;
     loop {
         let all: Vec<_> = node.children().into_iter().filter(|one| !describe(*one).contains("__warden")).collect();
         let one = (!all.is_empty()).then(|| all[number % all.len()]);
@@ -82,7 +84,7 @@ fn kill_one(node: &Node, number: usize) -> Death {
 }
 
 /// Sends its share of the requests on one connection, every fourth a POST; returns those that failed.
-fn ask(node: &Node, answered: &AtomicUsize) -> Vec<Lost> {
+fn ask(node: &Node, answered: &AtomicUsize, died: &AtomicUsize) -> Vec<Lost> {
     let mut connection = Connection::open(node.address());
     let mut lost = Vec::new();
     for number in 0..REQUESTS / CONNECTIONS {
@@ -92,6 +94,11 @@ fn ask(node: &Node, answered: &AtomicUsize) -> Vec<Lost> {
         } else {
             (Request::get("/"), "answer to ".into())
         };
+        // Not far ahead of the deaths, which take their time on a busy machine.
+        let may_go = || died.load(Ordering::SeqCst).min(DEATHS) + 2;
+        while may_go() <= DEATHS && answered.load(Ordering::SeqCst) >= may_go() * APART {
+            std::thread::park_timeout(Duration::from_micros(200));
+        }
         let begun = Instant::now();
         let answer = connection.send(&request);
         if answer.status == 200 {
@@ -105,25 +112,36 @@ fn ask(node: &Node, answered: &AtomicUsize) -> Vec<Lost> {
     lost
 }
 
+/// However the killer ends, nobody waits for it any more.
+struct Last<'a>(&'a AtomicUsize);
+
+impl Drop for Last<'_> {
+    fn drop(&mut self) {
+        self.0.store(DEATHS, Ordering::SeqCst);
+    }
+}
+
 fn survives(app: &App) {
     let node = node().app(app).arg("-qq").start();
     node.get("/").expect(200);
-    let (answered, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (answered, died, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
     let deaths = Mutex::new(Vec::new());
     let lost: Vec<Lost> = std::thread::scope(|scope| {
         let killer = scope.spawn(|| {
+            let _last = Last(&died);
             for number in 1..=DEATHS {
                 // Spread over the whole run; between two deaths requests are answered.
-                while answered.load(Ordering::SeqCst) < number * REQUESTS / (DEATHS + 1) {
+                while answered.load(Ordering::SeqCst) < number * APART {
                     if done.load(Ordering::SeqCst) {
                         return;
                     }
                     std::thread::park_timeout(Duration::from_micros(200));
                 }
                 deaths.lock().expect("unpoisoned").push(kill_one(&node, number));
+                died.fetch_add(1, Ordering::SeqCst);
             }
         });
-        let clients: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(|| ask(&node, &answered))).collect();
+        let clients: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(|| ask(&node, &answered, &died))).collect();
         let results: Vec<_> = clients.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::SeqCst);
         killer.join().expect("every death takes place");

@@ -32,7 +32,7 @@ fn seen_by(folder: &Path) -> String {
 
 fn start(app: &App, folder: &Path, env: &[&str]) -> Node {
     let seen = format!("SEEN={}", folder.join("seen").display());
-    let flags = env.iter().chain([&seen.as_str()]).flat_map(|pair| ["--env-var", pair]);
+    let flags = env.iter().copied().chain([seen.as_str()]).flat_map(|pair| ["--env-var", pair]);
     // What the app writes lies outside its walls.
     node().app(app).args(flags).args(["--isolation", "none"]).start()
 }
