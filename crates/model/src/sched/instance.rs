@@ -35,7 +35,7 @@ pub(super) struct Instance {
     pub(super) ready_at: Option<Tick>,
     /// Since when it has no request; only meaningful while it has none.
     pub(super) idle_since: Tick,
-    /// Requests in a row that it did not answer.
+    /// Requests in a row that could not reach it.
     pub(super) broken: u32,
     /// Where it stands among those with as many requests.
     pub(super) turn: u64,
@@ -48,7 +48,7 @@ pub(super) struct Instance {
     pub(super) why: String,
 }
 
-/// So many unanswered requests in a row mean that the process lives but does not work.
+/// So many unreachable requests in a row mean that the process lives but does not work.
 const BROKEN_LIMIT: u32 = 3;
 
 impl Instance {
@@ -94,17 +94,11 @@ impl Instance {
         self.idle_since = now;
         match outcome {
             Outcome::Answered => self.broken = 0,
-            // One that runs into every deadline may be stuck as a whole.
-            Outcome::Broken | Outcome::TimedOut => self.broken += 1,
+            Outcome::Broken => self.broken += 1,
             Outcome::Replace => return Some("it asked to be replaced"),
-            Outcome::Abandoned => {}
+            Outcome::Abandoned | Outcome::TimedOut => {}
         }
-        let why = if outcome == Outcome::TimedOut {
-            "three requests in a row ran out of time"
-        } else {
-            "three requests in a row could not reach it"
-        };
-        (self.broken >= BROKEN_LIMIT).then_some(why)
+        (self.broken >= BROKEN_LIMIT).then_some("three requests in a row could not reach it")
     }
 }
 
