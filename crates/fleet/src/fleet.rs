@@ -305,7 +305,10 @@ impl Pool for Fleet {
 /// Takes leftovers of earlier runs out of the cache, while nobody waits for it.
 fn sweep(cache: &Path) {
     let cache = cache.to_owned();
-    let _ = std::thread::Builder::new().name("fleet-sweep".into()).spawn(move || crate::stage::sweep(&cache));
+    let _ = std::thread::Builder::new().name("fleet-sweep".into()).spawn(move || {
+        crate::stage::sweep(&cache);
+        crate::prune::prune(&cache);
+    });
 }
 
 /// A random number from the system.

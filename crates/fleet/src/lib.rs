@@ -16,6 +16,7 @@ mod pool;
 pub mod prepare;
 mod process;
 mod process_env;
+mod prune;
 mod python;
 mod spawn;
 mod stage;

@@ -88,6 +88,14 @@ fn every_example_is_free_of_mistakes() {
         vec!["guestbook/python3.yaml"],
         vec!["hello-flask"],
         vec!["hello-node"],
+        vec!["hello-cgi"],
+        vec!["hello-django"],
+        vec!["hello-express"],
+        vec!["hello-fastapi"],
+        vec!["hello-go"],
+        vec!["hello-java"],
+        vec!["hello-php"],
+        vec!["hello-ruby"],
         vec!["two-services/web/app.yaml", "two-services/api/api.yaml"],
     ] {
         let folder = workspace().join("examples");

@@ -422,7 +422,7 @@ fn bundler_installs_a_gem_that_lies_in_the_app() {
 }
 
 #[test]
-fn y24_go_compiles_the_package_that_main_names() {
+fn go_compiles_the_package_that_main_names() {
     let main = "package main\n\nimport (\n\t\"net/http\"\n\t\"os\"\n\t\"example.com/x/greeting\"\n)\n\nfunc main() {\n\thttp.HandleFunc(\"/\", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(greeting.Text)) })\n\thttp.ListenAndServe(\":\"+os.Getenv(\"PORT\"), nil)\n}\n";
     let app = App::with_yaml("runtime: go122\nmain: ./cmd/web\n")
         .file("go.mod", "module example.com/x\n\ngo 1.19\n")

@@ -166,8 +166,14 @@ fn check_main(version: &Version, root: &Path) -> Result<(), PrepareError> {
 
 /// What to say about other ways to list packages.
 fn unread(root: &Path) -> Option<String> {
-    let file = ["Pipfile", "poetry.lock", "uv.lock", "pdm.lock"].into_iter().find(|name| root.join(name).is_file())?;
-    Some(format!("{file} is not read; packages come from requirements.txt, which this app does not have"))
+    let ways = [
+        ("Pipfile", "pipenv requirements > requirements.txt"),
+        ("poetry.lock", "poetry export --output requirements.txt"),
+        ("uv.lock", "uv export --no-dev --output-file requirements.txt"),
+        ("pdm.lock", "pdm export --prod --output requirements.txt"),
+    ];
+    let (file, way) = ways.into_iter().find(|(name, _)| root.join(name).is_file())?;
+    Some(format!("{file} is not read; packages come from requirements.txt, which this app does not have: `{way}` writes it"))
 }
 
 /// Whether a shell command contains `word` as a word of its own, or as the last part of a path.

@@ -123,7 +123,9 @@ pub(crate) fn sweep(cache: &Path) {
         let is_copy = !matches!(&*name, "index" | "drafts") && entry.file_type().is_ok_and(|kind| kind.is_dir());
         // What was built on top of a copy is called alike, with a dot behind the name.
         let copy = name.split('.').next().unwrap_or_default();
-        if is_copy && !wanted.iter().any(|wanted| wanted == copy) {
+        let age = fs::metadata(entry.path().join(cache::WHOLE)).and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
+        let outdated = copy.len() < name.len() && age.is_some_and(|age| age > KEPT);
+        if is_copy && (outdated || !wanted.iter().any(|wanted| wanted == copy)) {
             cache::discard(&entry.path());
         }
     }
