@@ -10,6 +10,7 @@ mod translate;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use self::translate::{Dialect, Translated, translate};
 
@@ -44,7 +45,8 @@ pub struct PatternError {
 
 #[derive(Clone)]
 enum Engine {
-    Linear(regex::bytes::Regex),
+    /// Shared by all clones, with the memory that matching keeps: a thousand versions have the same `skip_files`.
+    Linear(Arc<regex::bytes::Regex>),
     Backtracking(Box<fancy_regex::Regex>),
 }
 
@@ -88,9 +90,12 @@ impl Pattern {
         if let Ok(Translated { body, groups, needs_backtracking: false }) = &linear {
             let text = format!(r"(?-u)\A{body}{end}");
             return match regex::bytes::RegexBuilder::new(&text).size_limit(MAX_COMPILED).build() {
-                Ok(engine) => {
-                    Ok(Self { source: source.to_owned(), groups: *groups, linear_source: Some(text), engine: Engine::Linear(engine) })
-                }
+                Ok(engine) => Ok(Self {
+                    source: source.to_owned(),
+                    groups: *groups,
+                    linear_source: Some(text),
+                    engine: Engine::Linear(Arc::new(engine)),
+                }),
                 Err(regex::Error::CompiledTooBig(_)) => fail(TOO_LARGE),
                 Err(error) => fail(&last_line(&error.to_string())),
             };

@@ -1,6 +1,7 @@
 //! Benchmarks beside the peers. The figure that counts is CPU per request of the server under test, as a ratio inside interleaved rounds: absolute
 //! times drift on shared machines, ratios hold. The server is pinned to core 0, the load generator and the upstream to core 1.
 
+mod instances;
 mod load;
 mod peers;
 mod process;
@@ -26,6 +27,15 @@ pub(crate) struct Options {
     dir: PathBuf,
     /// The server's binary.
     enginehouse: PathBuf,
+    /// The workspace.
+    root: PathBuf,
+}
+
+impl Options {
+    /// The workspace's folder.
+    fn root(&self) -> &Path {
+        &self.root
+    }
 }
 
 type Bench = fn(&Options) -> Result<Vec<String>>;
@@ -42,6 +52,9 @@ const ALL: &[(&str, &str, Bench)] = &[
     ("idle", "private memory of an idle keep-alive connection", start::idle),
     ("start", "first static answer and first WSGI answer after the start", start::start),
     ("wsgi", "CPU of a WSGI worker beside gunicorn, on Python 2.7 and 3", worker::wsgi),
+    ("scheduling", "CPU that scheduling adds to a request at 64 concurrent", instances::scheduling),
+    ("idle-versions", "memory and CPU of 1,000 versions that nobody asks", instances::idle_versions),
+    ("cold-start", "a Flask app without instances beside a fresh gunicorn", instances::cold_start),
     ("dev-appserver", "requests per CPU second beside dev_appserver", worker::dev_appserver),
 ];
 
@@ -75,7 +88,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
     if fresh {
         build(root)?;
     }
-    let options = Options { rounds, seconds, dir, enginehouse: root.join("target/release/enginehouse") };
+    let options = Options { rounds, seconds, dir, enginehouse: root.join("target/release/enginehouse"), root: root.to_owned() };
     for (name, what, bench) in ALL {
         if names.is_empty() || names.iter().any(|n| n == name) {
             say(&format!("\n## {name}: {what} ({rounds} rounds of {seconds} s)\n"));

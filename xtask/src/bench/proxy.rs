@@ -214,6 +214,11 @@ fn ours(options: &Options, site: &Site) -> Result<Contender> {
 
 /// Starts `enginehouse run` with one thread on core 0 and without a request log (the peers write none either); returns its port.
 pub(crate) fn run_app(options: &Options, app: &std::path::Path, more: &[String]) -> Result<(Server, u16)> {
+    run_app_within(options, app, more, Duration::from_secs(10))
+}
+
+/// The same for an app that needs longer.
+pub(crate) fn run_app_within(options: &Options, app: &std::path::Path, more: &[String], limit: Duration) -> Result<(Server, u16)> {
     let unique = free_port()?;
     let ready: PathBuf = options.dir.join(format!("ready-{unique}.json"));
     let storage = options.dir.join(format!("storage-{unique}"));
@@ -225,7 +230,8 @@ pub(crate) fn run_app(options: &Options, app: &std::path::Path, more: &[String])
     command.extend(["--storage".into(), storage.display().to_string()]);
     command.extend_from_slice(more);
     let server = Server::start("enginehouse", SERVER_CORE, &command, &[], &options.dir.join(format!("enginehouse-{unique}.log")))?;
-    for _ in 0..2_000 {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < limit {
         if let Ok(text) = fs::read_to_string(&ready) {
             let json: serde_json::Value = serde_json::from_str(&text)?;
             let url = json["http"].as_str().context("the ready file names a URL")?.trim_end_matches('/');
@@ -235,5 +241,5 @@ pub(crate) fn run_app(options: &Options, app: &std::path::Path, more: &[String])
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    bail!("enginehouse was not ready within 10 s; see {}", options.dir.join(format!("enginehouse-{unique}.log")).display())
+    bail!("enginehouse was not ready within {limit:?}; see {}", options.dir.join(format!("enginehouse-{unique}.log")).display())
 }

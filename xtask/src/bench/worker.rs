@@ -54,19 +54,25 @@ fn agent(options: &Options, app: &Path, runtime: &str) -> Result<Worker> {
     Ok(Worker { name: "enginehouse agent".into(), server, port, children_only: true })
 }
 
-fn peer(options: &Options, app: &Path, python: &str, gunicorn: &str) -> Result<Worker> {
-    let target = options.dir.join(format!("gunicorn-{python}"));
+/// Packages of `python`, installed once into a folder of the benchmarks: the interpreter and the folder.
+pub(crate) fn packages(options: &Options, python: &str, folder: &str, wanted: &str) -> Result<(PathBuf, PathBuf)> {
+    let target = options.dir.join(folder);
     let interpreter = interpreter(python)?;
     if !target.join("gunicorn").exists() {
         let done = Command::new(&interpreter)
             .args(["-m", "pip", "install", "--quiet", "--target"])
             .arg(&target)
-            .args(gunicorn.split(' '))
+            .args(wanted.split(' '))
             .status()?;
         if !done.success() {
-            bail!("pip could not install {gunicorn}");
+            bail!("pip could not install {wanted}");
         }
     }
+    Ok((interpreter, target))
+}
+
+fn peer(options: &Options, app: &Path, python: &str, gunicorn: &str) -> Result<Worker> {
+    let (interpreter, target) = packages(options, python, &format!("gunicorn-{python}"), gunicorn)?;
     let port = free_port()?;
     let command: Vec<String> = [
         interpreter.display().to_string().as_str(),

@@ -1,0 +1,51 @@
+//! Memory of a version that is only registered, by what it consists of: `cargo run --release -p xtask --example version_memory`.
+#![allow(clippy::print_stdout, reason = "a program that prints")]
+
+use model::config::{SkipFiles, VersionConfig};
+use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
+use model::ids::VersionKey;
+use model::pattern::{Anchor, Pattern};
+use model::runtime::Runtime;
+use model::sched::{Scheduler, Settings};
+use model::table::Version;
+
+const COUNT: usize = 1_000;
+
+/// Resident memory in kilobytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+fn weigh<T>(name: &str, make: impl Fn() -> T) {
+    let before = resident();
+    let all: Vec<T> = (0..COUNT).map(|_| make()).collect();
+    let each = resident().saturating_sub(before);
+    println!("{name:<32} {each:>6} KB for {COUNT}");
+    drop(all);
+}
+
+fn config() -> VersionConfig {
+    let handler = Handler {
+        url: Pattern::new("/.*", Anchor::Whole).expect("compiles"),
+        written: "/.*".to_owned(),
+        kind: HandlerKind::Script(Script::Auto),
+        secure: Secure::Optional,
+        redirect: RedirectCode::Found,
+        login: Login::Optional,
+        auth_fail: AuthFail::Redirect,
+        origin: Origin::default(),
+    };
+    let key = VersionKey::new("default".parse().expect("a service"), "v1".parse().expect("a version")).expect("short");
+    VersionConfig::new(key, Runtime::parse("python311").expect("a runtime"), vec![handler])
+}
+
+fn main() {
+    weigh("skip_files, the defaults", SkipFiles::default);
+    weigh("one URL pattern", || Pattern::new("/.*", Anchor::Whole).expect("compiles"));
+    weigh("a configuration", config);
+    weigh("a version with its routes", || Version::new(config(), "/app".into(), 1));
+    let config = config();
+    weigh("a scheduler", || Scheduler::new(Settings::of(&config), 1, 1));
+}
