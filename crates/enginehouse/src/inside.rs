@@ -1,5 +1,5 @@
-//! What goes on inside, for whoever looks for a fault in the house itself: `tracing`, to stderr, if ENGINEHOUSE_LOG asks for it. Without the
-//! variable nobody listens, and an event costs one look at a number.
+//! What goes on inside, for whoever looks for a fault in the house itself: `tracing`, to stderr, if `ENGINEHOUSE_LOG` asks for it. Without
+//! the variable nobody listens, and an event costs one look at a number.
 
 use std::io;
 

@@ -77,19 +77,16 @@ fn storage(asked: &Logs) -> anyhow::Result<PathBuf> {
     if let Some(storage) = &asked.storage {
         return Ok(storage.clone());
     }
-    let app = match &asked.project {
-        Some(project) => project.clone(),
-        None => {
-            let options = appyaml::Options { project: None, env: std::collections::BTreeMap::new() };
-            let loaded = Source { paths: asked.target.paths.clone(), options }.read();
-            if loaded.services.is_empty() {
-                let places: Vec<_> = asked.target.paths.iter().map(|path| shown(path)).collect();
-                bail!("there is no app in {}; name its folder, its --project or its --storage", places.join(", "));
-            }
-            crate::app::id(&loaded)
-        }
-    };
-    crate::storage::default_folder(&app)
+    if let Some(project) = &asked.project {
+        return crate::storage::default_folder(project);
+    }
+    let options = appyaml::Options { project: None, env: std::collections::BTreeMap::new() };
+    let loaded = Source { paths: asked.target.paths.clone(), options }.read();
+    if loaded.services.is_empty() {
+        let places: Vec<_> = asked.target.paths.iter().map(|path| shown(path)).collect();
+        bail!("there is no app in {}; name its folder, its --project or its --storage", places.join(", "));
+    }
+    crate::storage::default_folder(&crate::app::id(&loaded))
 }
 
 fn shown(path: &Path) -> String {

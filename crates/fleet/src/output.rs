@@ -122,7 +122,7 @@ impl Source {
 
     /// Bytes of a flood: counted, and looked at only for the last lines.
     fn skim(&self, bytes: &[u8]) {
-        let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
+        let lines = memchr::memchr_iter(b'\n', bytes).count();
         self.flow().drop_lines(lines as u64);
         let end = &bytes[bytes.len().saturating_sub(1024)..];
         for line in end.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {

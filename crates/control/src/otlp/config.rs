@@ -86,10 +86,10 @@ impl Config {
         Ok(Some(Self {
             endpoint,
             headers: headers(&get("OTEL_EXPORTER_OTLP_TRACES_HEADERS").or_else(|| get(HEADERS)).unwrap_or_default())?,
-            protocol: protocol(get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| get(PROTOCOL)))?,
+            protocol: protocol(get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| get(PROTOCOL)).as_deref())?,
             timeout: milliseconds(&["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], 10_000),
             certificate: get("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE").or_else(|| get("OTEL_EXPORTER_OTLP_CERTIFICATE")).map(PathBuf::from),
-            sampler: sampler(get(SAMPLER), get("OTEL_TRACES_SAMPLER_ARG"))?,
+            sampler: sampler(get(SAMPLER).as_deref(), get("OTEL_TRACES_SAMPLER_ARG").as_deref())?,
             resource: resource(get("OTEL_SERVICE_NAME"), &get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default()),
             queue: number("OTEL_BSP_MAX_QUEUE_SIZE", 2_048).min(65_536),
             batch: number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512).min(8_192),
@@ -128,20 +128,20 @@ fn headers(text: &str) -> Result<Vec<(HeaderName, HeaderValue)>, ConfigError> {
     pairs(text).map(header).collect()
 }
 
-fn protocol(text: Option<String>) -> Result<Protocol, ConfigError> {
-    match text.as_deref() {
+fn protocol(text: Option<&str>) -> Result<Protocol, ConfigError> {
+    match text {
         None | Some("http/protobuf") => Ok(Protocol::Protobuf),
         Some("http/json") => Ok(Protocol::Json),
         Some(other) => Err(wrong(PROTOCOL, other, "http/protobuf and http/json are spoken here; collectors take them at port 4318")),
     }
 }
 
-fn sampler(name: Option<String>, argument: Option<String>) -> Result<Sampler, ConfigError> {
-    let name = name.unwrap_or_else(|| "parentbased_always_on".to_owned());
-    Sampler::parse(&name, argument.as_deref()).ok_or_else(|| {
+fn sampler(name: Option<&str>, argument: Option<&str>) -> Result<Sampler, ConfigError> {
+    let name = name.unwrap_or("parentbased_always_on");
+    Sampler::parse(name, argument).ok_or_else(|| {
         let why =
             "known are always_on, always_off, traceidratio with OTEL_TRACES_SAMPLER_ARG from 0 to 1, and each with parentbased_ in front";
-        wrong(SAMPLER, &name, why)
+        wrong(SAMPLER, name, why)
     })
 }
 

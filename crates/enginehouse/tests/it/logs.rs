@@ -12,7 +12,7 @@ use crate::apps::{app, static_only};
 use crate::{command, node};
 
 /// Prints what its query says, plainly or as a structured line of the request's own trace.
-const TALKER: &str = r#"
+const TALKER: &str = r"
 import json, os, sys
 
 def app(environ, start_response):
@@ -30,7 +30,7 @@ def app(environ, start_response):
         sys.stderr.write('said within the request\n')
     start_response('200 OK', [('Set-Cookie', 'secret=biscuit')])
     return [environ.get('HTTP_X_APPENGINE_REQUEST_LOG_ID', '').encode()]
-"#;
+";
 
 fn talker() -> App {
     app(Python::Three, "", TALKER)
