@@ -247,6 +247,27 @@ fn y31_an_instance_that_dies_comes_back_under_its_number() {
 }
 
 #[test]
+fn y22_an_instance_above_its_memory_finishes_and_is_replaced() {
+    on_both(|python| {
+        // A little more than the class has, and less than a fifth more.
+        let (megabytes, limit) = if python == Python::Two { (124, "128 MB") } else { (395, "384 MiB") };
+        let grows = SLOW.replace(
+            "    start_response",
+            &format!("    if environ['PATH_INFO'] == '/grow':\n        globals()['held'] = b'x' * ({megabytes} << 20)\n    start_response"),
+        );
+        let node = serve(&app(python, "automatic_scaling:\n  max_instances: 1", &grows));
+        let (before, id) = who(&node, "localhost");
+        assert!(node.get("/grow").expect(200).text().starts_with(&before), "the request is finished");
+        let line = notice(&node, &["Exceeded soft memory limit of", "Consider setting a larger instance class in app.yaml."]);
+        assert!(line.starts_with(&format!("instance {id}: Exceeded soft memory limit of {limit} with ")), "{line}");
+        assert!(line.contains("after servicing 2 requests total"), "{line}");
+        notice(&node, &[&format!("starts: instance {id} is replaced")]);
+        notice(&node, &[&format!("instance {id} stops: soft memory limit")]);
+        assert_ne!(who(&node, "localhost").0, before);
+    });
+}
+
+#[test]
 fn m1_an_automatic_instance_has_an_opaque_id_the_same_for_the_app_and_the_log() {
     on_both(|python| {
         let node = serve(&app(python, "", SLOW));

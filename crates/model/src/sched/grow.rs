@@ -37,9 +37,9 @@ impl Scheduler {
     /// After a request took the short way: the average must be looked at while there are many.
     pub(super) fn look_if_tight(&mut self, now: Tick) {
         let Scaling::Automatic(rule) = &self.settings.scaling else { return };
-        let waits = self.full || self.look.is_some() || self.roster.starting() >= self.settings.starts as usize;
+        let waits = self.full || self.roster.starting() >= self.settings.starts as usize;
         if !waits && automatic::is_tight(self.meter.level(), self.roster.current(), rule, self.settings.concurrency) {
-            self.look = Some(automatic::look(now));
+            self.look_at(automatic::look(now));
         }
     }
 
@@ -59,7 +59,11 @@ impl Scheduler {
             if self.roster.starting() >= self.settings.starts.max(1) as usize {
                 return;
             }
+            // Where others do its work, what was lost is not missed.
             if let Some(lost) = self.lost.pop_front() {
+                if current >= self.roster.core() {
+                    continue;
+                }
                 let ahead = self.pending.free() == 0;
                 self.launch(now, None, Start { why: lost.why, ahead });
                 continue;

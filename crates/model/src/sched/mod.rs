@@ -331,6 +331,7 @@ impl Scheduler {
 
     fn exited(&mut self, now: Tick, serial: Serial, why: String) {
         let Some(instance) = self.roster.remove(serial) else { return };
+        self.count_cpu(now);
         self.measure(now);
         if !instance.is_current() {
             return;
@@ -478,8 +479,12 @@ impl Scheduler {
         let cores = self.settings.cores;
         let Some(instance) = self.roster.get_mut(serial).filter(|instance| instance.stage != Stage::Stopping) else { return };
         instance.cpu = Some(Cpu::sample(instance.cpu, now, used, cores));
-        self.cpu = self.roster.in_order().filter_map(|instance| instance.cpu).map(|cpu| cpu.load(now)).sum();
+        self.count_cpu(now);
         self.weigh(now, serial, memory);
+    }
+
+    fn count_cpu(&mut self, now: Tick) {
+        self.cpu = self.roster.in_order().filter_map(|instance| instance.cpu).map(|cpu| cpu.load(now)).sum();
     }
 
     #[cfg(debug_assertions)]

@@ -192,6 +192,11 @@ impl Roster {
         self.draining.first().copied()
     }
 
+    /// How many instances the load needs.
+    pub(super) fn core(&self) -> usize {
+        self.core
+    }
+
     /// How many ready instances the load does not need.
     pub(super) fn spare(&self) -> usize {
         self.order.len().saturating_sub(self.core)

@@ -521,6 +521,19 @@ fn y31_the_number_of_instances_can_change() {
 }
 
 #[test]
+fn an_idle_instance_that_dies_is_not_missed_while_others_do_the_work() {
+    let mut machine = loaded(automatic(|rule| rule.min_idle_instances = Some(2)), millis(0), 1);
+    (2..=3).for_each(|serial| drop(hear(&mut machine, at(1), Event::Ready(Serial(serial)))));
+    machine.settings.scaling = Scaling::Automatic(Automatic::default());
+    let actions = hear(&mut machine, at(30), exited(3));
+    assert_eq!(starts(&actions), Vec::<&str>::new(), "{actions:?}");
+    let actions = hear(&mut machine, at(31), exited(2));
+    assert_eq!(starts(&actions), Vec::<&str>::new(), "{actions:?}");
+    let actions = hear(&mut machine, at(50), exited(1));
+    assert!(matches!(starts(&actions)[..], [why] if why.ends_with(" died")), "{actions:?}");
+}
+
+#[test]
 fn a_healthy_instance_does_not_excuse_one_that_never_starts() {
     let mut machine = loaded(automatic(|rule| rule.min_instances = 2), millis(0), 1);
     let mut attempts = 0;
