@@ -36,10 +36,11 @@ impl Held {
         }
         let lock = open_lock(dir).ok()?;
         lock.lock_shared().ok()?;
-        let whole = File::options().write(true).open(dir.join(WHOLE)).ok()?;
+        let whole = dir.join(WHOLE);
         // Best effort: it is only for the sweep.
-        let _ = whole.set_modified(SystemTime::now());
-        Some(Self { dir: dir.to_owned(), _lock: lock })
+        let _ = File::options().write(true).open(&whole).and_then(|file| file.set_modified(SystemTime::now()));
+        // It may have been swept away before the lock was ours.
+        whole.is_file().then(|| Self { dir: dir.to_owned(), _lock: lock })
     }
 }
 

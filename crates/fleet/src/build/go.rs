@@ -10,7 +10,11 @@ pub(super) fn plan(site: &Site<'_>) -> Result<Plan, PrepareError> {
     let folder = site.root().join(&package);
     if site.config().entrypoint.is_some() && (crate::tools::on_path("go").is_none() || !has_sources(&folder)) {
         // A program that was compiled elsewhere.
-        return site.line(|| Ok(String::new())).map(|line| site.plain(line));
+        let mut plan = site.line(|| Ok(String::new())).map(|line| site.plain(line))?;
+        if has_sources(&folder) {
+            plan.notes.push("go is not installed: nothing is compiled, `entrypoint` is run as it is".into());
+        }
+        return Ok(plan);
     }
     let go = site.need("go", "compiling the app")?;
     if !has_sources(&folder) {
