@@ -199,7 +199,16 @@ impl<S: Socket> hyper::rt::Write for Pipe<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let before = self.socket.sent();
+        let result = Pin::new(&mut self.socket).poll_flush(cx);
+        let (flushed, now) = (self.socket.sent() - before, self.core.sweep.now());
+        if flushed > 0 {
+            self.link.wrote(usize::try_from(flushed).unwrap_or(usize::MAX), now);
+        }
+        if result.is_pending() {
+            self.link.wait_for_room(now);
+        }
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

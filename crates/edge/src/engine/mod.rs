@@ -50,7 +50,8 @@ pub(crate) async fn serve<S: Socket>(core: &Rc<Core>, wire: &Rc<Wire<S>>, link: 
             Heading::Request(shape) => (shape, None),
             Heading::Refused { refusal, head } => (refused(&mut parts, head), Some(refusal)),
             Heading::Nap => return End::Nap,
-            Heading::Closed => return End::Linger,
+            // A request may be on its way to a server that is closing.
+            Heading::Closed => return if link.draining() { End::Linger } else { End::Gone },
         };
         let method = parts.method.clone();
         link.begin();
@@ -66,7 +67,7 @@ pub(crate) async fn serve<S: Socket>(core: &Rc<Core>, wire: &Rc<Wire<S>>, link: 
         parts.headers.clear();
         let keep = shape.keep && !answered.close && !link.draining();
         let (body, framing, keep) = compose(wire, answered, &method, shape, keep);
-        let mut sending = Sending { body, framing, last: !keep, failed: false };
+        let mut sending = Sending { body: Some(body), framing, last: !keep, failed: false };
         let sent = std::future::poll_fn(|cx| {
             link.listen(cx);
             if link.verdict() == Verdict::Close { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { sending.poll(wire, link, cx) }
@@ -112,12 +113,12 @@ async fn attended<S: Socket, F: Future>(wire: &Wire<S>, link: &Link, mut walk: s
 }
 
 /// Writes the head of an answer; what is left to be sent, and whether the connection goes on.
-fn compose<S: Socket>(wire: &Wire<S>, answered: Answered, method: &Method, shape: Shape, keep: bool) -> (Option<Body>, Framing, bool) {
+fn compose<S: Socket>(wire: &Wire<S>, answered: Answered, method: &Method, shape: Shape, keep: bool) -> (Body, Framing, bool) {
     let Answered { status, headers, body, .. } = answered;
     let ask = Ask { status, headers: &headers, method, old: shape.old, keep, length: body.length() };
     let (framing, keep) = wire.compose(|out| encode::head(&mut out.head, &ask));
     wire.core.spare.keep(headers);
-    (Some(body), framing, keep)
+    (body, framing, keep)
 }
 
 /// A response's body on its way.

@@ -200,3 +200,40 @@ fn y10_an_unstartable_app_shows_why_in_development_only() {
     assert!(!answer.text().contains("ImportError"));
     assert!(node.journal.wait(1)[0].fault.as_deref().is_some_and(|fault| fault.contains("ImportError")));
 }
+
+/// Everything that the server says to `parts`, without dates.
+fn conversation(node: &Node, parts: &[&[u8]]) -> String {
+    let mut client = node.connect();
+    for part in parts {
+        client.write(part);
+    }
+    let mut all = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut client.stream, &mut all);
+    let text = String::from_utf8_lossy(&all).into_owned();
+    text.lines().filter(|line| !line.starts_with("date: ")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_conversation_is_the_same_wherever_its_packets_end() {
+    let node = echo();
+    let bytes = b"\r\nGET /1 HTTP/1.1\r\nHost: localhost\r\n\r\nPOST /2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhelloHEAD /3 HTTP/1.1\r\nHost: localhost\r\n\r\nPUT /4\"<# HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3;x\r\nabc\r\n2\r\nde\r\n0\r\nT: u\r\n\r\nGET /5 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1, 1\r\n\r\nx";
+    let whole = conversation(&node, &[bytes]);
+    assert_eq!(whole.matches("HTTP/1.1 200 OK").count(), 4, "{whole}");
+    assert_eq!(whole.matches("HTTP/1.1 400 Bad Request").count(), 1, "{whole}");
+    for cut in (1..bytes.len()).step_by(3) {
+        let (first, second) = bytes.split_at(cut);
+        assert_eq!(conversation(&node, &[first, second]), whole, "cut at {cut}");
+    }
+}
+
+#[test]
+fn an_http_1_0_client_may_keep_its_connection() {
+    let node = echo();
+    let mut client = node.connect();
+    for n in 1..3 {
+        client.write(format!("GET /{n} HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").as_bytes());
+        let answer = client.answer(false);
+        assert_eq!((answer.status, answer.header("connection").as_deref()), (200, Some("keep-alive")));
+        assert!(answer.text().starts_with(&format!("GET /{n} HTTP/1.1|")));
+    }
+}

@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::app;
 use crate::h2;
-use crate::node::{Node, config, options, script, table};
+use crate::node::{Node, config, files, folder, options, script, table};
 
 fn node(timeouts: Timeouts) -> (tempfile::TempDir, Node) {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -91,6 +91,28 @@ fn h9_h10_http_1_over_tls() {
         let text = get(&mut stream, "/").await;
         assert!(text.ends_with("on https"));
         assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed), "sessions are resumed");
+    });
+}
+
+#[test]
+fn large_answers_over_tls_are_whole_and_end_with_a_farewell() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let large: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let (_keep, root) = folder(&[("s/large.bin", &large), ("s/small.bin", b"small")]);
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let tls = Some(Certificate::SelfSigned { directory: directory.path().to_owned() });
+    let options = Options { listeners: vec![Listener::plain(any), Listener { address: any, tls }], ..options() };
+    let node = Node::files(options, table(config("python312", vec![files("/s", "s")]), &root));
+    h2::runtime().block_on(async {
+        for (name, content) in [("small", &b"small"[..]), ("large", &large)] {
+            let mut stream = connect(&node, &trusting(directory.path(), &[]), "localhost").await;
+            let request = format!("GET /s/{name}.bin HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("written");
+            let mut all = Vec::new();
+            // Without `close_notify` this would be an error.
+            stream.read_to_end(&mut all).await.expect("an orderly end");
+            assert!(all.ends_with(content), "{name}: {} bytes", all.len());
+        }
     });
 }
 
