@@ -104,6 +104,10 @@ class App(object):
 
     # Loading
 
+    def scripts(self):
+        """The scripts of WSGI objects that were asked for."""
+        return sorted(self._objects)
+
     def loading(self, connection):
         return connection.ident in self._loading
 

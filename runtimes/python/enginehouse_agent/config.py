@@ -9,13 +9,13 @@ PY2 = sys.version_info[0] == 2
 VARIABLE = 'ENGINEHOUSE_AGENT'
 
 
-def _native(value):
+def native(value):
     """JSON strings as `str`: in Python 2 json gives unicode, which WSGI and os.environ must never hold."""
     if PY2:
         if isinstance(value, dict):
-            return dict((_native(k), _native(v)) for k, v in value.items())
+            return dict((native(k), native(v)) for k, v in value.items())
         if isinstance(value, list):
-            return [_native(v) for v in value]
+            return [native(v) for v in value]
         if not isinstance(value, (str, bool, int, float)) and value is not None:
             return value.encode('utf-8')
     return value
@@ -36,6 +36,8 @@ class Config(object):
         self.environ = settings.get('environ') or {}
         self.script = settings.get('script') or ''
         self.scripts = settings.get('scripts') or []
+        self.zygote = bool(settings.get('zygote'))
+        self.learn = bool(settings.get('learn'))
 
 
 def load():
@@ -48,4 +50,4 @@ def load():
             raise ValueError('not a JSON object')
     except ValueError as error:
         sys.exit('enginehouse agent: %s is not a JSON object: %s' % (VARIABLE, error))
-    return Config(_native(settings))
+    return Config(native(settings))

@@ -26,6 +26,13 @@ LOG_BATCH = 16 << 10
 getpid = os.getpid
 PID = getpid()
 
+
+def settle():
+    """This process was forked on purpose and owns its connections."""
+    global PID
+    PID = getpid()
+
+
 _unpack = protocol.HEADER.unpack_from
 _pack = protocol.HEADER.pack
 _pack_end = protocol.END.pack

@@ -38,6 +38,9 @@ def _compile(patterns, what):
 
 class Guard(object):
     def __init__(self, config):
+        self.configure(config)
+
+    def configure(self, config):
         self._roots = _folders([config.root])
         self._libraries = _folders(config.paths)
         self._temporary = _folders([os.environ.get('TMPDIR') or '/tmp', '/tmp'])
@@ -301,9 +304,10 @@ def _hide(guard):
 
 def install(config):
     guard = Guard(config)
-    if guard.hides:
+    if guard.hides or config.zygote:
         _hide(guard)
     if hasattr(sys, 'addaudithook'):
         _audit(guard)
     else:
         _patch(guard)
+    return guard

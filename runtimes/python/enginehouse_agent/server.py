@@ -13,7 +13,7 @@ import time
 
 from . import app as application
 from . import config as settings
-from . import context, environment, files, logs, sdk, threadlocals, tracebacks
+from . import context, environment, files, learn, logs, sdk, threadlocals, tracebacks
 from .connection import Connection
 from .deadline import Timer, now
 
@@ -25,24 +25,25 @@ def close_on_exec(fd):
     fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
 
 
-def take_listener():
-    """The listening socket on descriptor 0, which afterwards is /dev/null: app code may read standard input."""
+def take_socket(what):
+    """The socket on descriptor 0, which afterwards is /dev/null: app code may read standard input."""
     try:
-        listener = socket.fromfd(0, socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.getsockname()
+        taken = socket.fromfd(0, socket.AF_UNIX, socket.SOCK_STREAM)
+        taken.getsockname()
     except (socket.error, OSError) as error:
-        sys.exit('enginehouse agent: descriptor 0 is not a listening Unix socket (%s). The agent is started by enginehouse, not '
-                 'by hand.' % error)
-    close_on_exec(listener.fileno())
+        sys.exit('enginehouse agent: descriptor 0 is not %s (%s). The agent is started by enginehouse, not by hand.' % (what, error))
+    close_on_exec(taken.fileno())
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    return listener
+    return taken
 
 
 class Server(object):
-    def __init__(self, listener, app, timer, connections):
+    def __init__(self, listener, app, timer, connections, line=None, learner=None):
         self._listener = listener
+        self._line = line
+        self._learner = learner
         self._app = app
         self._timer = timer
         self._connections = connections
@@ -70,12 +71,19 @@ class Server(object):
         poll = select.poll()
         poll.register(self._listener.fileno(), select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
+        if self._line is not None:
+            poll.register(self._line.fileno(), select.POLLIN)
         while not self._app.stopping:
             try:
-                poll.poll()
+                ready = poll.poll(self._learner.pause(self._connections) if self._learner else None)
             except (select.error, OSError):
                 continue  # a signal, in Python 2
+            if self._line is not None and any(fd == self._line.fileno() for fd, _ in ready):
+                # Nothing is ever sent here: the house is gone, and a forked process has no parent whose death would end it.
+                os.kill(0, signal.SIGKILL)
             self._accept_all()
+            if self._learner:
+                self._learner.look(self._connections)
         self._stop()
 
     def _accept_all(self):
@@ -138,25 +146,43 @@ def leave():
     os._exit(0)
 
 
-def main():
-    config = settings.load()
-    listener = take_listener()
-    os.chdir(config.root)
+class Furniture(object):
+    """What is installed in the process before any library or app code is imported."""
+
+    def __init__(self, config):
+        sys.argv = ['']
+        self.errors = logs.install(config)
+        self.guard = None
+        if config.first_generation:
+            # The application folder belongs to the app's author; the file system is read-only for first-generation code anyway.
+            sys.dont_write_bytecode = True
+            environment.install()
+            context.inherit()
+            sdk.install()
+            self.guard = files.install(config)
+        self.thread_locals = threadlocals.install(config)
+
+
+def serve(config, listener, furniture, line=None):
+    """The life of an instance."""
     tracebacks.rename(config.root, config.shown)
-    sys.path[:0] = [config.root] + config.paths
-    sys.argv = ['']
-    errors = logs.install(config)
-    if config.first_generation:
-        # The application folder belongs to the app's author; the file system is read-only for first-generation code anyway.
-        sys.dont_write_bytecode = True
-        environment.install()
-        context.inherit()
-        sdk.install()
-        files.install(config)
-    app = application.App(config, errors, threadlocals.install(config))
+    app = application.App(config, furniture.errors, furniture.thread_locals)
     connections = {}
     timer = Timer(connections, app.injecting)
     timer.start()
     app.interrupt = timer.interrupt
-    Server(listener, app, timer, connections).run()
+    learner = learn.Learner(line, config, app) if config.learn and line is not None else None
+    Server(listener, app, timer, connections, line, learner).run()
     leave()
+
+
+def main():
+    config = settings.load()
+    if config.zygote:
+        from . import zygote
+        config, listener, furniture, line = zygote.run(config)  # comes back in every process that it forked
+        serve(config, listener, furniture, line)
+    listener = take_socket('a listening Unix socket')
+    os.chdir(config.root)
+    sys.path[:0] = [config.root] + config.paths
+    serve(config, listener, Furniture(config))
