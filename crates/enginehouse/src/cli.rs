@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fleet::{PythonChoice, Share};
+use fleet::{Preload, PythonChoice, Share};
 use model::ids::{AppId, ServiceId, VersionId};
 use model::journal::Severity;
 
@@ -126,6 +126,10 @@ pub(crate) struct Run {
     /// Let instances see a folder of this machine under its own path; with :rw they may write there; may be repeated
     #[arg(long, value_name = "DIR[:rw]")]
     pub(crate) share: Vec<Share>,
+    /// What is imported ahead of new Python instances, which are then forked: installed packages alone, the app's own modules too, or
+    /// nothing, and each is started afresh [default: `ENGINEHOUSE_PRELOAD` in `env_variables`, or libraries]
+    #[arg(long, value_name = "app|libraries|none")]
+    pub(crate) preload: Option<Preload>,
     /// The certificate chain in PEM form for https
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

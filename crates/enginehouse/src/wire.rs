@@ -343,6 +343,7 @@ fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Recorder>) 
     options.development = true;
     options.build_limit = asked.build_timeout;
     options.max_instances = asked.max_instances;
+    options.preload = asked.preload;
     Ok(options)
 }
 

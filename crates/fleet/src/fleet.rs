@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use crate::prepare::{Launch, Prepared};
 use crate::spawn::Spawner;
 use crate::walls::{self, Ground, Isolation, Share};
 use crate::warden::Warden;
+use crate::zygote::Preload;
 
 /// What the fleet needs to know once.
 #[derive(Clone)]
@@ -46,6 +47,8 @@ pub struct Options {
     pub shares: Vec<Share>,
     /// Readable tracebacks, `SERVER_SOFTWARE=Development/2.0`.
     pub development: bool,
+    /// `--preload`: what zygotes import ahead; wins over what apps say in `ENGINEHOUSE_PRELOAD`.
+    pub preload: Option<Preload>,
     /// How long an entrypoint may take until it listens on `$PORT`.
     pub start_limit: Duration,
     /// The most instances that automatic scaling makes of all versions together; by this computer's cores and memory if absent.
@@ -70,6 +73,7 @@ impl Options {
             isolation: Isolation::default(),
             shares: Vec::new(),
             development: false,
+            preload: None,
             start_limit: Duration::from_mins(1),
             max_instances: None,
             build_limit: Duration::from_mins(10),
@@ -120,6 +124,8 @@ pub(crate) struct House {
     pub(crate) caller: OnceLock<Arc<dyn Caller>>,
     /// The newest copy of each version's files.
     pub(crate) newest: crate::stage::Newest,
+    /// Zygotes ever started.
+    pub(crate) zygotes: AtomicU64,
     /// Nothing is started any more.
     pub(crate) closing: AtomicBool,
     /// Set once nobody waits politely any more.
@@ -183,6 +189,7 @@ impl Fleet {
             token,
             caller: OnceLock::new(),
             newest: crate::stage::Newest::default(),
+            zygotes: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             force: watch::channel(false).0,
             epoch: Instant::now(),
@@ -228,6 +235,21 @@ impl Fleet {
         for pool in gone {
             pool.drain();
             publishing.leaving.push(Arc::downgrade(&pool));
+        }
+        drop(publishing);
+        self.warm();
+    }
+
+    /// Starts the zygotes whose libraries are known, so that even the first instance is forked. Not when there are many versions: each costs
+    /// a process, and most versions of many wait for nobody.
+    fn warm(&self) {
+        const MOST: usize = 8;
+        let pools = self.pools.load_full();
+        if pools.len() > MOST {
+            return;
+        }
+        for pool in pools.values().map(Arc::clone) {
+            self.house.runtime.spawn(async move { pool.nest.warm(&pool).await });
         }
     }
 

@@ -25,9 +25,11 @@ mod turns;
 mod walls;
 mod warden;
 mod work;
+mod zygote;
 
 pub use fleet::{Fleet, Options, PythonChoice};
 pub use prepare::{PrepareError, Prepared, Progress, Summary};
 pub use sandbox::probe::{Report, State};
 pub use stage::Staged;
 pub use walls::{Isolation, Share};
+pub use zygote::Preload;

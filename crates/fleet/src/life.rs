@@ -17,6 +17,7 @@ use model::pool::{Endpoint, Instance, Lifecycle};
 use model::sched::{Event, Serial};
 use model::table::Version;
 use rustix::process::Signal;
+use sandbox::Plan;
 use sandbox::limits::Group;
 use tokio::sync::oneshot;
 
@@ -154,25 +155,22 @@ impl Running {
             }
             Launch::None => return Err("this version runs no code".into()),
         };
-        let (program, args) = command(&deployment.prepared.launch);
-        let mark = format!("{}.{}", house.token, serial.0);
-        let group = walls::group(house, deployment, &mark).map(Arc::new);
+        let group = walls::group(house, deployment, &house.mark(serial)).map(Arc::new);
         if let Err(error) = &group {
             pool.note(Severity::Warning, format!("instance {id} runs without limits: {error}"));
         }
         let group = group.ok();
-        let walls = walls::plan(house, deployment, port.as_ref().map(|port| port.number), group.as_deref());
-        let spec = Spec {
-            program,
-            args,
-            env: process_env::of(house, deployment, id, port.as_ref().map(|port| port.number)),
-            // The house itself need not be able to enter the folder; the sandbox goes there by itself.
-            dir: if walls.is_some() { "/".into() } else { folder.to_owned() },
-            stdin,
-            mark,
-            walls,
+        let newborn = Newborn { serial, id, deployment, group: group.as_deref() };
+        let forked = match &stdin {
+            Some(listener) => pool.nest.fork(pool, &newborn, listener).await,
+            None => None,
         };
-        let mut process = house.spawner.spawn(spec).await.map_err(|e| cannot("the process could not be started", e))?;
+        let mut process = if let Some(process) = forked {
+            process
+        } else {
+            let port = port.as_ref().map(|port| port.number);
+            newborn.spawn(house, stdin, port).await.map_err(|e| cannot("the process could not be started", e))?
+        };
         let tail = Tail::default();
         let source = Source::new(pool.key.clone(), id.clone(), Arc::clone(&house.journal), tail.clone());
         let mut readers = Vec::new();
@@ -287,7 +285,33 @@ impl Running {
     }
 }
 
-fn command(launch: &Launch) -> (OsString, Vec<OsString>) {
+/// An instance that is about to be.
+pub(crate) struct Newborn<'a> {
+    pub(crate) serial: Serial,
+    pub(crate) id: &'a InstanceId,
+    pub(crate) deployment: &'a Deployment,
+    /// Where it is limited and measured.
+    pub(crate) group: Option<&'a Group>,
+}
+
+impl Newborn<'_> {
+    /// Starts a process of its own for it, as opposed to one that a zygote forks.
+    async fn spawn(&self, house: &House, stdin: Option<OwnedFd>, port: Option<u16>) -> io::Result<Process> {
+        let deployment = self.deployment;
+        let (program, args) = command(&deployment.prepared.launch);
+        let env = process_env::of(house, deployment, self.id, port);
+        let walls = walls::plan(house, deployment, port, self.group);
+        let spec = Spec { program, args, env, dir: directory(deployment, walls.as_ref()), stdin, mark: house.mark(self.serial), walls };
+        house.spawner.spawn(spec).await
+    }
+}
+
+/// Where a process is started. The house itself need not be able to enter the app's folder; the sandbox goes there by itself.
+pub(crate) fn directory(deployment: &Deployment, walls: Option<&Plan>) -> PathBuf {
+    if walls.is_some() { "/".into() } else { deployment.folder().to_owned() }
+}
+
+pub(crate) fn command(launch: &Launch) -> (OsString, Vec<OsString>) {
     match launch {
         Launch::Agent(agent) => (agent.python.clone().into(), vec![agent.folder.clone().into()]),
         Launch::Command(command) => ("/bin/sh".into(), vec!["-c".into(), as_one_process(&command.line).into()]),

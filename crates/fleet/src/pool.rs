@@ -20,6 +20,7 @@ use crate::meter::Busy;
 use crate::output;
 use crate::prepare::Prepared;
 use crate::turns;
+use crate::zygote::Nest;
 
 /// A version together with how to start it.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct VersionPool {
     /// The timer should look at the clock again. Apart from the pool, so that the timer does not keep it alive.
     alarm: Arc<Notify>,
     me: Weak<Self>,
+    /// Where its instances are forked from.
+    pub(crate) nest: Nest,
     /// An instance is gone.
     gone: Notify,
 }
@@ -101,6 +104,7 @@ impl VersionPool {
             state: Mutex::new(state),
             alarm: Arc::clone(&alarm),
             me: Weak::clone(me),
+            nest: Nest::default(),
             gone: Notify::new(),
         });
         pool.house.runtime.spawn(keep_time(Arc::downgrade(&pool), alarm));

@@ -10,7 +10,7 @@ use model::runtime::Language;
 use crate::fleet::House;
 use crate::pool::Deployment;
 use crate::prepare::Launch;
-use crate::python::agent;
+use crate::python::agent::{self, Role};
 
 /// Every variable of one instance.
 pub(crate) fn of(house: &House, deployment: &Deployment, id: &InstanceId, port: Option<u16>) -> Vec<(OsString, OsString)> {
@@ -29,7 +29,7 @@ pub(crate) fn of(house: &House, deployment: &Deployment, id: &InstanceId, port: 
     let own = config.env.iter().chain(&house.options.env);
     env.extend(own.map(|(name, value)| (name.into(), value.into())));
     if let Launch::Agent(launch) = &deployment.prepared.launch {
-        env.insert("ENGINEHOUSE_AGENT".into(), agent::config(house, deployment, launch, id).into());
+        env.insert(agent::VARIABLE.into(), agent::config(house, deployment, launch, id, Role::Alone).into());
     }
     env.into_iter().collect()
 }

@@ -142,7 +142,18 @@ pub(crate) fn plan(house: &House, deployment: &Deployment, port: Option<u16>, gr
         data_bytes: (looked && config.runtime.language() != Language::Java).then_some(2 * memory.soft()),
         groups: group.map(Group::doors).unwrap_or_default(),
         keep: Vec::new(),
+        linger: false,
     })
+}
+
+/// The walls around a zygote, which all instances that it forks share.
+pub(crate) fn for_many(mut plan: Plan) -> Plan {
+    /// So many instances at their limit; the kernel counts all of a user together.
+    const INSTANCES: u64 = 4;
+    plan.processes = plan.processes.map(|most| most * INSTANCES);
+    plan.tmp_bytes *= INSTANCES;
+    plan.linger = true;
+    plan
 }
 
 /// Programs and packages outside the system's own folders.

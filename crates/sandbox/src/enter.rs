@@ -102,7 +102,7 @@ fn first(order: Order<'_>, who: (u32, u32), owners: &Owners, told: OwnedFd) -> R
     match sys::fork(0).at(|| "starting the command".into())? {
         Side::Parent(app) => {
             init::let_go(&order.plan.keep);
-            Ok(init::attend(app, &told))
+            Ok(init::attend(app, &told, order.plan.linger))
         }
         Side::Child => {
             drop(told);

@@ -57,8 +57,9 @@ pub(crate) fn is_orphan(told: &OwnedFd) -> bool {
     rustix::event::poll(&mut asked, Some(&now)).is_ok() && asked[0].revents().contains(PollFlags::ERR)
 }
 
-/// The first process's whole life: waits for `app` and whoever it leaves behind. When it returns, the kernel ends everything inside.
-pub(crate) fn attend(app: Pid, told: &OwnedFd) -> ExitCode {
+/// The first process's whole life: waits for `app`, or for everybody whom it leaves behind if they shall `linger`. When it returns, the kernel
+/// ends everything inside.
+pub(crate) fn attend(app: Pid, told: &OwnedFd, linger: bool) -> ExitCode {
     let signals = signals();
     loop {
         let signal = signals.wait();
@@ -69,10 +70,18 @@ pub(crate) fn attend(app: Pid, told: &OwnedFd) -> ExitCode {
             });
             continue;
         }
-        while let Ok(Some((child, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            if child == app {
-                let _ = rustix::io::write(told, &status.as_raw().to_ne_bytes());
-                return ExitCode::SUCCESS;
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((child, status))) if child == app => {
+                    let _ = rustix::io::write(told, &status.as_raw().to_ne_bytes());
+                    if !linger {
+                        return ExitCode::SUCCESS;
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                // Nobody is left.
+                Err(_) => return ExitCode::SUCCESS,
             }
         }
     }

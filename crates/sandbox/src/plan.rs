@@ -71,4 +71,6 @@ pub struct Plan {
     pub groups: Vec<PathBuf>,
     /// Descriptors above 2 that the command inherits.
     pub keep: Vec<i32>,
+    /// The command leaves processes behind that live on without it; the sandbox ends with the last.
+    pub linger: bool,
 }

@@ -146,6 +146,7 @@ fn rehearsal(uid: Option<u32>) -> Plan {
         data_bytes: None,
         groups: Vec::new(),
         keep: Vec::new(),
+        linger: false,
     }
 }
 

@@ -71,10 +71,12 @@ class Preloaded(object):
         gc.disable()
         try:
             for name in order['modules']:
-                blamed = self._import_one(name) or blamed
+                found = self._import_one(name)
+                blamed = blamed or found
             self._own_too = order.get('app') or self._own_too
             if self._own_too:
-                blamed = self._import_app(order['scripts']) or blamed
+                found = self._import_app(order['scripts'])
+                blamed = blamed or found
         finally:
             gc.enable()
         return self._restless(blamed) or self._connected(blamed) or self._mixed(order['own'])

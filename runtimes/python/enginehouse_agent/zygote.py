@@ -15,6 +15,7 @@ import ctypes
 import gc
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -38,6 +39,8 @@ class Zygote(object):
         self._furniture = Furniture(config)
         sys.path[:0] = config.paths
         self._preloaded = preload.Preloaded(config)
+        # Instances with a temporary folder of their own.
+        self._folders = set()
 
     def run(self):
         """Returns only in a forked instance: (config, listener, furniture, line)."""
@@ -52,10 +55,7 @@ class Zygote(object):
                 if born is not None:
                     return born
             elif kind == REAP:
-                if payload.get('kill'):
-                    os.kill(payload['pid'], signal.SIGKILL)
-                _, status = os.waitpid(payload['pid'], 0)
-                self._say(REAPED, {'serial': payload['serial'], 'status': status})
+                self._reap(payload['serial'], payload['pid'], payload.get('kill'))
 
     # The control socket
 
@@ -114,6 +114,8 @@ class Zygote(object):
             return None
         sys.stdout.flush()
         sys.stderr.flush()
+        if order.get('folder'):
+            self._folders.add(order['serial'])
         try:
             pid = self._preloaded.fork()
         except OSError as error:
@@ -132,6 +134,16 @@ class Zygote(object):
             logs.failure()
             os._exit(70)
 
+    def _reap(self, serial, pid, kill):
+        """Until now nobody else could get the number."""
+        if kill:
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        self._say(REAPED, {'serial': serial, 'status': status})
+        if serial in self._folders:
+            self._folders.remove(serial)
+            shutil.rmtree(temporary(serial), True)
+
     def _be_born(self, order, config, descriptors):
         listener, stdout, stderr, line = descriptors
         os.setsid()
@@ -146,6 +158,9 @@ class Zygote(object):
         # The house learns our number from the kernel's word about who sent this: in a namespace we do not know it ourselves.
         line.sendall(ASLEEP)
         self._dress(order['env'])
+        if order.get('folder'):
+            environment.process['TMPDIR'] = folder = temporary(order['serial'])
+            os.mkdir(folder, 0o700)
         rebirth.afresh(self._preloaded)
         guard = self._furniture.guard
         if guard is not None:
@@ -166,6 +181,11 @@ class Zygote(object):
         for name in self._environ:
             if name not in wanted and name in process:
                 del process[name]
+
+
+def temporary(serial):
+    """The folder for temporary files of an instance, where `/tmp` is the zygote's own and in memory."""
+    return '/tmp/%x' % serial
 
 
 def adopt(fd):

@@ -289,7 +289,7 @@ class ZygoteTest(AgentTest):
     def test_threads_are_refused(self):
         house = self.house('import threading, time\nthread = threading.Thread(target=time.sleep, args=(60,))\n'
                            'thread.daemon = True\nthread.start()\n')
-        kind, word = house.preload('shelf', 'library')
+        kind, word = house.preload('shelf', 'library', 'colorsys')
         self.assertEqual(kind, 'n')
         self.assertIn('library library leaves a thread running', word['why'])
         self.assertEqual(house.fork(), (kind, word))

@@ -20,6 +20,7 @@ mod simulate;
 mod statics;
 mod stopping;
 mod traces;
+mod zygote;
 
 use std::path::{Path, PathBuf};
 

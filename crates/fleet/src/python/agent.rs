@@ -63,6 +63,7 @@ pub(crate) fn stand_ins() -> Vec<String> {
 }
 
 #[derive(Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 struct Config<'a> {
     runtime: &'a str,
     root: &'a Path,
@@ -77,10 +78,29 @@ struct Config<'a> {
     environ: BTreeMap<&'static str, String>,
     script: &'a str,
     scripts: Vec<&'a str>,
+    zygote: bool,
+    learn: bool,
+}
+
+/// The variable that holds the settings.
+pub(crate) const VARIABLE: &str = "ENGINEHOUSE_AGENT";
+
+/// What a process of the agent is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// An instance, started afresh.
+    Alone,
+    /// What forks instances.
+    Zygote,
+    /// An instance, forked.
+    Forked {
+        /// It reports which modules it imports.
+        learn: bool,
+    },
 }
 
 /// The value of `ENGINEHOUSE_AGENT` for one instance.
-pub(crate) fn config(house: &House, deployment: &Deployment, launch: &AgentLaunch, id: &InstanceId) -> String {
+pub(crate) fn config(house: &House, deployment: &Deployment, launch: &AgentLaunch, id: &InstanceId, role: Role) -> String {
     let version = &deployment.version;
     let config = &version.config;
     let settings = Config {
@@ -96,6 +116,8 @@ pub(crate) fn config(house: &House, deployment: &Deployment, launch: &AgentLaunc
         environ: environ(house, deployment, id),
         script: &launch.script,
         scripts: scripts(config),
+        zygote: role == Role::Zygote,
+        learn: role == Role::Forked { learn: true },
     };
     serde_json::to_string(&settings).unwrap_or_default()
 }
