@@ -240,8 +240,8 @@ impl Fleet {
         self.warm();
     }
 
-    /// Starts the zygotes whose libraries are known, so that even the first instance is forked. Not when there are many versions: each costs
-    /// a process, and most versions of many wait for nobody.
+    /// Starts the zygotes at once, so that even the first instance is forked. Not when there are many versions: each costs a process, and most
+    /// versions of many wait for nobody.
     fn warm(&self) {
         const MOST: usize = 8;
         let pools = self.pools.load_full();

@@ -183,11 +183,10 @@ impl Nest {
         }
     }
 
-    /// Starts the zygote before anybody asks, if it is known what to import.
+    /// Starts the zygote before anybody asks.
     pub(crate) async fn warm(&self, pool: &Arc<VersionPool>) {
         let deployment = pool.deployment();
-        let Some(breed) = Breed::of(pool, &deployment) else { return };
-        if learned::file(&pool.house, &deployment, breed.launch).is_file() {
+        if let Some(breed) = Breed::of(pool, &deployment) {
             self.link(&breed).await;
         }
     }
@@ -306,6 +305,8 @@ impl State {
 /// Starts a zygote.
 async fn hatch(breed: &Breed<'_>) -> io::Result<Arc<Link>> {
     let house = &breed.pool.house;
+    // It is shown to the zygote, so it must be there.
+    std::fs::create_dir_all(process_env::home(house, breed.deployment))?;
     let (ours, theirs) = Pair::pair()?;
     let mut env = process_env::of(house, breed.deployment, &id(), None);
     env.retain(|(name, _)| name != agent::VARIABLE);
