@@ -191,7 +191,8 @@ fn y10_over_quota_is_shown_when_there_is_no_capacity() {
         let yaml = python.yaml(&extra).replace("threadsafe: true", "threadsafe: false");
         let app = App::with_yaml(&yaml).file("main.py", SLEEPY).file("busy.html", "busy");
         let mut node = node().app(&app).args(["--patience", "0.3"]).start();
-        node.get("/").expect(200);
+        // The first instance may take longer to start than a request is patient.
+        node.eventually(&Request::get("/"), |answer| answer.status == 200);
         let mut waiting = node.connect();
         waiting.write(&Request::get("/slow").bytes()).expect("sent");
         // Until the slow request has taken the one place there is.
