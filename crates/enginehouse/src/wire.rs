@@ -19,6 +19,7 @@ use model::table::{Naming, RoutingTable, Version};
 use model::trace::Sampler;
 use store::Storage;
 use store::log::Writer;
+use tokio::sync::Semaphore;
 
 use crate::addresses::{Addresses, naming};
 use crate::app::{Edition, Source};
@@ -36,6 +37,9 @@ const ADMIN: u16 = 8000;
 const GRACE: Duration = Duration::from_secs(30);
 /// Requests that read the previous routing table may still ask for a version that it named.
 const STRAGGLERS: Duration = Duration::from_millis(500);
+
+/// Versions that are prepared at the same time; a thread for each of a thousand would fight over the processors and keep its memory.
+const PREPARING: usize = 16;
 
 /// A running app.
 pub(crate) struct Works {
@@ -189,13 +193,15 @@ impl Works {
         self.fleet.publish(ready.collect());
     }
 
-    /// Prepares what has to be deployed, all versions at once, each on a thread that may block.
+    /// Prepares what has to be deployed, several versions at once, each on a thread that may block.
     async fn prepare_versions(&self, edition: &Edition) -> anyhow::Result<BTreeMap<VersionKey, Prepared>> {
-        let mut running = Vec::new();
+        let (mut running, permits) = (Vec::new(), Arc::new(Semaphore::new(PREPARING)));
         for key in &edition.deployed {
             let Some(version) = edition.versions.get(key).map(Arc::clone) else { continue };
             let (fleet, ui, key) = (Arc::clone(&self.fleet), self.ui.clone(), key.clone());
+            let permit = Arc::clone(&permits).acquire_owned().await.context("preparing a version broke off")?;
             running.push(tokio::task::spawn_blocking(move || {
+                let _permit = permit;
                 let telling = Telling { ui, key: key.clone(), task: std::sync::Mutex::new(None) };
                 (key, fleet.prepare(&version, &telling))
             }));
