@@ -194,3 +194,31 @@ impl SkipFiles {
         hit(path) || path.match_indices('/').any(|(at, _)| hit(&path[..at]) || hit(&path[..=at]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scaling::{Basic, Manual};
+
+    #[test]
+    fn h25_deadlines_follow_scaling_generation_and_caller() {
+        let config = |runtime: &str, scaling: Scaling| {
+            let key = VersionKey::new("default".parse().expect("valid"), "v1".parse().expect("valid")).expect("short");
+            VersionConfig { scaling, ..VersionConfig::new(key, Runtime::parse(runtime).expect("known"), Vec::new()) }
+        };
+        let minutes = |runtime, scaling: &Scaling, caller| config(runtime, scaling.clone()).deadline(caller).as_secs() / 60;
+        let automatic = Scaling::default();
+        assert_eq!(minutes("python27", &automatic, Caller::External), 1);
+        assert_eq!(minutes("python27", &automatic, Caller::Internal(Internal::Warmup)), 1);
+        assert_eq!(minutes("python312", &automatic, Caller::External), 10);
+        for who in [Internal::Cron, Internal::TaskQueue] {
+            assert_eq!(minutes("python27", &automatic, Caller::Internal(who)), 10);
+        }
+        let basic = Scaling::Basic(Basic { max_instances: 1, idle_timeout: Duration::from_mins(5) });
+        for scaling in [basic, Scaling::Manual(Manual { instances: 1 })] {
+            for caller in [Caller::External, Caller::Internal(Internal::Start), Caller::Internal(Internal::Cron)] {
+                assert_eq!(minutes("python27", &scaling, caller), 24 * 60);
+            }
+        }
+    }
+}

@@ -167,7 +167,9 @@ pub fn is_suspect(name: &str) -> bool {
         _ => false,
     };
     // Without an early end: names are short, and so all of it is looked at in one step.
-    short_cut || name.bytes().fold(false, |found, b| found | (b == b'_'))
+    #[allow(clippy::needless_bitwise_bool, reason = "see above")]
+    let look_alike = || name.bytes().fold(false, |found, b| found | (b == b'_'));
+    short_cut || look_alike()
 }
 
 /// What a client's Connection header may not take away, because it is the request itself.
