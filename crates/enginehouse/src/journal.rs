@@ -18,7 +18,7 @@ use crate::ui::Ui;
 /// Entries that may wait for a slow disk; more are dropped and counted.
 const BACKLOG: usize = 8_192;
 /// Bytes of text that may wait.
-const BACKLOG_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const BACKLOG_BYTES: usize = 32 * 1024 * 1024;
 /// How often a disk that refuses is tried again, and complained about.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -122,7 +122,7 @@ impl Journal for Recorder {
 }
 
 /// The memory that an entry holds, roughly.
-fn weight(entry: &Entry) -> usize {
+pub(crate) fn weight(entry: &Entry) -> usize {
     match entry {
         Entry::Request(request) => {
             512 + request.target.len()

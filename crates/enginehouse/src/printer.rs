@@ -1,7 +1,7 @@
 //! The live log on stdout, on a thread of its own: a terminal that does not keep up holds up nobody, neither requests nor the log on disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use model::journal::{Entry, Severity};
 
 use crate::cli::LogFormat;
+use crate::journal::{BACKLOG_BYTES, weight};
 use crate::show;
 use crate::ui::Ui;
 
@@ -36,6 +37,8 @@ pub(crate) struct Style {
 /// Shows entries.
 pub(crate) struct Printer {
     queue: SyncSender<(SystemTime, Entry)>,
+    /// Bytes in the queue.
+    waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
     style: Style,
     thread: JoinHandle<()>,
@@ -46,9 +49,11 @@ impl Printer {
     pub(crate) fn start(ui: Ui, style: Style) -> std::io::Result<Self> {
         let (queue, inbox) = sync_channel(BACKLOG);
         let dropped = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&dropped);
-        let thread = std::thread::Builder::new().name("live-log".into()).spawn(move || print_all(&inbox, &ui, style.format, &count))?;
-        Ok(Self { queue, dropped, style, thread })
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (count, held) = (Arc::clone(&dropped), Arc::clone(&waiting));
+        let thread =
+            std::thread::Builder::new().name("live-log".into()).spawn(move || print_all(&inbox, &ui, style.format, &count, &held))?;
+        Ok(Self { queue, waiting, dropped, style, thread })
     }
 
     /// Shows an entry, unless it is not wanted, or drops it; whether it was dropped.
@@ -60,8 +65,11 @@ impl Printer {
         {
             return false;
         }
-        let full = matches!(self.queue.try_send((at, entry)), Err(TrySendError::Full(_)));
+        let weight = weight(&entry);
+        let fits = self.waiting.fetch_add(weight, Ordering::Relaxed) + weight <= BACKLOG_BYTES;
+        let full = !fits || matches!(self.queue.try_send((at, entry)), Err(TrySendError::Full(_)));
         if full {
+            self.waiting.fetch_sub(weight, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         full
@@ -75,14 +83,18 @@ impl Printer {
 }
 
 /// Takes whatever is queued at once, so that a burst costs one write.
-fn print_all(inbox: &Receiver<(SystemTime, Entry)>, ui: &Ui, format: LogFormat, dropped: &AtomicU64) {
+fn print_all(inbox: &Receiver<(SystemTime, Entry)>, ui: &Ui, format: LogFormat, dropped: &AtomicU64, waiting: &AtomicUsize) {
     let mut text = String::new();
+    let take = |at, entry: &Entry, text: &mut String| {
+        waiting.fetch_sub(weight(entry), Ordering::Relaxed);
+        line(at, entry, text, format);
+    };
     while let Ok((at, first)) = inbox.recv() {
-        line(at, &first, &mut text, format);
+        take(at, &first, &mut text);
         while text.len() < 65_536
             && let Ok((at, next)) = inbox.try_recv()
         {
-            line(at, &next, &mut text, format);
+            take(at, &next, &mut text);
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
