@@ -1,5 +1,6 @@
 //! Child processes of a benchmark: pinned to a core, measured by the kernel's own accounting, always killed and reaped.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -95,17 +96,25 @@ pub(crate) fn tree(pid: u32) -> Vec<u32> {
     all
 }
 
-/// CPU time of the processes so far, in nanoseconds, from the scheduler's own counters.
-pub(crate) fn cpu_ns(pids: &[u32]) -> u64 {
-    pids.iter().map(|pid| process_ns(*pid)).sum()
+/// CPU time of each thread of the processes so far, in nanoseconds, from the scheduler's own counters.
+pub(crate) fn thread_ns(pids: &[u32]) -> BTreeMap<String, u64> {
+    let tasks = pids.iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task"))).flatten().flatten();
+    tasks
+        .filter_map(|task| {
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            Some((task.path().display().to_string(), text.split(' ').next()?.parse().ok()?))
+        })
+        .collect()
 }
 
-fn process_ns(pid: u32) -> u64 {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    tasks
-        .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|text| text.split(' ').next().and_then(|n| n.parse::<u64>().ok()))
-        .sum()
+/// What was spent since `before`, without threads that have ended meanwhile (idle helpers of the start).
+pub(crate) fn spent_ns(before: &BTreeMap<String, u64>, pids: &[u32]) -> u64 {
+    thread_ns(pids).iter().map(|(thread, now)| now.saturating_sub(before.get(thread).copied().unwrap_or(0))).sum()
+}
+
+/// CPU time of the processes so far, in nanoseconds.
+pub(crate) fn cpu_ns(pids: &[u32]) -> u64 {
+    thread_ns(pids).values().sum()
 }
 
 /// The same in the coarser steps of 10 ms, but with the threads that have ended: for servers that start one for each request.
