@@ -20,6 +20,10 @@ pub(crate) const LAUNCH: &str = "__launch";
 pub(crate) const WARDEN: &str = "__warden";
 /// First argument of the process that finds out which walls can be built: `__probe`.
 pub(crate) const PROBE: &str = "__probe";
+/// First argument of the first process of a container: `__init COMMAND ARG…`.
+pub(crate) const INIT: &str = "__init";
+/// The variable that says that the command is a container runtime.
+pub(crate) const CONTAINER: &str = "ENGINEHOUSE_CONTAINER";
 /// The variable with the plan of the walls, for the launcher's eyes only.
 pub(crate) const WALLS: &str = "ENGINEHOUSE_WALLS";
 
@@ -35,6 +39,8 @@ pub fn intercept() -> Option<ExitCode> {
     } else if role == WARDEN {
         warden::keep(args.next().as_deref());
         Some(ExitCode::SUCCESS)
+    } else if role == INIT {
+        Some(sandbox::oci::attend(args))
     } else if role == PROBE {
         Some(sandbox::probe::print())
     } else {
@@ -56,6 +62,9 @@ fn launch(mut args: impl Iterator<Item = OsString>) -> ExitCode {
             say(&format!("the plan of the sandbox cannot be read: {error}"));
             return ExitCode::from(1);
         }
+    }
+    if std::env::var_os(CONTAINER).is_some() {
+        sandbox::oci::offer_input();
     }
     let error = Command::new(&program).args(args).exec();
     say(&format!("{}: {}", program.display(), plainly(&error)));

@@ -4,6 +4,7 @@
 mod build;
 mod cache;
 mod capacity;
+mod container;
 pub mod doctor;
 mod fleet;
 pub mod launch;

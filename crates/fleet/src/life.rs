@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use sandbox::Plan;
 use sandbox::limits::Group;
 use tokio::sync::oneshot;
 
+use crate::container::{self, Container};
 use crate::fleet::House;
 use crate::lifecycle;
 use crate::meter;
@@ -30,7 +31,7 @@ use crate::prepare::Launch;
 use crate::process::Process;
 use crate::process_env;
 use crate::spawn::Spec;
-use crate::walls;
+use crate::walls::{self, Scratch};
 
 /// How long the pipes may stay open after the process is gone before its last lines are taken as they are.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -124,6 +125,8 @@ struct Running {
     /// In which it is limited and measured.
     group: Option<Arc<Group>>,
     _port: Option<Port>,
+    container: Option<Container>,
+    _scratch: Option<Scratch>,
 }
 
 /// How the front end reaches it.
@@ -160,16 +163,19 @@ impl Running {
             pool.note(Severity::Warning, format!("instance {id} runs without limits: {error}"));
         }
         let group = group.ok();
+        let scratch =
+            house.ground.scratch(&house.mark(serial), &home).map_err(|e| cannot("cannot make a folder for temporary files", e))?;
         let newborn = Newborn { serial, id, deployment, group: group.as_deref() };
         let forked = match &stdin {
             Some(listener) => pool.nest.fork(pool, &newborn, listener).await,
             None => None,
         };
-        let mut process = if let Some(process) = forked {
-            process
+        let (mut process, container) = if let Some(process) = forked {
+            (process, None)
         } else {
             let port = port.as_ref().map(|port| port.number);
-            newborn.spawn(house, stdin, port).await.map_err(|e| cannot("the process could not be started", e))?
+            let born = newborn.spawn(house, stdin, port, scratch.as_ref()).await;
+            born.map_err(|e| cannot("the process could not be started", e))?
         };
         let tail = Tail::default();
         let source = Source::new(pool.key.clone(), id.clone(), Arc::clone(&house.journal), tail.clone());
@@ -178,10 +184,12 @@ impl Running {
         readers.extend(process.stderr.take().map(|pipe| tokio::spawn(output::read(pipe, source, Stream::Stderr))));
         if let Some(group) = &group {
             // The launcher has joined it already if there is something to join.
-            let _ = group.add(process.pid());
+            if container.is_none() {
+                let _ = group.add(process.pid());
+            }
             house.meter.watch(pool, serial, group, pool.busy(serial));
         }
-        Ok(Self { process, listens, tail, readers, group, _port: port })
+        Ok(Self { process, listens, tail, readers, group, _port: port, container, _scratch: scratch })
     }
 
     /// Waits until the front end may connect.
@@ -252,13 +260,14 @@ impl Running {
         self.process.signal(Signal::KILL);
         let _ = self.process.wait().await;
         let (pid, warden) = (self.process.pid(), Arc::clone(&house.warden));
-        let group = self.group.take();
+        let (group, container) = (self.group.take(), self.container.take());
         // Looking through /proc for what left the group blocks for a millisecond or two.
         let _ = tokio::task::spawn_blocking(move || {
             if let Some(group) = &group {
                 group.kill();
             }
             warden.end(pid);
+            drop(container);
         })
         .await;
         if let Listens::Socket(path) = &self.listens {
@@ -296,19 +305,40 @@ pub(crate) struct Newborn<'a> {
 
 impl Newborn<'_> {
     /// Starts a process of its own for it, as opposed to one that a zygote forks.
-    async fn spawn(&self, house: &House, stdin: Option<OwnedFd>, port: Option<u16>) -> io::Result<Process> {
+    async fn spawn(
+        &self,
+        house: &House,
+        stdin: Option<OwnedFd>,
+        port: Option<u16>,
+        scratch: Option<&Scratch>,
+    ) -> io::Result<(Process, Option<Container>)> {
         let deployment = self.deployment;
         let (program, args) = command(&deployment.prepared.launch);
-        let env = process_env::of(house, deployment, self.id, port);
-        let walls = walls::plan(house, deployment, port, self.group);
+        let mut env = process_env::of(house, deployment, self.id, port);
+        env.extend(scratch.map(Scratch::variable));
+        let walls = walls::plan(house, deployment, port, self.group, scratch);
         let spec = Spec { program, args, env, dir: directory(deployment, walls.as_ref()), stdin, mark: house.mark(self.serial), walls };
-        house.spawner.spawn(spec).await
+        let (spec, container) = contained(house, spec, &process_env::home(house, deployment), self.group)?;
+        Ok((house.spawner.spawn(spec).await?, container))
     }
 }
 
 /// Where a process is started. The house itself need not be able to enter the app's folder; the sandbox goes there by itself.
 pub(crate) fn directory(deployment: &Deployment, walls: Option<&Plan>) -> PathBuf {
     if walls.is_some() { "/".into() } else { deployment.folder().to_owned() }
+}
+
+/// The same order for a container, if instances are containers.
+fn contained(house: &House, mut spec: Spec, home: &Path, group: Option<&Group>) -> io::Result<(Spec, Option<Container>)> {
+    let (Some(runtime), Some(plan)) = (house.ground.runtime(), spec.walls.take_if(|_| house.ground.runtime().is_some())) else {
+        return Ok((spec, None));
+    };
+    if let Some(uid) = plan.uid {
+        std::os::unix::fs::chown(home, Some(uid), Some(uid))?;
+    }
+    let cgroup = group.and_then(Group::place);
+    let (spec, container) = container::enclose(house, runtime.to_owned(), spec, &plan, cgroup.as_deref())?;
+    Ok((spec, Some(container)))
 }
 
 pub(crate) fn command(launch: &Launch) -> (OsString, Vec<OsString>) {

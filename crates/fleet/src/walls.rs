@@ -1,14 +1,17 @@
 //! Which walls stand around instances: what the user asked for, what the machine can build, and the plan for each instance.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use model::runtime::Language;
 use model::sched::Memory;
 use sandbox::limits::{Allowance, Group, Limits, Means};
-use sandbox::probe::{FIRST_UID, PRETEND_MISSING, Report, State};
+use sandbox::probe::{FIRST_UID, LAST_UID, PRETEND_MISSING, Report, State, Wall};
 use sandbox::{Bind, Plan};
 
 use crate::Options;
@@ -59,13 +62,21 @@ pub(crate) struct Ground {
     isolation: Isolation,
     /// Nothing was looked for if no walls are wanted.
     report: Option<Report>,
+    /// The program that runs containers, if they are wanted.
+    runtime: Option<PathBuf>,
+    /// Started so far.
+    instances: AtomicU32,
 }
 
 impl Ground {
     /// Finds out what can be built, in a process of its own.
     pub(crate) fn survey(options: &Options) -> io::Result<Self> {
-        let report = if options.isolation == Isolation::None { None } else { Some(ask(&options.launcher)?) };
-        let ground = Self { isolation: options.isolation, report };
+        let mut report = if options.isolation == Isolation::None { None } else { Some(ask(&options.launcher)?) };
+        if let Some(report) = &mut report {
+            keep_user_if_needed(report, &options.cache);
+        }
+        let runtime = if options.isolation == Isolation::Oci { sandbox::oci::runtime() } else { None };
+        let ground = Self { isolation: options.isolation, report, runtime, instances: AtomicU32::new(0) };
         match options.isolation {
             Isolation::Strict => {
                 let missing: Vec<_> =
@@ -74,12 +85,51 @@ impl Ground {
                     return Err(io::Error::other(format!("--isolation strict needs every wall, but there is{}", missing.concat())));
                 }
             }
-            Isolation::Oci => {
-                return Err(io::Error::new(io::ErrorKind::Unsupported, "--isolation oci is not there yet; use auto or strict"));
+            Isolation::Oci if ground.runtime.is_none() => {
+                let text = "--isolation oci needs a container runtime, but neither runc nor crun is on the search path; \
+                            install one (`apt install runc`), or use --isolation auto";
+                return Err(io::Error::other(text));
             }
-            Isolation::Auto | Isolation::None => {}
+            Isolation::Auto | Isolation::None | Isolation::Oci => {}
         }
         Ok(ground)
+    }
+
+    /// Who the next instance is, if the house may choose: under `strict` somebody of its own, as far as the range goes.
+    fn uid(&self) -> Option<u32> {
+        let may = self.report.as_ref().is_some_and(|report| report.may_choose_user);
+        let next = || FIRST_UID + 1 + self.instances.fetch_add(1, Ordering::Relaxed) % (LAST_UID - FIRST_UID);
+        may.then(|| if self.isolation == Isolation::Strict { next() } else { FIRST_UID })
+    }
+
+    /// A folder for temporary files, where `/tmp` is not the instance's own.
+    pub(crate) fn scratch(&self, mark: &str, home: &Path) -> io::Result<Option<Scratch>> {
+        let Some(report) = self.report.as_ref().filter(|report| !report.walls.namespaces && self.runtime.is_none()) else {
+            return Ok(None);
+        };
+        let folder = std::env::temp_dir().join(format!("enginehouse-tmp-{mark}"));
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        let scratch = Scratch { folder };
+        if report.may_choose_user {
+            for folder in [&scratch.folder, home] {
+                std::os::unix::fs::chown(folder, Some(FIRST_UID), Some(FIRST_UID))?;
+            }
+        }
+        Ok(Some(scratch))
+    }
+
+    /// Whether instances may share what a zygote lives in. Not without a `/tmp` of their own, in containers, or where each is to be alone.
+    pub(crate) fn may_fork(&self) -> bool {
+        match self.isolation {
+            Isolation::Auto => self.report.as_ref().is_some_and(|report| report.walls.namespaces),
+            Isolation::None => true,
+            Isolation::Strict | Isolation::Oci => false,
+        }
+    }
+
+    /// What runs containers, if instances are some.
+    pub(crate) fn runtime(&self) -> Option<&Path> {
+        self.runtime.as_deref()
     }
 
     /// How instances are limited; without walls they are only measured.
@@ -92,6 +142,25 @@ impl Ground {
     pub(crate) fn report(&self) -> Option<&Report> {
         self.report.as_ref()
     }
+}
+
+/// Without namespaces nothing can be shown to another user that this user cannot reach by itself: then instances stay who the house is.
+fn keep_user_if_needed(report: &mut Report, cache: &Path) {
+    if report.walls.namespaces || !report.may_choose_user {
+        return;
+    }
+    let closed =
+        cache.ancestors().filter_map(|folder| Some((folder, std::fs::metadata(folder).ok()?))).find(|(_, known)| known.mode() & 0o1 == 0);
+    let Some((folder, _)) = closed else { return };
+    report.may_choose_user = false;
+    report.states.retain(|state| state.wall != Wall::User);
+    report.states.push(State {
+        wall: Wall::User,
+        stands: false,
+        how: "instances are root, without any capability".into(),
+        cause: format!("there are no namespaces, and nobody but root may enter {}", folder.display()),
+        remedy: "set XDG_CACHE_HOME to a folder that everybody may enter, or start the house as an ordinary user".into(),
+    });
 }
 
 /// Lets a throw-away process try every wall.
@@ -110,12 +179,37 @@ pub(crate) fn group(house: &House, deployment: &Deployment, mark: &str) -> std::
 
 /// Where an instance sees the app's files: where the user has them, if it sees only what it is shown.
 pub(crate) fn folder<'a>(house: &House, deployment: &'a Deployment) -> &'a Path {
-    let shown = house.ground.report().is_some_and(|report| report.walls.namespaces);
+    let shown = house.ground.report().is_some_and(|report| report.walls.namespaces) || house.ground.runtime().is_some();
     if shown { &deployment.version.root } else { deployment.folder() }
 }
 
+/// A folder for the temporary files of one instance; removed with it.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    folder: PathBuf,
+}
+
+impl Scratch {
+    /// The variable that tells programs.
+    pub(crate) fn variable(&self) -> (OsString, OsString) {
+        ("TMPDIR".into(), self.folder.clone().into())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
 /// The walls around one instance; `None` if it has none.
-pub(crate) fn plan(house: &House, deployment: &Deployment, port: Option<u16>, group: Option<&Group>) -> Option<Plan> {
+pub(crate) fn plan(
+    house: &House,
+    deployment: &Deployment,
+    port: Option<u16>,
+    group: Option<&Group>,
+    scratch: Option<&Scratch>,
+) -> Option<Plan> {
     let report = house.ground.report()?;
     let config = &deployment.version.config;
     let memory = Memory::of(config);
@@ -125,13 +219,14 @@ pub(crate) fn plan(house: &House, deployment: &Deployment, port: Option<u16>, gr
     let seen = folder(house, deployment);
     binds.push(Bind::shown_at(deployment.folder(), seen));
     binds.push(Bind::write(&home));
+    binds.extend(scratch.map(|scratch| Bind::write(&scratch.folder)));
     for share in &house.options.shares {
         binds.push(if share.writable { Bind::write(&share.path) } else { Bind::shown_at(&share.path, &share.path) });
     }
     binds.retain(|bind| bind.source.exists());
     Some(Plan {
         walls: report.walls,
-        uid: report.may_choose_user.then_some(FIRST_UID),
+        uid: house.ground.uid(),
         binds,
         dir: seen.to_owned(),
         home,
@@ -162,7 +257,8 @@ fn system(prepared: &Prepared) -> Vec<Bind> {
     match &prepared.launch {
         Launch::Agent(agent) => {
             wanted.extend(agent.paths.iter().cloned());
-            wanted.insert(agent.folder.clone());
+            // Its package is found by looking into the folder above.
+            wanted.insert(agent.folder.parent().unwrap_or(&agent.folder).to_owned());
             add_interpreter(&mut wanted, &agent.python);
         }
         Launch::Command(command) => {

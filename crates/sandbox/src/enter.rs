@@ -136,8 +136,10 @@ pub(crate) fn flags(plan: &Plan) -> i32 {
 /// The last steps, and the command itself. Returns only if that failed.
 fn become_command(mut order: Order<'_>, who: (u32, u32)) -> Result<ExitCode> {
     let plan = order.plan;
-    if !plan.walls.namespaces && plan.uid.is_some() {
-        user::become_user(who.0).at(|| format!("becoming user {}", who.0))?;
+    if !plan.walls.namespaces {
+        if plan.uid.is_some() {
+            user::become_user(who.0).at(|| format!("becoming user {}", who.0))?;
+        }
         user::drop_capabilities().at(|| "giving up capabilities".into())?;
         let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     }
@@ -182,7 +184,7 @@ fn plainly(error: &std::io::Error) -> String {
 }
 
 /// To stderr, which the house reads as the instance's output.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -60,6 +60,23 @@ pub(crate) fn is_orphan(told: &OwnedFd) -> bool {
 /// The first process's whole life: waits for `app`, or for everybody whom it leaves behind if they shall `linger`. When it returns, the kernel
 /// ends everything inside.
 pub(crate) fn attend(app: Pid, told: &OwnedFd, linger: bool) -> ExitCode {
+    outlive(app, linger, |status| {
+        let _ = rustix::io::write(told, &status.to_ne_bytes());
+    });
+    ExitCode::SUCCESS
+}
+
+/// The same without a keeper that could be told: a signal ends as shells report it.
+pub(crate) fn attend_alone(app: Pid) -> ExitCode {
+    let mut raw = 0;
+    outlive(app, false, |status| raw = status);
+    let status = ExitStatus::from_raw(raw);
+    let code = status.code().or_else(|| Some(128 + status.signal()?)).and_then(|code| u8::try_from(code).ok());
+    ExitCode::from(code.unwrap_or(1))
+}
+
+/// Passes signals on and waits for orphans until the app ends, or until nobody is left; `ended` hears how the app ended.
+fn outlive(app: Pid, linger: bool, mut ended: impl FnMut(i32)) {
     let signals = signals();
     loop {
         let signal = signals.wait();
@@ -73,15 +90,15 @@ pub(crate) fn attend(app: Pid, told: &OwnedFd, linger: bool) -> ExitCode {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((child, status))) if child == app => {
-                    let _ = rustix::io::write(told, &status.as_raw().to_ne_bytes());
+                    ended(status.as_raw());
                     if !linger {
-                        return ExitCode::SUCCESS;
+                        return;
                     }
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 // Nobody is left.
-                Err(_) => return ExitCode::SUCCESS,
+                Err(_) => return,
             }
         }
     }

@@ -9,6 +9,7 @@ mod etc;
 mod filter;
 mod init;
 pub mod limits;
+pub mod oci;
 pub mod plan;
 pub mod probe;
 mod rules;

@@ -80,6 +80,13 @@ pub(crate) fn close(descriptor: RawFd) {
     unsafe { libc::close(descriptor) };
 }
 
+/// Puts a descriptor that came from before this process in the place of standard input.
+pub(crate) fn become_input(descriptor: RawFd) {
+    // SAFETY: numbers of descriptors that nothing of Rust's own owns; standard input is never closed by Rust.
+    unsafe { libc::dup2(descriptor, 0) };
+    close(descriptor);
+}
+
 /// Signals that a stub waits for instead of being interrupted by them.
 #[derive(Clone, Copy)]
 pub(crate) struct Signals(libc::sigset_t);

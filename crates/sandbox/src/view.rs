@@ -158,16 +158,8 @@ impl Root {
         for (name, text) in etc::own(who.0, who.1, &plan.home.to_string_lossy()) {
             fs::write(self.path.join("etc").join(name), text).at(|| format!("writing /etc/{name}"))?;
         }
-        let more = fs::read_dir("/etc").into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let more = more.filter(|name| etc::SHOWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
-        for name in etc::SHOWN.iter().map(|&name| name.to_owned()).chain(more) {
-            let path = Path::new("/etc").join(&name);
-            // A link that leads nowhere is not there either.
-            if let Ok(metadata) = path.metadata()
-                && (metadata.is_dir() || metadata.is_file())
-            {
-                self.attach(&Bind::read(path), &Owners::new())?;
-            }
+        for path in etc_shown() {
+            self.attach(&Bind::read(path), &Owners::new())?;
         }
         Ok(())
     }
@@ -221,6 +213,21 @@ fn split(path: &Path) -> Result<(&Path, &std::ffi::OsStr)> {
         (Some(parent), Some(Component::Normal(name))) => Ok((parent, name)),
         _ => Err(format!("{} is no place for a mount", path.display())),
     }
+}
+
+/// The system's folders, for those who show them by other means.
+pub(crate) fn system_folders() -> impl Iterator<Item = PathBuf> {
+    SYSTEM.into_iter().map(PathBuf::from)
+}
+
+/// What of `/etc` is shown, as far as it exists.
+pub(crate) fn etc_shown() -> Vec<PathBuf> {
+    let more = fs::read_dir("/etc").into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let more = more.filter(|name| etc::SHOWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+    let all = etc::SHOWN.iter().map(|&name| name.to_owned()).chain(more);
+    // A link that leads nowhere is not there either.
+    let there = |path: &PathBuf| path.metadata().is_ok_and(|known| known.is_dir() || known.is_file());
+    all.map(|name| Path::new("/etc").join(name)).filter(there).collect()
 }
 
 /// Who owns the folder.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -34,6 +35,7 @@ pub struct Builder {
     folders: Vec<PathBuf>,
     apps: Vec<App>,
     log_format: &'static str,
+    uid: Option<u32>,
 }
 
 impl Builder {
@@ -47,6 +49,7 @@ impl Builder {
             folders: Vec::new(),
             apps: Vec::new(),
             log_format: "json",
+            uid: None,
         }
     }
 
@@ -92,6 +95,13 @@ impl Builder {
         args.into_iter().fold(self, Self::arg)
     }
 
+    /// Starts it as another user, with a home and a cache of its own and nothing but the system's programs. Needs root.
+    #[must_use]
+    pub fn user(mut self, uid: u32) -> Self {
+        self.uid = Some(uid);
+        self
+    }
+
     /// Lets instances write to a folder, as `--share DIR:rw` does.
     #[must_use]
     pub fn share(self, folder: &Path) -> Self {
@@ -125,6 +135,16 @@ impl Builder {
         // Environments are shared between tests and runs: a package is installed once. State is never shared.
         command.env("XDG_CACHE_HOME", self.cache()).env("XDG_STATE_HOME", home.join("state")).env(MARK, mark);
         command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+        if let Some(uid) = self.uid {
+            let own = |path: &Path| std::os::unix::fs::chown(path, Some(uid), Some(uid)).expect("the folder changes hands");
+            own(home);
+            for app in &self.apps {
+                own(app.path());
+            }
+            let cache = home.join("cache");
+            command.uid(uid).gid(uid).env("HOME", home).env("XDG_CACHE_HOME", cache).env("PATH", "/usr/local/bin:/usr/bin:/bin");
+            command.env_remove("PYENV_ROOT").env_remove("XDG_RUNTIME_DIR").current_dir("/");
+        }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         for name in &self.removed {
             command.env_remove(name);

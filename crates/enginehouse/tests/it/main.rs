@@ -7,6 +7,7 @@ mod deaths;
 mod examples;
 mod handlers;
 mod headers;
+mod isolation;
 mod lifecycle;
 mod login;
 mod logs;

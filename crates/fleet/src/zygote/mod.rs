@@ -121,6 +121,9 @@ impl<'a> Breed<'a> {
     /// `None` if its instances are started afresh.
     fn of(pool: &'a Arc<VersionPool>, deployment: &'a Deployment) -> Option<Self> {
         let Launch::Agent(launch) = &deployment.prepared.launch else { return None };
+        if !pool.house.ground.may_fork() {
+            return None;
+        }
         // Under strict isolation no instance shares anything with another, not even what was forked.
         if pool.house.options.isolation == Isolation::Strict {
             return None;
@@ -313,7 +316,7 @@ async fn hatch(breed: &Breed<'_>) -> io::Result<Arc<Link>> {
     let settings = agent::config(house, breed.deployment, breed.launch, &id(), Role::Zygote);
     env.push((agent::VARIABLE.into(), settings.into()));
     let (program, args) = life::command(&breed.deployment.prepared.launch);
-    let walls = walls::plan(house, breed.deployment, None, None).map(walls::for_many);
+    let walls = walls::plan(house, breed.deployment, None, None, None).map(walls::for_many);
     let dir = life::directory(breed.deployment, walls.as_ref());
     let spec = Spec { program, args, env, dir, stdin: Some(theirs.into()), mark: house.zygote_mark(), walls };
     let process = house.spawner.spawn(spec).await?;

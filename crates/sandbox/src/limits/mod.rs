@@ -140,6 +140,20 @@ impl Group {
         }
     }
 
+    /// Where it is below the top of the trees, `/enginehouse-1-2/name`; `None` without cgroups.
+    pub fn place(&self) -> Option<String> {
+        let folder = match &self.kind {
+            Kind::Cgroup2(folder) => folder.clone(),
+            Kind::Cgroup1(folders) => folders.all().next()?.to_owned(),
+            Kind::Look(_) => return None,
+        };
+        let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+        let tops = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|top| folder.starts_with(top));
+        // The innermost mount is the tree's own.
+        let top = tops.max_by_key(|top| top.len())?;
+        Some(format!("/{}", folder.strip_prefix(top).ok()?.display()))
+    }
+
     /// Counts a process, by its number as the house sees it, and all that it starts from now on.
     ///
     /// # Errors
