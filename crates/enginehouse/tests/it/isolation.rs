@@ -317,8 +317,14 @@ fn a_fork_bomb_ends_at_the_limit() {
             .file("other/app.yaml", Python::Three.yaml("service: other"))
             .file("other/main.py", INTRUDER);
         let node = builder.file(&app, "app.yaml").file(&app, "other/app.yaml").start();
-        let born = allowed(&node, "bomb", "").as_u64().expect("a number");
-        assert!((1..=512).contains(&born), "{born}");
+        // Instances of one zygote share a limit four times as high where there are no cgroups; there memory may be the wall that holds.
+        let bomb = node.send(&Request::post("/bomb?", "once"));
+        if bomb.status == 200 {
+            let born = bomb.json()["value"].as_u64().expect("a number");
+            assert!((1..=2048).contains(&born), "{born}");
+        } else {
+            node.wait_line("App Engine's line", |line| line.contains("Exceeded hard memory limit"));
+        }
         let answer = node.send(&Request::get("/version?").host("other.localhost")).expect(200).json();
         assert_eq!(answer["value"], "1", "the neighbour answers");
         // What is left of the bomb ends with the node, which looks for leftovers when it is dropped.
