@@ -28,6 +28,9 @@ use crate::walls::{self, Ground, Isolation, Share};
 use crate::warden::Warden;
 use crate::zygote::Preload;
 
+/// How often leftovers in the cache are looked for.
+const SWEEP_EVERY: Duration = Duration::from_hours(24);
+
 /// What the fleet needs to know once.
 #[derive(Clone)]
 pub struct Options {
@@ -324,10 +327,18 @@ impl Pool for Fleet {
     }
 }
 
-/// Takes leftovers of earlier runs out of the cache, while nobody waits for it.
+/// Takes leftovers of earlier runs out of the cache, while nobody waits for it. Once a day: looking through a cache of thousands of copies costs as
+/// much CPU as ten thousand requests.
 fn sweep(cache: &Path) {
+    let stamp = cache.join("swept");
+    let age = std::fs::metadata(&stamp).and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
+    if age.is_some_and(|age| age < SWEEP_EVERY) {
+        return;
+    }
     let cache = cache.to_owned();
     let _ = std::thread::Builder::new().name("fleet-sweep".into()).spawn(move || {
+        // First, so that others who start meanwhile do not sweep too; best effort, as all of this.
+        let _ = std::fs::write(&stamp, []);
         crate::stage::sweep(&cache);
         crate::prune::prune(&cache);
     });
