@@ -224,16 +224,12 @@ impl Running {
         let why = match ended {
             Ended::Died(status) => {
                 self.last_words().await;
-                let how = if self.starved() {
-                    "ended by the kernel at the hard memory limit".into()
-                } else {
-                    status.map_or_else(|e| e.to_string(), describe)
-                };
+                let how = self.how(status);
                 self.tail.after(&how)
             }
             Ended::Unheard(status, instance) => {
                 self.last_words().await;
-                let how = status.map_or_else(|e| e.to_string(), describe);
+                let how = self.how(status);
                 pool.note(Severity::Error, format!("instance {} is gone: {how}", instance.id));
                 self.tail.after(&how)
             }
@@ -275,6 +271,14 @@ impl Running {
         }
         self.last_words().await;
         why
+    }
+
+    /// How the process ended, for people.
+    fn how(&self, status: io::Result<ExitStatus>) -> String {
+        if self.starved() {
+            return "ended by the kernel at the hard memory limit".into();
+        }
+        status.map_or_else(|e| e.to_string(), describe)
     }
 
     /// Whether the kernel has ended one of its processes because memory ran out.

@@ -477,7 +477,10 @@ impl Scheduler {
 
     fn sample(&mut self, now: Tick, serial: Serial, used: Duration, memory: u64) {
         let cores = self.settings.cores;
-        let Some(instance) = self.roster.get_mut(serial).filter(|instance| instance.stage != Stage::Stopping) else { return };
+        let Some(instance) = self.roster.get_mut(serial) else { return };
+        if instance.stage == Stage::Stopping {
+            return self.weigh_last(serial, memory);
+        }
         instance.cpu = Some(Cpu::sample(instance.cpu, now, used, cores));
         self.count_cpu(now);
         self.weigh(now, serial, memory);

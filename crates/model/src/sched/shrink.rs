@@ -14,6 +14,9 @@ const SURPLUS: Duration = Duration::from_mins(2);
 /// Then it stops half of the surplus in so much time.
 const TRIM: Duration = Duration::from_secs(30);
 
+/// Why an instance leaves that used more than the hard limit.
+const HARD: &str = "hard memory limit";
+
 impl Scheduler {
     /// Ends whom nobody needs.
     pub(super) fn shrink(&mut self, now: Tick) {
@@ -86,13 +89,24 @@ impl Scheduler {
         }
     }
 
+    /// The last word on an instance that is ending: the kernel may have ended it at the hard limit right after it was judged by the soft one.
+    pub(super) fn weigh_last(&mut self, serial: Serial, used: u64) {
+        let (Some(memory), Some(instance)) = (self.settings.memory, self.roster.get_mut(serial)) else { return };
+        if used > memory.hard() && instance.why != HARD {
+            HARD.clone_into(&mut instance.why);
+            let (id, line) = (instance.id.clone(), memory.line("hard", used, instance.served));
+            self.note(Severity::Error, Some(id), line);
+        }
+    }
+
     fn kill(&mut self, now: Tick, serial: Serial, line: String) {
-        let Some(instance) = self.roster.get(serial) else { return };
+        let Some(instance) = self.roster.get_mut(serial) else { return };
+        HARD.clone_into(&mut instance.why);
         let (gone, lost) = (Loss::of(instance), Lost::of(instance, "was killed"));
         self.note(Severity::Error, Some(gone.id.clone()), line.clone());
         self.roster.stop(serial);
         self.measure(now);
-        self.actions.push_back(Action::Stop { instance: serial, farewell: false, grace: Duration::ZERO, why: "hard memory limit".into() });
+        self.actions.push_back(Action::Stop { instance: serial, farewell: false, grace: Duration::ZERO, why: HARD.into() });
         if gone.current {
             self.mourn(now, &gone, lost, line);
         }

@@ -472,6 +472,18 @@ fn y22_over_the_hard_limit_an_instance_is_killed_at_once() {
 }
 
 #[test]
+fn y22_the_kernel_may_end_an_instance_that_was_just_judged() {
+    let mut machine = loaded(automatic(|_| {}), millis(0), 1);
+    let sample = |mb: u64| Event::Sample { instance: Serial(1), cpu: Duration::ZERO, memory: mb << 20 };
+    hear(&mut machine, at(1), sample(140));
+    let actions = hear(&mut machine, at(2), done(1, Outcome::Broken));
+    assert!(actions.iter().any(|action| matches!(action, Action::Stop { why, .. } if why == "soft memory limit")), "{actions:?}");
+    let actions = hear(&mut machine, at(2), sample(200));
+    assert!(matches!(&actions[..], [Action::Note { text, .. }] if text.starts_with("Exceeded hard memory limit of 128 MB")), "{actions:?}");
+    assert_eq!(hear(&mut machine, at(2), sample(200)), [], "said once");
+}
+
+#[test]
 fn y30_basic_instances_say_hello_and_farewell_and_reuse_their_number() {
     let rule = Basic { max_instances: 2, idle_timeout: 300 * S };
     let mut machine = Scheduler::new(scaled(Scaling::Basic(rule)), 1, 7);
