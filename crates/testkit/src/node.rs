@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -273,7 +273,7 @@ fn follow(stream: impl Read + Send + 'static, lines: Arc<Lines>, channel: Channe
     std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n') {
             let Ok(line) = line else { return };
-            lines.seen.lock().expect("not poisoned").push((channel, String::from_utf8_lossy(&line).into_owned()));
+            lines.seen.lock().unwrap_or_else(PoisonError::into_inner).push((channel, String::from_utf8_lossy(&line).into_owned()));
             lines.more.notify_all();
         }
     })
@@ -398,14 +398,14 @@ impl Node {
 
     /// Everything that the node has written so far.
     pub fn everything(&self) -> String {
-        self.lines.seen.lock().expect("not poisoned").iter().fold(String::new(), |all, (_, line)| all + line + "\n")
+        self.lines.seen.lock().unwrap_or_else(PoisonError::into_inner).iter().fold(String::new(), |all, (_, line)| all + line + "\n")
     }
 
     /// Waits for a line, on either stream, that `wanted` accepts, among all lines since the start.
     #[track_caller]
     pub fn wait_line(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let until = Instant::now() + DEADLINE;
-        let mut seen = self.lines.seen.lock().expect("not poisoned");
+        let mut seen = self.lines.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut looked = 0;
         loop {
             if let Some((_, line)) = seen[looked..].iter().find(|(_, line)| wanted(line)) {
@@ -418,7 +418,7 @@ impl Node {
                 "no line with {what} in time, only:\n{}",
                 seen.iter().fold(String::new(), |all, (_, line)| all + line + "\n")
             );
-            seen = self.lines.more.wait_timeout(seen, left).expect("not poisoned").0;
+            seen = self.lines.more.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

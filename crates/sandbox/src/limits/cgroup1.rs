@@ -38,10 +38,11 @@ impl Ground {
     /// `None` if memory cannot be limited this way.
     pub(crate) fn find() -> Option<Self> {
         let text = fs::read_to_string("/proc/self/mounts").ok()?;
+        let name = house_name();
         let claim = |controller: &str| {
             let top = mounts(&text, controller)?;
             sweep(&top);
-            let folder = top.join(house_name());
+            let folder = top.join(&name);
             match fs::create_dir(&folder) {
                 Ok(()) => Some(folder),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Some(folder),

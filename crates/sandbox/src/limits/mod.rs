@@ -6,6 +6,7 @@ mod look;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -213,10 +214,12 @@ fn is_removed(folder: &Path) -> bool {
     }
 }
 
-/// The name of this house's groups: its number and the moment of its start, so that another process with that number is not taken for it.
+/// The name of this house's groups: its number and the moment of its start, so that another process with that number is not taken for it, and a
+/// number of its own for each house of one process: one that ends takes its folder along.
 fn house_name() -> String {
+    static HOUSES: AtomicU64 = AtomicU64::new(0);
     let pid = std::process::id();
-    format!("{PREFIX}{pid}-{}", started(pid).unwrap_or_default())
+    format!("{PREFIX}{pid}-{}.{}", started(pid).unwrap_or_default(), HOUSES.fetch_add(1, Ordering::Relaxed))
 }
 
 /// When a process started, in the kernel's ticks.
@@ -229,7 +232,7 @@ fn sweep(top: &Path) {
     for entry in std::fs::read_dir(top).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some((pid, start)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')) else { continue };
-        let lives = pid.parse().ok().and_then(started).is_some_and(|now| now.to_string() == start);
+        let lives = pid.parse().ok().and_then(started).is_some_and(|now| start.split('.').next() == Some(&*now.to_string()));
         if !lives {
             for group in std::fs::read_dir(entry.path()).into_iter().flatten().flatten().filter(|group| group.path().is_dir()) {
                 kill_members(&group.path());
