@@ -45,25 +45,20 @@ fn examine() -> anyhow::Result<(Report, Vec<Tool>)> {
 }
 
 fn text(report: &Report, tools: &[Tool]) -> String {
-    let mut text = format!("{BOLD}Walls around instances{BOLD:#}\n");
-    for state in &report.states {
-        text.push_str(&wall(state));
+    let walls: String = report.states.iter().map(wall).collect();
+    let languages: String = tools.iter().map(language).collect();
+    let verdict = match report.missing().count() {
+        0 => format!("{GREEN}Every wall stands; --isolation strict can be used.{GREEN:#}"),
+        missing => format!("{} missing: --isolation auto does without, --isolation strict does not start.", count(missing, "wall")),
+    };
+    format!("{BOLD}Walls around instances{BOLD:#}\n{walls}\n{BOLD}Languages{BOLD:#}\n{languages}\n{verdict}\n")
+}
+
+fn language(tool: &Tool) -> String {
+    match &tool.found {
+        Some(found) => format!("  {GREEN}ok{GREEN:#}       {:<20}{found}\n", tool.runtime),
+        None => format!("  {YELLOW}absent{YELLOW:#}   {:<20}no {}; {DIM}to get it: {}{DIM:#}\n", tool.runtime, tool.program, tool.remedy),
     }
-    text.push_str(&format!("\n{BOLD}Languages{BOLD:#}\n"));
-    for tool in tools {
-        text.push_str(&match &tool.found {
-            Some(found) => format!("  {GREEN}ok{GREEN:#}       {:<20}{found}\n", tool.runtime),
-            None => {
-                format!("  {YELLOW}absent{YELLOW:#}   {:<20}no {}; {DIM}to get it: {}{DIM:#}\n", tool.runtime, tool.program, tool.remedy)
-            }
-        });
-    }
-    let missing = report.missing().count();
-    text.push_str(&match missing {
-        0 => format!("\n{GREEN}Every wall stands; --isolation strict can be used.{GREEN:#}\n"),
-        _ => format!("\n{} missing: --isolation auto does without, --isolation strict does not start.\n", count(missing, "wall")),
-    });
-    text
 }
 
 fn wall(state: &State) -> String {

@@ -154,7 +154,7 @@ impl Ask for Asking {
         let queued = short.is_none();
         let mut lease = match short {
             Some(lease) => lease,
-            None => self.fleet.acquire(self.wanted.clone(), Duration::from_secs(60)).await.unwrap(),
+            None => self.fleet.acquire(self.wanted.clone(), Duration::from_mins(1)).await.unwrap(),
         };
         tokio::task::yield_now().await;
         lease.outcome = Outcome::Answered;

@@ -98,7 +98,9 @@ fn y29_concurrent_requests_start_instances_up_to_max_instances() {
             let asking: Vec<_> = (0..5).map(|_| scope.spawn(|| node.get(&behind.target()).expect(200).text())).collect();
             let held: Vec<Held> = (0..4).map(|_| behind.next()).collect();
             let mut load: BTreeMap<&str, u32> = BTreeMap::new();
-            held.iter().for_each(|one| *load.entry(&one.process).or_default() += 1);
+            for one in &held {
+                *load.entry(&one.process).or_default() += 1;
+            }
             assert_eq!(load.values().collect::<Vec<_>>(), [&2, &2], "two instances with two requests each: {load:?}");
             notice(&node, &["starts: a request waits and no instance runs"]);
             notice(&node, &["no instance more is started", "max_instances 2 is reached"]);
@@ -174,7 +176,9 @@ fn y29_max_instances_of_the_command_line_bounds_what_the_file_does_not() {
         notice(&node, &["no instance more is started", "limit of this computer", "--max-instances"]);
         held.release();
         behind.next().release();
-        asking.into_iter().for_each(|one| drop(one.join().expect("answered")));
+        for one in asking {
+            drop(one.join().expect("answered"));
+        }
     });
     assert_eq!(ready(&node).len(), 1);
 }
