@@ -65,10 +65,11 @@ pub(crate) struct Target {
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = "\
 EXAMPLES
-    enginehouse run                              the app of this folder on http://localhost:8080
-    enginehouse run app.yaml api/api.yaml        two services: http://localhost:8080 and http://api.localhost:8080
-    enginehouse run --port 0 --ready-file up.json   any free port; up.json tells which, once it answers
-    enginehouse run --tls self-signed            also https://localhost:8443, so that `secure:` takes effect
+    enginehouse run                                 the app of this folder on http://localhost:8080
+    enginehouse run app.yaml api/api.yaml           two services; also http://api.localhost:8080
+    enginehouse run --port 0 --ready-file up.json   any free port; up.json tells which
+    enginehouse run --tls self-signed               also https://localhost:8443
+    enginehouse run --isolation strict              every wall around instances, or no start
 
 EXIT STATUS
     0  stopped by Ctrl-C or SIGTERM, every request answered
@@ -81,15 +82,6 @@ pub(crate) struct Run {
     /// The project id [default: `application:` of app.yaml, or demo]
     #[arg(long, short = 'A', value_name = "ID")]
     pub(crate) project: Option<AppId>,
-    /// The address to listen on
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
-    pub(crate) host: IpAddr,
-    /// The port to listen on; 0 takes any free one
-    #[arg(long, short, default_value_t = 8080, value_name = "PORT")]
-    pub(crate) port: u16,
-    /// The port for metrics and health, on the loopback only; 0 takes any free one, `off` none [default: 8000, or any free one if that is taken or with --port 0]
-    #[arg(long, value_name = "PORT", value_parser = admin_port)]
-    pub(crate) admin_port: Option<AdminPort>,
     /// Where the app's state is kept [default: a folder per app in the user's state directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) storage: Option<PathBuf>,
@@ -102,64 +94,73 @@ pub(crate) struct Run {
     /// Write {"http": URL, "admin": URL, "services": {NAME: URL}} to this file once every listener answers; removed at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
-    /// How the log is printed: for people, or as one JSON object a line
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
-    pub(crate) log_format: LogFormat,
-    /// How much of the log is kept in the storage, for `enginehouse logs`; 0 keeps none
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = size)]
-    pub(crate) log_limit: u64,
-    /// Show only requests during which the app wrote something or failed; twice: neither show nor keep any requests
-    #[arg(long, short, action = clap::ArgAction::Count)]
-    pub(crate) quiet: u8,
-    /// Set a variable in the environment of every service, over `env_variables`
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
-    pub(crate) env_var: Vec<(String, String)>,
-    /// Also answer under this host name (`*.example.org` for one label below it, `**.example.org` for any number, `*` for any name)
-    #[arg(long, value_name = "NAME")]
-    pub(crate) allow_host: Vec<String>,
-    /// The Python interpreter to use, for all Python runtimes or for one; may be repeated
-    #[arg(long, value_name = "[RUNTIME=]FILE")]
-    pub(crate) python: Vec<PythonChoice>,
-    /// Which walls stand around instances: all that this machine can build, all or nothing, containers of an OCI runtime, or none
-    #[arg(long, value_enum, default_value_t = Isolation::Auto, value_name = "MODE")]
-    pub(crate) isolation: Isolation,
-    /// Let instances see a folder of this machine under its own path; with :rw they may write there; may be repeated
-    #[arg(long, value_name = "DIR[:rw]")]
-    pub(crate) share: Vec<Share>,
-    /// What is imported ahead of new Python instances, which are then forked: installed packages alone, the app's own modules too, or
-    /// nothing, and each is started afresh [default: `ENGINEHOUSE_PRELOAD` in `env_variables`, or libraries]
-    #[arg(long, value_name = "app|libraries|none")]
-    pub(crate) preload: Option<Preload>,
-    /// The certificate chain in PEM form for https
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// The private key in PEM form for https
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
-    /// Speak https with a certificate of our own, made once and kept in the storage
-    #[arg(long, value_enum, value_name = "KIND", conflicts_with = "tls_cert")]
-    pub(crate) tls: Option<Tls>,
-    /// The port for https; 0 takes any free one [default: 8443, or any free port with --port 0]
-    #[arg(long, value_name = "PORT")]
-    pub(crate) tls_port: Option<u16>,
     /// A MaxMind-format database that maps client addresses to places (X-Appengine-Country and so on)
     #[arg(long, value_name = "FILE")]
     pub(crate) geoip: Option<PathBuf>,
-    /// Answer for an app that takes longer than this, instead of after the documented deadline of its scaling type
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
-    pub(crate) deadline: Option<Duration>,
-    /// How long a request may wait for an instance
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
-    pub(crate) patience: Option<Duration>,
-    /// Never run more instances than this under automatic scaling, all versions together [default: 4 per core, at least 8]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_instances: Option<u32>,
-    /// How long one step of an installation or a build may take
-    #[arg(long, default_value = "600", value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
-    pub(crate) build_timeout: Duration,
     /// How many threads serve requests [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+    /// The address to listen on
+    #[arg(help_heading = "Addresses", long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub(crate) host: IpAddr,
+    /// The port to listen on; 0 takes any free one
+    #[arg(help_heading = "Addresses", long, short, default_value_t = 8080, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// Also answer under this host name (`*.example.org` for one label below it, `**.example.org` for any number, `*` for any name)
+    #[arg(help_heading = "Addresses", long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
+    /// Speak https with a certificate of our own, made once and kept in the storage
+    #[arg(help_heading = "Addresses", long, value_enum, value_name = "KIND", conflicts_with = "tls_cert")]
+    pub(crate) tls: Option<Tls>,
+    /// The certificate chain in PEM form for https
+    #[arg(help_heading = "Addresses", long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The private key in PEM form for https
+    #[arg(help_heading = "Addresses", long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// The port for https; 0 takes any free one [default: 8443, or any free port with --port 0]
+    #[arg(help_heading = "Addresses", long, value_name = "PORT")]
+    pub(crate) tls_port: Option<u16>,
+    /// Never run more instances than this under automatic scaling, all versions together [default: 4 per core, at least 8]
+    #[arg(help_heading = "Instances", long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_instances: Option<u32>,
+    /// Which walls stand around instances: all that this machine can build, all or nothing, containers of an OCI runtime, or none
+    #[arg(help_heading = "Instances", long, value_enum, default_value_t = Isolation::Auto, value_name = "MODE")]
+    pub(crate) isolation: Isolation,
+    /// Let instances see a folder of this machine under its own path; with :rw they may write there; may be repeated
+    #[arg(help_heading = "Instances", long, value_name = "DIR[:rw]")]
+    pub(crate) share: Vec<Share>,
+    /// Set a variable in the environment of every service, over `env_variables`
+    #[arg(help_heading = "Instances", long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub(crate) env_var: Vec<(String, String)>,
+    /// The Python interpreter to use, for all Python runtimes or for one; may be repeated
+    #[arg(help_heading = "Instances", long, value_name = "[RUNTIME=]FILE")]
+    pub(crate) python: Vec<PythonChoice>,
+    /// What is imported ahead of new Python instances, which are then forked: installed packages alone, the app's own modules too, or
+    /// nothing, and each is started afresh [default: `ENGINEHOUSE_PRELOAD` in `env_variables`, or libraries]
+    #[arg(help_heading = "Instances", long, value_name = "app|libraries|none")]
+    pub(crate) preload: Option<Preload>,
+    /// Answer for an app that takes longer than this, instead of after the documented deadline of its scaling type
+    #[arg(help_heading = "Instances", long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub(crate) deadline: Option<Duration>,
+    /// How long a request may wait for an instance [default: 60]
+    #[arg(help_heading = "Instances", long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub(crate) patience: Option<Duration>,
+    /// How long one step of an installation or a build may take
+    #[arg(help_heading = "Instances", long, default_value = "600", value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub(crate) build_timeout: Duration,
+    /// How the log is printed: for people, or as one JSON object a line
+    #[arg(help_heading = "Logs and metrics", long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+    /// How much of the log is kept in the storage, for `enginehouse logs`; 0 keeps none
+    #[arg(help_heading = "Logs and metrics", long, value_name = "SIZE", default_value = "256M", value_parser = size)]
+    pub(crate) log_limit: u64,
+    /// Show only requests during which the app wrote something or failed; twice: neither show nor keep any requests
+    #[arg(help_heading = "Logs and metrics", long, short, action = clap::ArgAction::Count)]
+    pub(crate) quiet: u8,
+    /// The port for metrics and health, on the loopback only; 0 takes any free one, `off` none [default: 8000, or any free one if that is taken or with --port 0]
+    #[arg(help_heading = "Logs and metrics", long, value_name = "PORT", value_parser = admin_port)]
+    pub(crate) admin_port: Option<AdminPort>,
 }
 
 /// `--admin-port`

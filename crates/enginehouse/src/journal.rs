@@ -116,7 +116,7 @@ impl Journal for Recorder {
         self.metrics.tally(tally);
     }
 
-    fn turn(&self, version: &VersionKey, turn: Turn<'_>) {
+    fn turn(&self, version: &VersionKey, turn: Turn) {
         self.metrics.turn(version, turn);
     }
 }

@@ -75,6 +75,13 @@ fn help_names_every_flag_of_run() {
         "--tls-key",
         "--tls",
         "--geoip",
+        "--max-instances",
+        "--isolation",
+        "--share",
+        "--preload",
+        "--build-timeout",
+        "--log-limit",
+        "--admin-port",
     ] {
         assert!(help.stdout.contains(flag), "{flag} is missing");
     }
