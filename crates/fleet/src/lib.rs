@@ -22,7 +22,6 @@ mod python;
 mod spawn;
 mod stage;
 mod tools;
-mod turns;
 mod walls;
 mod warden;
 mod work;

@@ -19,7 +19,6 @@ use crate::life::{self, Birth, Ending};
 use crate::meter::Busy;
 use crate::output;
 use crate::prepare::Prepared;
-use crate::turns;
 use crate::zygote::Nest;
 
 /// A version together with how to start it.
@@ -296,7 +295,7 @@ impl VersionPool {
                 }
                 Action::Stop { instance, farewell, grace, why } => {
                     let Some(running) = state.running.get_mut(&instance) else { continue };
-                    self.house.journal.turn(&self.key, Turn::Stopped(turns::kind(&why)));
+                    self.house.journal.turn(&self.key, Turn::Stopped(why));
                     work.push(Work::Note(Severity::Info, format!("instance {} stops: {why}", running.id)));
                     work.extend(running.stop.take().map(|stop| Work::Stop(stop, Ending { farewell, grace })));
                 }

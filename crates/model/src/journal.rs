@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstanceId, VersionKey};
+use crate::sched::End;
 use crate::table::Version;
 use crate::trace::Place;
 
@@ -218,7 +219,7 @@ pub struct Tally<'a> {
 
 /// A turn in the life of an instance, for whoever only counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn<'a> {
+pub enum Turn {
     /// It is being started.
     Started,
     /// It takes requests.
@@ -226,8 +227,8 @@ pub enum Turn<'a> {
         /// Since it was started.
         after: Duration,
     },
-    /// It is told to end; the kind of reason is one of few.
-    Stopped(&'a str),
+    /// It is told to end.
+    Stopped(End),
     /// It ended by itself.
     Died,
 }
@@ -300,7 +301,7 @@ pub trait Journal: Send + Sync {
     fn tally(&self, _tally: &Tally<'_>) {}
 
     /// Counts a turn in the life of one of the version's instances.
-    fn turn(&self, _version: &VersionKey, _turn: Turn<'_>) {}
+    fn turn(&self, _version: &VersionKey, _turn: Turn) {}
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl World {
                     self.plan(Duration::from_secs(1), What::Arrive { client });
                 }
                 Action::Stop { instance, why, .. } => {
-                    self.stops.push((self.now, why));
+                    self.stops.push((self.now, why.to_string()));
                     self.ready.remove(&instance);
                     self.plan(Duration::from_millis(20), What::Exit(instance));
                 }

@@ -108,8 +108,7 @@ impl World {
                 self.give(req, request.aim, to);
             }
             Action::Reject { req, why } => self.reject(req, &why),
-            Action::Stop { instance, farewell, why, .. } => {
-                assert!(!why.is_empty(), "stopped without a reason");
+            Action::Stop { instance, farewell, .. } => {
                 let hard = self.settings.memory.expect("set").hard();
                 let process = self.processes.get_mut(&instance).expect("known");
                 assert!(!process.stopping, "stopped twice");

@@ -96,7 +96,7 @@ const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 struct Turns {
     started: u64,
     died: u64,
-    stopped: BTreeMap<String, u64>,
+    stopped: BTreeMap<&'static str, u64>,
     ready: Histogram,
 }
 
@@ -129,7 +129,7 @@ impl Metrics {
     }
 
     /// Counts a turn in the life of an instance.
-    pub fn turn(&self, version: &VersionKey, turn: Turn<'_>) {
+    pub fn turn(&self, version: &VersionKey, turn: Turn) {
         let mut all = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         if !all.contains_key(version) {
             all.insert(version.clone(), Turns::default());
@@ -139,7 +139,7 @@ impl Metrics {
             Turn::Started => turns.started += 1,
             Turn::Ready { after } => turns.ready.add(after),
             Turn::Died => turns.died += 1,
-            Turn::Stopped(why) => *turns.stopped.entry(why.to_owned()).or_default() += 1,
+            Turn::Stopped(why) => *turns.stopped.entry(why.kind()).or_default() += 1,
         }
     }
 

@@ -7,6 +7,7 @@ use model::config::VersionConfig;
 use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
 use model::pattern::{Anchor, Pattern};
 use model::runtime::Runtime;
+use model::sched::End;
 
 use super::*;
 use crate::{Counter, State};
@@ -121,7 +122,13 @@ fn the_number_of_series_is_bounded() {
 #[test]
 fn turns_of_instances_are_counted_by_reason() {
     let metrics = Metrics::default();
-    for turn in [Turn::Started, Turn::Ready { after: Duration::from_millis(20) }, Turn::Stopped("idle"), Turn::Started, Turn::Died] {
+    for turn in [
+        Turn::Started,
+        Turn::Ready { after: Duration::from_millis(20) },
+        Turn::Stopped(End::Idle(Duration::from_mins(15))),
+        Turn::Started,
+        Turn::Died,
+    ] {
         metrics.turn(&key(), turn);
     }
     let page = metrics.page(&Still);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ReqId, Serial};
+use super::{End, ReqId, Serial};
 use crate::ids::InstanceId;
 use crate::journal::Severity;
 use crate::pool::{Lifecycle, Reject};
@@ -47,8 +47,8 @@ pub enum Action {
         farewell: bool,
         /// How long it may take, the farewell included.
         grace: Duration,
-        /// Why, for the log.
-        why: String,
+        /// Why.
+        why: End,
     },
     /// An instance died unasked.
     Died {

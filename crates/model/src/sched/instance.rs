@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Serial;
+use super::{End, Serial};
 use crate::ids::InstanceId;
 use crate::pool::Outcome;
 use crate::time::Tick;
@@ -45,7 +45,7 @@ pub(super) struct Instance {
     /// The memory of the last sample, if it was above the soft limit.
     pub(super) swollen: Option<u64>,
     /// Why it leaves.
-    pub(super) why: String,
+    pub(super) why: End,
 }
 
 /// So many unreachable requests in a row mean that the process lives but does not work.
@@ -68,7 +68,7 @@ impl Instance {
             spare: false,
             cpu: None,
             swollen: None,
-            why: String::new(),
+            why: End::Closing,
         }
     }
 
@@ -88,17 +88,17 @@ impl Instance {
         self.served == 1 && !self.greeted
     }
 
-    /// One request is over; the text says why the process should be replaced, if it should.
-    pub(super) fn finish(&mut self, now: Tick, outcome: Outcome) -> Option<&'static str> {
+    /// One request is over; returned is why the process should be replaced, if it should.
+    pub(super) fn finish(&mut self, now: Tick, outcome: Outcome) -> Option<End> {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.idle_since = now;
         match outcome {
             Outcome::Answered => self.broken = 0,
             Outcome::Broken => self.broken += 1,
-            Outcome::Replace => return Some("it asked to be replaced"),
+            Outcome::Replace => return Some(End::Replaced),
             Outcome::Abandoned | Outcome::TimedOut => {}
         }
-        (self.broken >= BROKEN_LIMIT).then_some("three requests in a row could not reach it")
+        (self.broken >= BROKEN_LIMIT).then_some(End::Unreachable)
     }
 }
 

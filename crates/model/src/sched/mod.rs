@@ -11,6 +11,7 @@ mod action;
 mod automatic;
 mod basic;
 mod deaths;
+mod end;
 mod event;
 mod grow;
 mod instance;
@@ -28,6 +29,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 pub use action::Action;
+pub use end::End;
 pub use event::Event;
 pub use memory::Memory;
 pub use settings::{Cap, Settings};
@@ -362,7 +364,7 @@ impl Scheduler {
             _ => before,
         };
         let numbers: Vec<u32> = self.roster.numbers().map(|(number, _)| number).collect();
-        self.retire_all(now, "a new deployment takes over");
+        self.retire_all(now, End::Deployment);
         self.lost.clear();
         self.settings = settings;
         let why = || "a new deployment".to_owned();
@@ -385,7 +387,7 @@ impl Scheduler {
         manual.instances = instances;
         let surplus: Vec<_> = self.roster.numbers().filter(|(number, _)| *number >= instances).map(|(_, serial)| serial).collect();
         for serial in surplus {
-            self.retire(now, serial, format!("instances is {instances} now"));
+            self.retire(now, serial, End::Resized(instances));
         }
         let gone: Vec<_> = self.pending.aimed().map(|(number, _)| number).filter(|number| *number >= instances).collect();
         for number in gone {
@@ -398,7 +400,7 @@ impl Scheduler {
     fn drain(&mut self, now: Tick) {
         self.closing = true;
         self.lost.clear();
-        self.retire_all(now, "the house closes");
+        self.retire_all(now, End::Closing);
         self.reject_all(&Reject::Draining);
         (self.deaths, self.deaths_of) = (Deaths::default(), BTreeMap::new());
     }

@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Serial;
 use super::instance::{Instance, Stage};
+use super::{End, Serial};
 use crate::ids::InstanceId;
 use crate::pool::Outcome;
 use crate::time::Tick;
@@ -140,8 +140,8 @@ impl Roster {
         cold
     }
 
-    /// A request is over; the text says why the process should be replaced, if it should.
-    pub(super) fn finish(&mut self, now: Tick, serial: Serial, outcome: Outcome) -> Option<&'static str> {
+    /// A request is over; returned is why the process should be replaced, if it should.
+    pub(super) fn finish(&mut self, now: Tick, serial: Serial, outcome: Outcome) -> Option<End> {
         let instance = self.all.get_mut(&serial)?;
         let before = instance.in_flight;
         let ready = instance.stage == Stage::Ready;
@@ -157,7 +157,7 @@ impl Roster {
     }
 
     /// Nothing new goes to the instance; it may finish what it has.
-    pub(super) fn retire(&mut self, serial: Serial, until: Tick, why: String) {
+    pub(super) fn retire(&mut self, serial: Serial, until: Tick, why: End) {
         self.withdraw(serial);
         if let Some(instance) = self.all.get_mut(&serial).filter(|instance| instance.is_current()) {
             instance.stage = Stage::Draining { until };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::automatic;
 use super::instance::{Loss, Stage};
-use super::{Action, Lost, Scheduler, Serial};
+use super::{Action, End, Lost, Scheduler, Serial};
 use crate::journal::Severity;
 use crate::scaling::Scaling;
 use crate::time::Tick;
@@ -13,9 +13,6 @@ use crate::time::Tick;
 const SURPLUS: Duration = Duration::from_mins(2);
 /// Then it stops half of the surplus in so much time.
 const TRIM: Duration = Duration::from_secs(30);
-
-/// Why an instance leaves that used more than the hard limit.
-const HARD: &str = "hard memory limit";
 
 impl Scheduler {
     /// Ends whom nobody needs.
@@ -32,17 +29,17 @@ impl Scheduler {
     }
 
     /// The instance finishes what it has and goes.
-    pub(super) fn retire(&mut self, now: Tick, serial: Serial, why: String) {
+    pub(super) fn retire(&mut self, now: Tick, serial: Serial, why: End) {
         self.roster.retire(serial, now.after(self.settings.drain), why);
         if self.roster.get(serial).is_some_and(|instance| instance.in_flight == 0) {
             self.end(serial);
         }
     }
 
-    pub(super) fn retire_all(&mut self, now: Tick, why: &str) {
+    pub(super) fn retire_all(&mut self, now: Tick, why: End) {
         let current: Vec<Serial> = self.roster.all().filter(|instance| instance.is_current()).map(|instance| instance.serial).collect();
         for serial in current {
-            self.retire(now, serial, why.to_owned());
+            self.retire(now, serial, why);
         }
     }
 
@@ -51,18 +48,18 @@ impl Scheduler {
         let grace = self.settings.grace;
         if let Some(instance) = self.roster.stop(serial) {
             let farewell = instance.number().is_some() && instance.ready_at.is_some();
-            let why = std::mem::take(&mut instance.why);
+            let why = instance.why;
             self.actions.push_back(Action::Stop { instance: serial, farewell, grace, why });
         }
     }
 
     /// After a request: whether the instance is replaced.
-    pub(super) fn judge(&mut self, now: Tick, serial: Serial, verdict: Option<&'static str>) {
+    pub(super) fn judge(&mut self, now: Tick, serial: Serial, verdict: Option<End>) {
         let Some(instance) = self.roster.get(serial) else { return };
         let (id, idle) = (instance.id.clone(), instance.in_flight == 0);
         let swollen = instance.swollen.zip(self.settings.memory).filter(|_| instance.served > 0);
         let line = swollen.map(|(used, memory)| memory.line("soft", used, instance.served));
-        let Some(why) = line.as_ref().map(|_| "soft memory limit").or(verdict) else {
+        let Some(why) = line.as_ref().map(|_| End::SoftMemory).or(verdict) else {
             if idle {
                 self.expect_idle(now);
             }
@@ -73,7 +70,7 @@ impl Scheduler {
             self.note(Severity::Warning, Some(id), line);
         }
         self.lost.push_back(lost);
-        self.retire(now, serial, why.to_owned());
+        self.retire(now, serial, why);
     }
 
     /// A sample of memory: over the soft limit the instance goes once a request is over, over the hard limit at once.
@@ -92,8 +89,8 @@ impl Scheduler {
     /// The last word on an instance that is ending: the kernel may have ended it at the hard limit right after it was judged by the soft one.
     pub(super) fn weigh_last(&mut self, serial: Serial, used: u64) {
         let (Some(memory), Some(instance)) = (self.settings.memory, self.roster.get_mut(serial)) else { return };
-        if used > memory.hard() && instance.why != HARD {
-            HARD.clone_into(&mut instance.why);
+        if used > memory.hard() && instance.why != End::HardMemory {
+            instance.why = End::HardMemory;
             let (id, line) = (instance.id.clone(), memory.line("hard", used, instance.served));
             self.note(Severity::Error, Some(id), line);
         }
@@ -101,12 +98,12 @@ impl Scheduler {
 
     fn kill(&mut self, now: Tick, serial: Serial, line: String) {
         let Some(instance) = self.roster.get_mut(serial) else { return };
-        HARD.clone_into(&mut instance.why);
+        instance.why = End::HardMemory;
         let (gone, lost) = (Loss::of(instance), Lost::of(instance, "was killed"));
         self.note(Severity::Error, Some(gone.id.clone()), line.clone());
         self.roster.stop(serial);
         self.measure(now);
-        self.actions.push_back(Action::Stop { instance: serial, farewell: false, grace: Duration::ZERO, why: HARD.into() });
+        self.actions.push_back(Action::Stop { instance: serial, farewell: false, grace: Duration::ZERO, why: End::HardMemory });
         if gone.current {
             self.mourn(now, &gone, lost, line);
         }
@@ -134,7 +131,7 @@ impl Scheduler {
         if due <= now {
             let idle = self.roster.in_order().rev().take(spare).filter(|one| one.in_flight == 0).map(|one| one.serial);
             for serial in idle.take(surplus.div_ceil(2)).collect::<Vec<_>>() {
-                self.retire(now, serial, format!("{spare} idle instances > max_idle_instances {most}"));
+                self.retire(now, serial, End::Surplus { idle: spare, most });
             }
         }
         let due = if due <= now { now.after(TRIM) } else { due };
@@ -179,7 +176,7 @@ impl Scheduler {
                 next = Some(next.map_or(at, |before: Tick| before.min(at)));
             } else if dispensable > 0 {
                 dispensable -= 1;
-                self.retire(now, serial, format!("idle for {} s", now.since(since).as_secs()));
+                self.retire(now, serial, End::Idle(now.since(since)));
             } else {
                 stays = true;
             }

@@ -391,7 +391,7 @@ impl<A: Iterator<Item = Arrival>> Simulation<A> {
             Action::Stop { instance, grace, why, .. } => {
                 self.here().stops += 1;
                 self.change(instance, |instance| instance.stopping = true);
-                self.decide(What::Stop, instance, why);
+                self.decide(What::Stop, instance, why.to_string());
                 let delay = self.setup.stop.min(grace);
                 self.appoint(self.now.after(delay), Due::Exit(instance));
             }
