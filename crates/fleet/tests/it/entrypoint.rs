@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use model::pool::{Pool, Reject};
 
-use crate::support::{House, config, environ_of, eventually, processes_with, wanted};
+use crate::support::{House, app_processes_with, config, eventually, is_alive, processes_with, wanted};
 
-/// A server that answers its process id, and does what some paths say.
+/// A server that answers its environment, and does what some paths say.
 const SERVER: &str = r"
 import http.server, os, sys, signal
 class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == '/die':
             os._exit(3)
-        body = ' '.join([str(os.getpid())] + [k + '=' + v for k, v in sorted(os.environ.items())]).encode()
+        body = ' '.join(k + '=' + v for k, v in sorted(os.environ.items())).encode()
         self.send_response(200)
         self.end_headers()
         self.wfile.write(body)
@@ -23,9 +23,11 @@ if __name__ == '__main__':
     http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), H).serve_forever()
 ";
 
-fn pid_in(answer: &str) -> i32 {
-    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-    body.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no pid in {answer}"))
+/// The one process that serves, as the house numbers it: in a sandbox each app has the same number for itself.
+fn server_of(marker: &str) -> i32 {
+    let all = app_processes_with(&format!("MARKER={marker}"));
+    let [pid] = all[..] else { panic!("not one process: {all:?}") };
+    pid
 }
 
 fn server_config(marker: &str) -> model::config::VersionConfig {
@@ -41,10 +43,11 @@ async fn an_entrypoint_is_started_on_demand_and_stopped_at_the_end() {
     assert!(processes_with("MARKER=on-demand").is_empty(), "nothing runs before the first request");
     assert!(house.fleet.try_acquire(&wanted()).is_none());
     let answer = house.get("/").await;
-    let pid = pid_in(&answer);
+    let pid = server_of("on-demand");
     assert!(answer.contains(" GAE_SERVICE=default ") && answer.contains(" GAE_VERSION=v1 "), "{answer}");
     assert!(!answer.contains("CARGO"), "the house's own environment leaks: {answer}");
-    assert_eq!(pid_in(&house.get("/again").await), pid, "the same instance serves both");
+    house.get("/again").await;
+    assert_eq!(server_of("on-demand"), pid, "the same instance serves both");
     assert!(house.fleet.try_acquire(&wanted()).is_some());
     eventually("output reaches the journal", || house.log.text().contains("output Info saw /again")).await;
     house.fleet.stop(Duration::from_secs(5)).await;
@@ -56,11 +59,13 @@ async fn an_entrypoint_is_started_on_demand_and_stopped_at_the_end() {
 async fn an_instance_that_dies_is_replaced() {
     let house = House::new(&[("server.py", SERVER)]);
     house.publish(server_config("dies"), 1);
-    let first = pid_in(&house.get("/").await);
+    house.get("/").await;
+    let first = server_of("dies");
     house.get("/die").await;
     eventually("the death is noticed", || house.log.text().contains("exit status 3")).await;
-    let second = pid_in(&house.get("/").await);
-    assert_ne!(first, second);
+    assert!(!is_alive(first));
+    house.get("/").await;
+    assert_ne!(first, server_of("dies"));
     house.fleet.stop(Duration::from_secs(5)).await;
 }
 
@@ -129,12 +134,13 @@ async fn two_versions_that_start_together_get_ports_of_their_own() {
 async fn a_reload_brings_new_code_and_drops_no_request() {
     let house = House::new(&[("server.py", SERVER)]);
     house.publish(server_config("reload-1"), 1);
-    let old = pid_in(&house.get("/").await);
+    house.get("/").await;
+    let old = server_of("reload-1");
     let lease = house.acquire().await.expect("an instance");
     house.publish(server_config("reload-2"), 2);
     let answer = house.get("/").await;
     assert!(answer.contains("MARKER=reload-2"), "{answer}");
-    assert!(!environ_of(old).is_empty(), "the old instance still has a request");
+    assert!(is_alive(old), "the old instance still has a request");
     drop(lease);
     eventually("the old instance goes", || processes_with("MARKER=reload-1").is_empty()).await;
     house.fleet.stop(Duration::from_secs(5)).await;
@@ -148,7 +154,7 @@ async fn nothing_is_left_of_instances_that_start_others() {
     config.env.insert("MARKER".into(), "family".into());
     house.publish(config, 1);
     house.get("/").await;
-    assert_eq!(processes_with("MARKER=family").len(), 3);
+    assert_eq!(app_processes_with("MARKER=family").len(), 3);
     house.fleet.stop(Duration::from_secs(5)).await;
     assert!(processes_with("MARKER=family").is_empty());
 }

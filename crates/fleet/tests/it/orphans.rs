@@ -11,7 +11,7 @@ use fleet::PythonChoice;
 use fleet::prepare::Quiet;
 use model::config::{Library, VersionConfig};
 
-use crate::support::{House, config, eventually, processes_in, processes_with};
+use crate::support::{House, app_processes_with, config, eventually, processes_in, processes_with};
 
 /// Set for the process that plays the house in the tests below, to the marker of its instances.
 const ROLE: &str = "FLEET_TEST_HOUSE";
@@ -50,7 +50,7 @@ async fn a_house_that_is_killed_leaves_nothing() {
     let lines = BufReader::new(house.stdout.take().expect("piped")).lines();
     let folder = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("folder ").map(PathBuf::from)).expect("it serves");
     let variable = format!("MARKER={marker}");
-    assert_eq!(processes_with(&variable).len(), 3);
+    assert_eq!(app_processes_with(&variable).len(), 3);
     house.kill().expect("killed");
     house.wait().expect("reaped");
     eventually("all of its processes are gone", || processes_with(&variable).is_empty()).await;

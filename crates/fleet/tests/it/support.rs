@@ -150,6 +150,13 @@ pub(crate) fn processes_with(variable: &str) -> Vec<i32> {
     processes().filter(|&pid| environ_of(pid).split('\0').any(|pair| pair == variable)).collect()
 }
 
+/// Those of them that run the app: not the sandbox's two stubs, which carry its environment too but are the launcher's program.
+pub(crate) fn app_processes_with(variable: &str) -> Vec<i32> {
+    let launcher = launcher().canonicalize().expect("it exists");
+    let is_stub = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == launcher);
+    processes_with(variable).into_iter().filter(|pid| !is_stub(pid)).collect()
+}
+
 /// Live processes, other than ours, that work in `dir` or below.
 pub(crate) fn processes_in(dir: &Path) -> Vec<i32> {
     processes().filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(dir))).collect()
@@ -160,7 +167,7 @@ fn processes() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|&pid| is_alive(pid))
 }
 
-pub(crate) fn environ_of(pid: i32) -> String {
+fn environ_of(pid: i32) -> String {
     std::fs::read(Path::new("/proc").join(pid.to_string()).join("environ"))
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .unwrap_or_default()
