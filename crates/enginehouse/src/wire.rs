@@ -1,10 +1,10 @@
 //! The wiring: front end, fleet, journal and watcher are made here and meet nowhere else. Readable from top to bottom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -19,7 +19,6 @@ use model::table::{Naming, RoutingTable, Version};
 use model::trace::Sampler;
 use store::Storage;
 use store::log::Writer;
-use tokio::sync::Semaphore;
 
 use crate::addresses::{Addresses, naming};
 use crate::app::{Edition, Source};
@@ -38,8 +37,9 @@ const GRACE: Duration = Duration::from_secs(30);
 /// Requests that read the previous routing table may still ask for a version that it named.
 const STRAGGLERS: Duration = Duration::from_millis(500);
 
-/// Versions that are prepared at the same time; a thread for each of a thousand would fight over the processors and keep its memory.
-const PREPARING: usize = 16;
+/// Threads that prepare versions, each one after the other. Few, and not a new one for each version: what a thread has freed stays with the process
+/// (glibc gives each an arena of its own), and sixteen kept more than a thousand versions need.
+const PREPARING: usize = 4;
 
 /// A running app.
 pub(crate) struct Works {
@@ -193,23 +193,29 @@ impl Works {
         self.fleet.publish(ready.collect());
     }
 
-    /// Prepares what has to be deployed, several versions at once, each on a thread that may block.
+    /// Prepares what has to be deployed, several versions at once, on threads that may block.
     async fn prepare_versions(&self, edition: &Edition) -> anyhow::Result<BTreeMap<VersionKey, Prepared>> {
-        let (mut running, permits) = (Vec::new(), Arc::new(Semaphore::new(PREPARING)));
-        for key in &edition.deployed {
-            let Some(version) = edition.versions.get(key).map(Arc::clone) else { continue };
-            let (fleet, ui, key) = (Arc::clone(&self.fleet), self.ui.clone(), key.clone());
-            let permit = Arc::clone(&permits).acquire_owned().await.context("preparing a version broke off")?;
+        let waiting: VecDeque<_> = edition.deployed.iter().filter_map(|key| edition.versions.get(key).map(Arc::clone)).collect();
+        let (count, waiting) = (waiting.len().min(PREPARING), Arc::new(std::sync::Mutex::new(waiting)));
+        let mut running = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (fleet, ui, waiting) = (Arc::clone(&self.fleet), self.ui.clone(), Arc::clone(&waiting));
+            let next = move || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             running.push(tokio::task::spawn_blocking(move || {
-                let _permit = permit;
-                let telling = Telling { ui, key: key.clone(), task: std::sync::Mutex::new(None) };
-                (key, fleet.prepare(&version, &telling))
+                let one = |version: Arc<Version>| {
+                    let key = version.config.key.clone();
+                    let telling = Telling { ui: ui.clone(), key: key.clone(), task: std::sync::Mutex::new(None) };
+                    let prepared = fleet.prepare(&version, &telling);
+                    (key, prepared)
+                };
+                std::iter::from_fn(next).map(one).collect::<Vec<_>>()
             }));
         }
         let mut made = BTreeMap::new();
         for one in running {
-            let (key, prepared) = one.await.context("preparing a version broke off")?;
-            made.insert(key.clone(), prepared.map_err(|error| anyhow!("{key} cannot run: {error}"))?);
+            for (key, prepared) in one.await.context("preparing a version broke off")? {
+                made.insert(key.clone(), prepared.map_err(|error| anyhow!("{key} cannot run: {error}"))?);
+            }
         }
         Ok(made)
     }

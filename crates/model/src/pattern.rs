@@ -10,7 +10,7 @@ mod translate;
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use self::translate::{Dialect, Translated, translate};
 
@@ -111,6 +111,12 @@ impl Pattern {
             Err(fancy_regex::Error::CompileError(cause)) if cause.to_string().contains("ookbehind") => fail(LOOK_BEHIND),
             Err(error) => fail(&last_line(&error.to_string())),
         }
+    }
+
+    /// `/.*`, which nearly every version has, and newer runtimes once more behind all other handlers: compiled once for all of them.
+    pub fn everything() -> Self {
+        static COMPILED: LazyLock<Pattern> = LazyLock::new(|| Pattern::new("/.*", Anchor::Whole).expect("an ordinary pattern"));
+        COMPILED.clone()
     }
 
     /// The pattern as written.

@@ -231,6 +231,10 @@ pub(super) fn broken(text: &Spanned<String>, error: &PatternError, report: &mut 
 }
 
 fn whole(url: Spanned<String>, report: &mut Report) -> Option<(Spanned<String>, Pattern)> {
+    let everything = Pattern::everything();
+    if url.value == everything.source() {
+        return Some((url, everything));
+    }
     match Pattern::new(&url.value, Anchor::Whole) {
         Ok(pattern) => Some((url, pattern)),
         Err(error) => {

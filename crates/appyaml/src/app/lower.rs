@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::config::{ErrorPage, SkipFiles, VersionConfig};
 use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
 use model::ids::{ServiceId, VersionId, VersionKey};
-use model::pattern::{Anchor, Pattern};
+use model::pattern::Pattern;
 use model::runtime::{Language, Runtime};
 use model::scaling::{Manual, Scaling};
 use model::time::Expiration;
@@ -140,22 +140,23 @@ impl RawApp {
             report.push(diagnostic.help("handlers are tried from top to bottom: move it up"));
         }
         if !python27 {
-            handlers.extend(entry_point());
+            handlers.push(entry_point());
         }
         handlers
     }
 }
 
 /// On newer runtimes whatever no handler takes goes to the app's entry point.
-fn entry_point() -> Option<Handler> {
-    Some(Handler {
-        url: Pattern::new("/.*", Anchor::Whole).ok()?,
-        written: "/.*".to_owned(),
+fn entry_point() -> Handler {
+    let url = Pattern::everything();
+    Handler {
+        written: url.source().to_owned(),
+        url,
         kind: HandlerKind::Script(Script::Auto),
         secure: Secure::default(),
         redirect: RedirectCode::default(),
         login: Login::default(),
         auth_fail: AuthFail::default(),
         origin: Origin::default(),
-    })
+    }
 }

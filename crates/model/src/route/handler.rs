@@ -1,5 +1,6 @@
 //! Path → handler: one pass over all patterns, then the first match in order (row Y11).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use regex_automata::meta;
@@ -19,7 +20,7 @@ pub struct HandlerSet {
     handlers: Vec<Handler>,
     /// All linear patterns at once; `None` if there are fewer than two or they are too large together.
     all: Option<meta::Regex>,
-    /// Pattern of `all` → handler.
+    /// Pattern of `all` → handler, each pattern once.
     linear: Vec<usize>,
     /// Handlers whose patterns need backtracking, in order.
     backtracking: Vec<usize>,
@@ -46,6 +47,9 @@ impl HandlerSet {
     pub fn new(handlers: Vec<Handler>) -> Self {
         let (linear, backtracking): (Vec<usize>, Vec<usize>) =
             (0..handlers.len()).partition(|&index| handlers[index].url.linear_source().is_some());
+        // A pattern that stands there before never wins: `/.*` and the entry point behind it need no automaton.
+        let mut seen = BTreeSet::new();
+        let linear: Vec<usize> = linear.into_iter().filter(|&index| seen.insert(handlers[index].url.linear_source())).collect();
         let sources: Vec<&str> = linear.iter().filter_map(|&index| handlers[index].url.linear_source()).collect();
         let all = if sources.len() > 1 { compile(&sources) } else { None };
         Self { handlers, all, linear, backtracking }
@@ -158,6 +162,11 @@ mod tests {
 
     #[test]
     fn y11_few_handlers() {
+        let twice = set(&["/.*", "/.*"]);
+        assert!(twice.all.is_none());
+        assert_eq!(twice.find(b"/").map(|matched| matched.index), Some(0));
+        assert_eq!(twice.find_after(0, b"/").map(|matched| matched.index), Some(1));
+        assert_eq!(set(&["/a", "/(?!b).*", "/a", "/.*"]).find(b"/b").map(|matched| matched.index), Some(3));
         assert!(set(&[]).find(b"/").is_none());
         assert_eq!(set(&["/a"]).find(b"/a").map(|matched| matched.index), Some(0));
         assert!(set(&["/a"]).find(b"/ab").is_none());
