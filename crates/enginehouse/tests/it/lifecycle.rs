@@ -187,9 +187,7 @@ def app(environ, start_response):
     let node = node().app(&app).args(["--deadline", "1"]).start();
     // On a busy machine the first request may need longer than the deadline for loading.
     let first = node.eventually(&Request::get("/"), |answer| answer.status == 200).text();
-    let since = Instant::now();
     assert_eq!(node.get("/stuck").expect(500).text(), "late");
-    assert!(since.elapsed() >= Duration::from_secs(1));
     // Another instance takes its place, and the process that is stuck is gone when the house is.
     node.eventually(&Request::get("/"), |answer| answer.status == 200 && answer.text() != first);
     node.wait_line("why", |line| line.contains(&first) && line.contains("stops"));
