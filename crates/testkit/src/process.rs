@@ -2,6 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// A process that cannot be confused with a later one of the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +56,29 @@ pub fn descendants(root: u32) -> BTreeSet<Process> {
 /// Those of `processes` that still run.
 pub fn alive(processes: &BTreeSet<Process>) -> BTreeSet<Process> {
     processes.iter().copied().filter(|process| stat(process.pid).is_some_and(|now| now.process == *process && !now.zombie)).collect()
+}
+
+/// Waits until none of `processes` runs any more.
+///
+/// # Panics
+///
+/// If one of them goes on for a quarter of the deadline.
+#[track_caller]
+pub fn wait_gone(processes: &BTreeSet<Process>) {
+    let until = Instant::now() + crate::DEADLINE / 4;
+    for one in processes {
+        let Some(descriptor) =
+            i32::try_from(one.pid).ok().and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+        else {
+            continue;
+        };
+        // Looked at after the descriptor was made: it is this process and no later one of its number.
+        while !alive(&BTreeSet::from([*one])).is_empty() {
+            assert!(Instant::now() < until, "it does not end: {}", describe(*one));
+            // Wakes at its end; looks again now and then, so that a process that goes on is told of.
+            let _ = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 50_000_000 }));
+        }
+    }
 }
 
 /// Processes that carry `mark` in their environment, or work in one of `folders`.

@@ -1,11 +1,10 @@
 //! Instances that are killed under load: every request is answered, and only what an app had begun is lost.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::process::{alive, descendants, describe};
+use testkit::process::{descendants, describe, wait_gone};
 use testkit::{App, Connection, Node, Python, Request};
 
 use crate::node;
@@ -62,6 +61,68 @@ struct Lost {
     status: u16,
 }
 
+/// How far the clients and the killer are; each side waits for the other.
+#[derive(Default)]
+struct Progress {
+    now: Mutex<Counts>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Requests that are over.
+    answered: usize,
+    deaths: Vec<Death>,
+    /// A side has ended, whether well or not: nobody waits for it.
+    clients_ended: bool,
+    killer_ended: bool,
+}
+
+impl Progress {
+    fn wait_while(&self, waits: impl FnMut(&mut Counts) -> bool) -> MutexGuard<'_, Counts> {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        self.changed.wait_while(now, waits).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Counts)) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut now);
+        drop(now);
+        self.changed.notify_all();
+    }
+
+    /// Not far ahead of the deaths, which take their time on a busy machine.
+    fn wait_for_deaths(&self) {
+        drop(self.wait_while(|now| {
+            let may_go = now.deaths.len() + 2;
+            !now.killer_ended && may_go <= DEATHS && now.answered >= may_go * APART
+        }));
+    }
+
+    fn answered(&self) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.answered += 1;
+        // The killer waits for these numbers only.
+        if now.answered.is_multiple_of(APART) {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Spread over the whole run; between two deaths requests are answered. False if they never will be.
+    fn wait_for_answers(&self, number: usize) -> bool {
+        self.wait_while(|now| !now.clients_ended && now.answered < number * APART).answered >= number * APART
+    }
+}
+
+/// However the killer ends, nobody waits for it any more.
+struct Last<'a>(&'a Progress);
+
+impl Drop for Last<'_> {
+    fn drop(&mut self) {
+        self.0.change(|now| now.killer_ended = true);
+    }
+}
+
 /// Kills any process of the house but itself and its warden.
 fn kill_one(node: &Node, number: usize) -> Death {
     let until = Instant::now() + testkit::DEADLINE / 4;
@@ -73,18 +134,16 @@ fn kill_one(node: &Node, number: usize) -> Death {
         let begun = Instant::now();
         let pid = one.and_then(|one| Pid::from_raw(i32::try_from(one.pid).ok()?));
         if pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()) {
-            while !alive(&family).is_empty() {
-                std::thread::yield_now();
-            }
+            wait_gone(&family);
             return Death { begun, over: Instant::now() };
         }
         assert!(begun < until, "no instance comes back:\n{}", node.everything());
-        std::thread::park_timeout(Duration::from_millis(1));
+        std::thread::park_timeout(Duration::from_millis(10));
     }
 }
 
 /// Sends its share of the requests on one connection, every fourth a POST; returns those that failed.
-fn ask(node: &Node, answered: &AtomicUsize, died: &AtomicUsize) -> Vec<Lost> {
+fn ask(node: &Node, progress: &Progress) -> Vec<Lost> {
     let mut connection = Connection::open(node.address());
     let mut lost = Vec::new();
     for number in 0..REQUESTS / CONNECTIONS {
@@ -94,11 +153,7 @@ fn ask(node: &Node, answered: &AtomicUsize, died: &AtomicUsize) -> Vec<Lost> {
         } else {
             (Request::get("/"), "answer to ".into())
         };
-        // Not far ahead of the deaths, which take their time on a busy machine.
-        let may_go = || died.load(Ordering::SeqCst).min(DEATHS) + 2;
-        while may_go() <= DEATHS && answered.load(Ordering::SeqCst) >= may_go() * APART {
-            std::thread::park_timeout(Duration::from_micros(200));
-        }
+        progress.wait_for_deaths();
         let begun = Instant::now();
         let answer = connection.send(&request);
         if answer.status == 200 {
@@ -107,48 +162,31 @@ fn ask(node: &Node, answered: &AtomicUsize, died: &AtomicUsize) -> Vec<Lost> {
             assert!(number % 4 == 3, "a GET is lost: {answer:?}\n{}", node.everything());
             lost.push(Lost { begun, over: Instant::now(), status: answer.status });
         }
-        answered.fetch_add(1, Ordering::SeqCst);
+        progress.answered();
     }
     lost
-}
-
-/// However the killer ends, nobody waits for it any more.
-struct Last<'a>(&'a AtomicUsize);
-
-impl Drop for Last<'_> {
-    fn drop(&mut self) {
-        self.0.store(DEATHS, Ordering::SeqCst);
-    }
 }
 
 fn survives(app: &App) {
     let node = node().app(app).arg("-qq").start();
     node.get("/").expect(200);
-    let (answered, died, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
-    let deaths = Mutex::new(Vec::new());
+    let progress = Progress::default();
     let lost: Vec<Lost> = std::thread::scope(|scope| {
         let killer = scope.spawn(|| {
-            let _last = Last(&died);
-            for number in 1..=DEATHS {
-                // Spread over the whole run; between two deaths requests are answered.
-                while answered.load(Ordering::SeqCst) < number * APART {
-                    if done.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    std::thread::park_timeout(Duration::from_micros(200));
-                }
-                deaths.lock().expect("unpoisoned").push(kill_one(&node, number));
-                died.fetch_add(1, Ordering::SeqCst);
+            let _last = Last(&progress);
+            for number in (1..=DEATHS).take_while(|number| progress.wait_for_answers(*number)) {
+                let death = kill_one(&node, number);
+                progress.change(|now| now.deaths.push(death));
             }
         });
-        let clients: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(|| ask(&node, &answered, &died))).collect();
+        let clients: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(|| ask(&node, &progress))).collect();
         let results: Vec<_> = clients.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-        done.store(true, Ordering::SeqCst);
+        progress.change(|now| now.clients_ended = true);
         killer.join().expect("every death takes place");
         results.into_iter().flat_map(|result| result.expect("every request is answered")).collect()
     });
-    let deaths = deaths.into_inner().expect("unpoisoned");
-    assert_eq!((answered.into_inner(), deaths.len()), (REQUESTS, DEATHS));
+    let Counts { answered, deaths, .. } = progress.now.into_inner().expect("unpoisoned");
+    assert_eq!((answered, deaths.len()), (REQUESTS, DEATHS));
     for Lost { begun, over, status } in &lost {
         assert!(*status >= 500, "{status}");
         let in_flight = deaths.iter().any(|death| *begun <= death.over && *over >= death.begun);
