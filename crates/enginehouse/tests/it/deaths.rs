@@ -1,10 +1,11 @@
 //! Instances that are killed under load: every request is answered, and only what an app had begun is lost.
 
+use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::process::{descendants, describe, wait_gone};
+use testkit::process::{Process, descendants, describe, wait_gone};
 use testkit::{App, Connection, Node, Python, Request};
 
 use crate::node;
@@ -129,8 +130,7 @@ fn kill_one(node: &Node, number: usize) -> Death {
     loop {
         let all: Vec<_> = node.children().into_iter().filter(|one| !describe(*one).contains("__warden")).collect();
         let one = (!all.is_empty()).then(|| all[number % all.len()]);
-        // What it started dies with it, a moment later.
-        let family = one.iter().flat_map(|one| descendants(one.pid)).chain(one).collect();
+        let family = one.map(family).unwrap_or_default();
         let begun = Instant::now();
         let pid = one.and_then(|one| Pid::from_raw(i32::try_from(one.pid).ok()?));
         if pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()) {
@@ -140,6 +140,19 @@ fn kill_one(node: &Node, number: usize) -> Death {
         assert!(begun < until, "no instance comes back:\n{}", node.everything());
         std::thread::park_timeout(Duration::from_millis(10));
     }
+}
+
+/// What dies with a process, a moment later: whatever it started; but the instances that were forked from a zygote live on without it.
+fn family(one: Process) -> BTreeSet<Process> {
+    let instance = |one: &Process| -> Option<Vec<u8>> {
+        let environ = std::fs::read(format!("/proc/{}/environ", one.pid)).ok()?;
+        environ.split(|&byte| byte == 0).find(|entry| entry.starts_with(b"ENGINEHOUSE_INSTANCE=")).map(<[u8]>::to_vec)
+    };
+    // The two processes around a sandbox are our own binary; everybody inside ends with them.
+    let around = describe(one).contains("`enginehouse ");
+    let own = instance(&one);
+    let started = descendants(one.pid).into_iter().filter(|started| around || instance(started) == own);
+    started.chain([one]).collect()
 }
 
 /// Sends its share of the requests on one connection, every fourth a POST; returns those that failed.
