@@ -83,8 +83,8 @@ pub(crate) async fn live(pool: Arc<VersionPool>, birth: Birth, mut stop: oneshot
                 }
                 Err(ended) => ended,
             };
-            if running.starved() && !matches!(ended, Ended::Asked(..)) {
-                // The kernel was quicker than the meter: the scheduler still has to say why.
+            if running.starved() {
+                // The kernel was quicker than the meter: the scheduler still has to say why, even if it has given the instance up meanwhile.
                 let cpu = running.group.as_ref().map(|group| group.usage().cpu).unwrap_or_default();
                 pool.tell(Event::Sample { instance: serial, cpu, memory: meter::beyond(&pool) });
             }
