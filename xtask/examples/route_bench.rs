@@ -4,21 +4,12 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
+use model::handler::{Handler, HandlerKind, Script};
 use model::pattern::{Anchor, Pattern};
 use model::route::handler::HandlerSet;
 
 fn handler(source: &str) -> Handler {
-    Handler {
-        url: Pattern::new(source, Anchor::Whole).expect("compiles"),
-        written: source.to_owned(),
-        kind: HandlerKind::Script(Script::Auto),
-        secure: Secure::Optional,
-        redirect: RedirectCode::Found,
-        login: Login::Optional,
-        auth_fail: AuthFail::Redirect,
-        origin: Origin::default(),
-    }
+    Handler::new(Pattern::new(source, Anchor::Whole).expect("compiles"), HandlerKind::Script(Script::Auto))
 }
 
 /// Resident memory in kilobytes.

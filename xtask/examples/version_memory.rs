@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 
 use model::config::{SkipFiles, VersionConfig};
-use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
+use model::handler::{Handler, HandlerKind, Script};
 use model::ids::VersionKey;
 use model::pattern::{Anchor, Pattern};
 use model::runtime::Runtime;
@@ -27,16 +27,7 @@ fn weigh<T>(name: &str, make: impl Fn() -> T) {
 }
 
 fn config() -> VersionConfig {
-    let handler = Handler {
-        url: Pattern::new("/.*", Anchor::Whole).expect("compiles"),
-        written: "/.*".to_owned(),
-        kind: HandlerKind::Script(Script::Auto),
-        secure: Secure::Optional,
-        redirect: RedirectCode::Found,
-        login: Login::Optional,
-        auth_fail: AuthFail::Redirect,
-        origin: Origin::default(),
-    };
+    let handler = Handler::new(Pattern::new("/.*", Anchor::Whole).expect("compiles"), HandlerKind::Script(Script::Auto));
     let key = VersionKey::new("default".parse().expect("a service"), "v1".parse().expect("a version")).expect("short");
     VersionConfig::new(key, Runtime::parse("python311").expect("a runtime"), vec![handler])
 }

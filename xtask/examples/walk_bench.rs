@@ -13,7 +13,7 @@ use model::config::VersionConfig;
 use model::environ::{self, Call};
 use model::firewall::Firewall;
 use model::gate::{self, Ask, Caller};
-use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure, StaticFiles, StaticSource};
+use model::handler::{Handler, HandlerKind, Script, StaticFiles, StaticSource};
 use model::headers::request::{self, Client, Facts, Forwarded, Geo};
 use model::headers::{gzip, response};
 use model::ids::VersionKey;
@@ -23,16 +23,7 @@ use model::runtime::Runtime;
 use model::table::{Naming, RoutingTable, Service, Version};
 
 fn handler(source: &str) -> Handler {
-    Handler {
-        url: Pattern::new(source, Anchor::Whole).expect("compiles"),
-        written: source.to_owned(),
-        kind: HandlerKind::Script(Script::Auto),
-        secure: Secure::Optional,
-        redirect: RedirectCode::Found,
-        login: Login::Optional,
-        auth_fail: AuthFail::Redirect,
-        origin: Origin::default(),
-    }
+    Handler::new(Pattern::new(source, Anchor::Whole).expect("compiles"), HandlerKind::Script(Script::Auto))
 }
 
 fn table() -> RoutingTable {

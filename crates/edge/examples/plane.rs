@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use edge::{Certificate, Edge, Listener, Options};
 use model::config::VersionConfig;
 use model::firewall::Firewall;
-use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure, StaticFiles, StaticSource};
+use model::handler::{Handler, HandlerKind, Origin, Script, StaticFiles, StaticSource};
 use model::ids::{InstanceId, VersionKey};
 use model::journal::{Entry, Journal};
 use model::pattern::{Anchor, Pattern};
@@ -59,16 +59,7 @@ impl Pool for Fixed {
 }
 
 fn handler(url: &str, kind: HandlerKind) -> Result<Handler, Box<dyn Error>> {
-    Ok(Handler {
-        url: Pattern::new(url, Anchor::Whole)?,
-        written: url.into(),
-        kind,
-        secure: Secure::Optional,
-        redirect: RedirectCode::Found,
-        login: Login::Optional,
-        auth_fail: AuthFail::Redirect,
-        origin: Origin { file: "app.yaml".into(), line: 1 },
-    })
+    Ok(Handler { origin: Origin { file: "app.yaml".into(), line: 1 }, ..Handler::new(Pattern::new(url, Anchor::Whole)?, kind) })
 }
 
 fn config(runtime: Runtime, key: VersionKey) -> Result<VersionConfig, Box<dyn Error>> {

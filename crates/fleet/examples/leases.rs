@@ -101,18 +101,9 @@ fn version(dir: &std::path::Path, case: &Case) -> Arc<Version> {
 }
 
 fn anything() -> model::handler::Handler {
-    use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
+    use model::handler::{Handler, HandlerKind, Script};
     use model::pattern::{Anchor, Pattern};
-    Handler {
-        url: Pattern::new("/.*", Anchor::Whole).unwrap(),
-        written: "/.*".into(),
-        kind: HandlerKind::Script(Script::Auto),
-        secure: Secure::Optional,
-        redirect: RedirectCode::Found,
-        login: Login::Optional,
-        auth_fail: AuthFail::Redirect,
-        origin: Origin::default(),
-    }
+    Handler::new(Pattern::new("/.*", Anchor::Whole).unwrap(), HandlerKind::Script(Script::Auto))
 }
 
 /// Waits until so many instances are ready.

@@ -27,6 +27,22 @@ pub struct Handler {
     pub origin: Origin,
 }
 
+impl Handler {
+    /// A handler of which only `url` and what serves it are written: both schemes, open to everybody (document 003: the defaults of each element).
+    pub fn new(url: Pattern, kind: HandlerKind) -> Self {
+        Self {
+            written: url.source().to_owned(),
+            url,
+            kind,
+            secure: Secure::Optional,
+            redirect: RedirectCode::Found,
+            login: Login::Optional,
+            auth_fail: AuthFail::Redirect,
+            origin: Origin::default(),
+        }
+    }
+}
+
 /// Where a handler comes from, for logs and `explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origin {

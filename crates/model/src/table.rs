@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::{InboundService, VersionConfig};
 use crate::dispatch::DispatchRule;
 use crate::firewall::Firewall;
-use crate::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
+use crate::handler::{Handler, HandlerKind, Login, Script};
 use crate::ids::{AppId, ServiceId, VersionId};
 use crate::pattern::{Anchor, Pattern};
 use crate::route::handler::HandlerSet;
@@ -89,16 +89,7 @@ pub fn implicit_handlers(config: &VersionConfig) -> Vec<Handler> {
     // A second-generation process decides for itself; for a first-generation app the SDK has empty handlers.
     let script = || if config.runtime.is_first_generation() { Script::Nothing } else { Script::Auto };
     let handler = |path: &&str| {
-        Some(Handler {
-            url: Pattern::new(path, Anchor::Whole).ok()?,
-            written: (*path).to_owned(),
-            kind: HandlerKind::Script(script()),
-            secure: Secure::Optional,
-            redirect: RedirectCode::Found,
-            login: Login::Admin,
-            auth_fail: AuthFail::Redirect,
-            origin: Origin::default(),
-        })
+        Some(Handler { login: Login::Admin, ..Handler::new(Pattern::new(path, Anchor::Whole).ok()?, HandlerKind::Script(script())) })
     };
     paths.iter().filter_map(handler).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::config::{ErrorPage, SkipFiles, VersionConfig};
-use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
+use model::handler::{Handler, HandlerKind, Script};
 use model::ids::{ServiceId, VersionId, VersionKey};
 use model::pattern::Pattern;
 use model::runtime::{Language, Runtime};
@@ -148,15 +148,5 @@ impl RawApp {
 
 /// On newer runtimes whatever no handler takes goes to the app's entry point.
 fn entry_point() -> Handler {
-    let url = Pattern::everything();
-    Handler {
-        written: url.source().to_owned(),
-        url,
-        kind: HandlerKind::Script(Script::Auto),
-        secure: Secure::default(),
-        redirect: RedirectCode::default(),
-        login: Login::default(),
-        auth_fail: AuthFail::default(),
-        origin: Origin::default(),
-    }
+    Handler::new(Pattern::everything(), HandlerKind::Script(Script::Auto))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::config::VersionConfig;
-use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
+use model::handler::{Handler, HandlerKind, Script};
 use model::pattern::{Anchor, Pattern};
 use model::runtime::Runtime;
 use model::sched::End;
@@ -13,16 +13,7 @@ use super::*;
 use crate::{Counter, State};
 
 fn handler(url: &str) -> Handler {
-    Handler {
-        url: Pattern::new(url, Anchor::Whole).expect("a pattern"),
-        written: url.to_owned(),
-        kind: HandlerKind::Script(Script::Auto),
-        secure: Secure::Optional,
-        redirect: RedirectCode::Found,
-        login: Login::Optional,
-        auth_fail: AuthFail::Redirect,
-        origin: Origin::default(),
-    }
+    Handler::new(Pattern::new(url, Anchor::Whole).expect("a pattern"), HandlerKind::Script(Script::Auto))
 }
 
 fn key() -> VersionKey {

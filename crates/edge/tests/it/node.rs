@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use edge::{Edge, Listener, Options, Running};
 use model::config::VersionConfig;
 use model::firewall::Firewall;
-use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure, StaticFiles, StaticSource};
+use model::handler::{Handler, HandlerKind, Origin, Script, StaticFiles, StaticSource};
 use model::ids::{InstanceId, VersionKey};
 use model::journal::{Entry, Journal, Request};
 use model::pattern::{Anchor, Pattern};
@@ -26,14 +26,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A handler that runs code.
 pub fn script(url: &str) -> Handler {
     Handler {
-        url: Pattern::new(url, Anchor::Whole).expect("a pattern"),
-        written: url.into(),
-        kind: HandlerKind::Script(Script::Auto),
-        secure: Secure::Optional,
-        redirect: RedirectCode::Found,
-        login: Login::Optional,
-        auth_fail: AuthFail::Redirect,
         origin: Origin { file: "app.yaml".into(), line: 7 },
+        ..Handler::new(Pattern::new(url, Anchor::Whole).expect("a pattern"), HandlerKind::Script(Script::Auto))
     }
 }
 

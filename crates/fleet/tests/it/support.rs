@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fleet::{Fleet, Options, prepare::Quiet};
 use model::config::{SkipFiles, VersionConfig};
-use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
+use model::handler::{Handler, HandlerKind, Script};
 use model::ids::VersionKey;
 use model::journal::{Entry, Journal};
 use model::pattern::{Anchor, Pattern};
@@ -45,16 +45,7 @@ pub(crate) struct House {
 }
 
 pub(crate) fn config(runtime: &str, entrypoint: Option<&str>) -> VersionConfig {
-    let handler = Handler {
-        url: Pattern::new("/.*", Anchor::Whole).expect("compiles"),
-        written: "/.*".into(),
-        kind: HandlerKind::Script(Script::Auto),
-        secure: Secure::Optional,
-        redirect: RedirectCode::Found,
-        login: Login::Optional,
-        auth_fail: AuthFail::Redirect,
-        origin: Origin::default(),
-    };
+    let handler = Handler::new(Pattern::new("/.*", Anchor::Whole).expect("compiles"), HandlerKind::Script(Script::Auto));
     let key = VersionKey::new("default".parse().expect("valid"), "v1".parse().expect("valid")).expect("short");
     let mut config = VersionConfig::new(key, Runtime::parse(runtime).expect("known"), vec![handler]);
     config.entrypoint = entrypoint.map(str::to_owned);

@@ -119,19 +119,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::handler::{AuthFail, HandlerKind, Login, Origin, RedirectCode, Script, Secure};
+    use crate::handler::{HandlerKind, Script};
     use crate::pattern::{Anchor, Pattern};
 
     fn set(patterns: &[&str]) -> HandlerSet {
-        let handler = |source: &&str| Handler {
-            url: Pattern::new(source, Anchor::Whole).unwrap_or_else(|error| panic!("{source}: {error}")),
-            written: (*source).to_owned(),
-            kind: HandlerKind::Script(Script::Auto),
-            secure: Secure::Optional,
-            redirect: RedirectCode::Found,
-            login: Login::Optional,
-            auth_fail: AuthFail::Redirect,
-            origin: Origin::default(),
+        let handler = |source: &&str| {
+            Handler::new(
+                Pattern::new(source, Anchor::Whole).unwrap_or_else(|error| panic!("{source}: {error}")),
+                HandlerKind::Script(Script::Auto),
+            )
         };
         HandlerSet::new(patterns.iter().map(handler).collect())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::config::VersionConfig;
 use model::dispatch::{DispatchRule, HostPattern, PathPattern};
 use model::firewall::Firewall;
-use model::handler::{AuthFail, Handler, HandlerKind, Login, Origin, RedirectCode, Script, Secure, StaticFiles, StaticSource};
+use model::handler::{Handler, HandlerKind, Origin, Script, StaticFiles, StaticSource};
 use model::ids::VersionKey;
 use model::pattern::{Anchor, Pattern, Template};
 use model::runtime::Runtime;
@@ -23,14 +23,8 @@ pub(crate) fn config(service: &str, version: &str, runtime: &str) -> VersionConf
 
 pub(crate) fn handler(url: &str, kind: HandlerKind) -> Handler {
     Handler {
-        url: Pattern::new(url, Anchor::Whole).expect("compiles"),
-        written: url.to_owned(),
-        kind,
-        secure: Secure::Optional,
-        redirect: RedirectCode::Found,
-        login: Login::Optional,
-        auth_fail: AuthFail::Redirect,
         origin: Origin { file: "app.yaml".into(), line: 7 },
+        ..Handler::new(Pattern::new(url, Anchor::Whole).expect("compiles"), kind)
     }
 }
 
