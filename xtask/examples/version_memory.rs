@@ -36,7 +36,7 @@ fn main() {
     weigh("skip_files, the defaults", SkipFiles::default);
     weigh("one URL pattern", || Pattern::new("/.*", Anchor::Whole).expect("compiles"));
     weigh("a configuration", config);
-    weigh("a version with its routes", || Version::new(config(), "/app".into(), 1));
+    weigh("a version with its routes", || Version::new("demo".parse().expect("an id"), config(), "/app".into(), 1));
     let config = config();
     weigh("a scheduler", || Scheduler::new(Settings::of(&config), 1, 1));
 }

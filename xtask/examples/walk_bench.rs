@@ -21,6 +21,7 @@ use model::pattern::{Anchor, Pattern};
 use model::route::{host, path};
 use model::runtime::Runtime;
 use model::table::{Naming, RoutingTable, Service, Version};
+use model::traffic::TrafficSplit;
 
 fn handler(source: &str) -> Handler {
     Handler::new(Pattern::new(source, Anchor::Whole).expect("compiles"), HandlerKind::Script(Script::Auto))
@@ -31,8 +32,8 @@ fn table() -> RoutingTable {
     let mut handlers: Vec<Handler> = (0..29).map(|n| handler(&format!("/section{n}/(.*)"))).collect();
     handlers.push(handler("/.*"));
     let config = VersionConfig::new(key.clone(), Runtime::parse("python312").expect("a runtime"), handlers);
-    let version = Arc::new(Version::new(config, PathBuf::from("/srv"), 1));
-    let service = Service { versions: BTreeMap::from([(key.version.clone(), version)]), serving: key.version };
+    let version = Arc::new(Version::new("demo".parse().expect("an id"), config, PathBuf::from("/srv"), 1));
+    let service = Service { versions: BTreeMap::from([(key.version.clone(), version)]), split: TrafficSplit::all(key.version) };
     RoutingTable {
         generation: 1,
         app: "demo".parse().expect("an app"),
@@ -87,7 +88,7 @@ fn static_file() {
         application_readable: false,
     }));
     config.handlers.insert(0, handler);
-    let version = Version::new(config, PathBuf::from("/srv"), 1);
+    let version = Version::new("demo".parse().expect("an id"), config, PathBuf::from("/srv"), 1);
     let path = b"/static/js/vendor/jquery.min.js";
     let matched = version.handlers.find(path).expect("matches");
     let request = map(&[(header::USER_AGENT, "x"), (header::ACCEPT, "*/*")]);

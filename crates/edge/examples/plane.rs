@@ -19,7 +19,8 @@ use model::journal::{Entry, Journal};
 use model::pattern::{Anchor, Pattern};
 use model::pool::{Boxed, Endpoint, Instance, Keeper, Lease, Outcome, Pool, Reject, Wanted};
 use model::runtime::Runtime;
-use model::table::{Naming, RoutingTable, Service, Version};
+use model::table::{Estate, Naming, RoutingTable, Service, Version};
+use model::traffic::TrafficSplit;
 
 #[derive(Debug)]
 struct Forgetful;
@@ -89,8 +90,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = if matches!(endpoint, Endpoint::Http(_)) { "nodejs22" } else { "python312" };
     let runtime = Runtime::parse(runtime).ok_or("no runtime")?;
     let key = VersionKey::new("default".parse()?, "v1".parse()?)?;
-    let version = Arc::new(Version::new(config(runtime, key.clone())?, folder.into(), 1));
-    let service = Service { versions: BTreeMap::from([(key.version.clone(), version)]), serving: key.version.clone() };
+    let version = Arc::new(Version::new("demo".parse()?, config(runtime, key.clone())?, folder.into(), 1));
+    let service = Service { versions: BTreeMap::from([(key.version.clone(), version)]), split: TrafficSplit::all(key.version.clone()) };
     let naming = Naming { domains: vec!["localhost".into()], default_hostname: "localhost".into(), ..Naming::default() };
     let services = BTreeMap::from([(key.service.clone(), service)]);
     let table = RoutingTable { generation: 1, app: "demo".parse()?, naming, services, dispatch: Vec::new(), firewall: Firewall::default() };
@@ -103,7 +104,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Options::default()
     };
     let pool = Arc::new(Fixed { instance, keeper: Arc::new(Forgetful) });
-    let _running = Edge::bind(options)?.start(Arc::new(ArcSwap::from_pointee(table)), pool, Arc::new(Forgetful))?;
+    let _running = Edge::bind(options)?.start(Arc::new(ArcSwap::from_pointee(Estate::of(table))), pool, Arc::new(Forgetful))?;
     loop {
         std::thread::park();
     }

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use model::headers::request::Geo;
 use model::journal::Journal;
 use model::pool::Pool;
-use model::table::RoutingTable;
+use model::table::Estate;
 
 use crate::assets::Shelf;
 use crate::geo::Places;
@@ -24,7 +24,7 @@ pub(crate) struct House {
     pub(crate) options: Options,
     pub(crate) bounds: Bounds,
     pub(crate) pacing: Pacing,
-    pub(crate) table: Arc<ArcSwap<RoutingTable>>,
+    pub(crate) estate: Arc<ArcSwap<Estate>>,
     pub(crate) pool: Arc<dyn Pool>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) places: Places,

@@ -122,11 +122,12 @@ impl Call<'_> {
     async fn made(&self) -> Result<u16, String> {
         let (at, begun) = (SystemTime::now(), Instant::now());
         let log_id = Hex::new(self.core.draws.id());
-        let table = self.core.house.table.load_full();
-        let authority = host::of_version(&table.naming, &self.version.config.key);
+        let estate = self.core.house.estate.load_full();
+        let naming = estate.apps.get(&self.version.app).map(|table| table.naming.clone()).unwrap_or_default();
+        let authority = host::of_version(&naming, &self.version.config.key);
         let notes = Rc::new(Notes::default());
         let found = self.handler();
-        let answer = self.ask(found.as_ref(), &authority, &table.naming.default_hostname, log_id.as_str(), &notes).await;
+        let answer = self.ask(found.as_ref(), &authority, &naming.default_hostname, log_id.as_str(), &notes).await;
         let (status, bytes, fault) = match answer {
             Ok((status, bytes)) => (status, bytes, notes.fault.take()),
             Err(fault) => (fault.status(), 0, Some(fault.log())),

@@ -43,7 +43,7 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use model::journal::Journal;
 use model::pool::Pool;
-use model::table::RoutingTable;
+use model::table::Estate;
 
 pub use options::{Certificate, Limits, Listener, Options, Timeouts};
 pub use running::{Pulse, Running};
@@ -144,17 +144,17 @@ impl Edge {
         self.sockets.iter().map(|bound| bound.address).collect()
     }
 
-    /// Begins to serve. Each new table in `table` takes effect with the next request.
+    /// Begins to serve. Each new snapshot in `estate` takes effect with the next request.
     ///
     /// # Errors
     /// If the system gives no threads.
-    pub fn start(self, table: Arc<ArcSwap<RoutingTable>>, pool: Arc<dyn Pool>, journal: Arc<dyn Journal>) -> Result<Running, BindError> {
+    pub fn start(self, estate: Arc<ArcSwap<Estate>>, pool: Arc<dyn Pool>, journal: Arc<dyn Journal>) -> Result<Running, BindError> {
         let port = |tls: bool| self.sockets.iter().find(|bound| bound.tls.is_some() == tls).map_or(0, |bound| bound.address.port());
         let limits = &self.options.limits;
         let house = Arc::new(house::House {
             bounds: guard::Bounds { line: limits.request_line, bytes: limits.head_bytes, fields: limits.head_fields },
             pacing: link::Pacing::new(&self.options),
-            table,
+            estate,
             pool,
             journal,
             places: self.places,

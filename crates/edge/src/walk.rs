@@ -23,7 +23,7 @@ use model::retry::Tries;
 use model::route::handler::Matched;
 use model::route::path::Reading;
 use model::route::{host, path};
-use model::table::{RoutingTable, Version};
+use model::table::{Estate, RoutingTable, Version};
 use model::trace::{self, Sampler};
 use model::user::User;
 
@@ -80,7 +80,7 @@ pub(crate) struct Arrival<'a> {
 /// One request on its way.
 struct Walk<'a> {
     core: &'a Rc<Core>,
-    table: &'a RoutingTable,
+    estate: &'a Estate,
     peer: &'a Peer,
     refusal: Option<Refusal>,
     visit: &'a mut Visit,
@@ -98,9 +98,9 @@ pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
     let record = core.house.journal.wants_requests().then(|| record(core, parts, peer.ip, at, log_id.as_str()));
     let mut visit = Box::new(Visit::new(core.clone(), link, record, at));
     visit.stall = stall;
-    let table = core.house.table.load_full();
+    let estate = core.house.estate.load_full();
     let method = parts.method.clone();
-    let mut walk = Walk { core, table: &table, peer, refusal, visit: &mut visit, parts, body, version: None };
+    let mut walk = Walk { core, estate: &estate, peer, refusal, visit: &mut visit, parts, body, version: None };
     let outcome = {
         // Pinned where it lies: handing it to a function would copy some kilobytes.
         let mut steps = std::pin::pin!(walk.steps(log_id));
@@ -214,7 +214,8 @@ impl Walk<'_> {
             Reading::Moved(to) => return Err(Answer::redirect(StatusCode::FOUND, &to).into()),
             Reading::Bad(text) => return Err(bad(text).into()),
         };
-        let table = self.table;
+        let no_app = || Fault::client(StatusCode::NOT_FOUND, "No app answers to this host.");
+        let table = &**self.estate.find(&authority).ok_or_else(no_app)?;
         let aim = host::aim(table, &authority, &path).map_err(|error| Fault::client(error.status(), error.to_string()))?;
         if authority.is_empty() {
             // HTTP/1.0 needs no Host; what the app is asked in does, and so do redirects.
@@ -230,8 +231,8 @@ impl Walk<'_> {
         self.note_origin(&origin);
         let user = self.core.house.seal.user(&self.parts.headers, self.visit.at);
         self.visit.note(|record| record.user = user.as_ref().map(|user| user.email.clone()));
-        let place =
-            Place { authority: &authority, uri: &uri, raw, query, path: &path, origin: &origin, user: user.as_ref(), log_id: &log_id };
+        let (user, log_id) = (user.as_ref(), &log_id);
+        let place = Place { table, authority: &authority, uri: &uri, raw, query, path: &path, origin: &origin, user, log_id };
         if matches!(&*path, b"/_ah/login" | b"/_ah/logout") {
             let answer = Box::pin(self.own_pages(&place)).await?;
             return Ok(answer);
@@ -328,7 +329,7 @@ impl Walk<'_> {
             now: self.visit.at,
             draw: draw.as_str(),
         };
-        let own = |host: &str| host::owns(self.table, host, place.authority);
+        let own = |host: &str| host::owns(place.table, host, place.authority);
         let page = if place.path == b"/_ah/login" { login::sign_in(&self.core.house.seal, &ask, own) } else { login::sign_out(&ask, own) };
         Ok(Answer::own(page.status, page.headers, page.html))
     }
@@ -413,7 +414,7 @@ impl Walk<'_> {
             log_id: place.log_id.as_str(),
             ticket: ticket.as_str(),
             timeout: left,
-            default_hostname: &self.table.naming.default_hostname,
+            default_hostname: &place.table.naming.default_hostname,
             user: place.user,
             login: gate::shows_user(call.matched.handler, &call.version.config),
         };
@@ -469,7 +470,7 @@ impl Walk<'_> {
     }
 
     async fn lease(&mut self, call: &Call<'_>) -> Result<Lease, Fault> {
-        let wanted = Wanted { version: call.version.config.key.clone(), instance: call.instance };
+        let wanted = Wanted { version: Arc::clone(call.version), instance: call.instance };
         let house = &self.core.house;
         self.visit.mark(|span, now| span.wanted = Some(now));
         let lease = match house.pool.try_acquire(&wanted) {
@@ -489,6 +490,7 @@ impl Walk<'_> {
 
 /// What is known of a request before a handler is looked for.
 struct Place<'a> {
+    table: &'a RoutingTable,
     authority: &'a str,
     uri: &'a Uri,
     raw: &'a str,

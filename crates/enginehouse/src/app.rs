@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use appyaml::{Loaded, LoadedService, load_app};
 use model::ids::{AppId, VersionKey};
 use model::table::{Naming, RoutingTable, Service, Version};
+use model::traffic::TrafficSplit;
 
 use crate::change::{Effect, effect};
 use crate::watch::Scope;
@@ -56,6 +57,8 @@ pub(crate) struct Edition {
     pub(crate) versions: Versions,
     /// The keys of versions whose instances have to be started anew.
     pub(crate) deployed: BTreeSet<VersionKey>,
+    /// As it was at the start: a changed `application:` does not rename a running app.
+    app: AppId,
     generation: u64,
     deployments: u64,
 }
@@ -65,12 +68,18 @@ impl Edition {
     pub(crate) fn first(loaded: Loaded) -> Self {
         // Production's deployment numbers are 18 digits of a clock. Ours must rise over restarts too, because apps use them as cache keys.
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0));
-        let mut edition =
-            Self { loaded, versions: Versions::new(), deployed: BTreeSet::new(), generation: 1, deployments: clock.saturating_mul(100) };
+        let mut edition = Self {
+            app: id(&loaded),
+            loaded,
+            versions: Versions::new(),
+            deployed: BTreeSet::new(),
+            generation: 1,
+            deployments: clock.saturating_mul(100),
+        };
         for service in &edition.loaded.services {
             edition.deployments += 1;
             let key = service.config.key.clone();
-            edition.versions.insert(key.clone(), version(service, edition.deployments));
+            edition.versions.insert(key.clone(), version(&edition.app, service, edition.deployments));
             edition.deployed.insert(key);
         }
         edition
@@ -82,6 +91,7 @@ impl Edition {
             loaded,
             versions: Versions::new(),
             deployed: BTreeSet::new(),
+            app: self.app.clone(),
             generation: self.generation + 1,
             deployments: self.deployments,
         };
@@ -92,11 +102,11 @@ impl Edition {
             let weight = old.map_or(Effect::Deployment, |old| effect(old, service, changed, &next.loaded.files_read));
             let made = match (weight, self.versions.get(key)) {
                 (Effect::Nothing, Some(running)) => Arc::clone(running),
-                (Effect::Table, Some(running)) => version(service, running.deployment),
+                (Effect::Table, Some(running)) => version(&self.app, service, running.deployment),
                 _ => {
                     next.deployments += 1;
                     next.deployed.insert(key.clone());
-                    version(service, next.deployments)
+                    version(&self.app, service, next.deployments)
                 }
             };
             next.versions.insert(key.clone(), made);
@@ -117,8 +127,9 @@ impl Edition {
         let mut services: BTreeMap<_, Service> = BTreeMap::new();
         for (key, version) in &self.versions {
             // One version per service in development: the last file wins, and appyaml has reported two files for one service.
-            let service =
-                services.entry(key.service.clone()).or_insert_with(|| Service { versions: BTreeMap::new(), serving: key.version.clone() });
+            let service = services
+                .entry(key.service.clone())
+                .or_insert_with(|| Service { versions: BTreeMap::new(), split: TrafficSplit::all(key.version.clone()) });
             service.versions.insert(key.version.clone(), Arc::clone(version));
         }
         RoutingTable {
@@ -142,6 +153,6 @@ pub(crate) fn scope(services: &[LoadedService], files: BTreeSet<PathBuf>) -> Sco
     Scope { roots: services.iter().map(|service| (service.root.clone(), service.config.skip_files.clone())).collect(), files }
 }
 
-fn version(service: &LoadedService, deployment: u64) -> Arc<Version> {
-    Arc::new(Version::new(service.config.clone(), service.root.clone(), deployment))
+fn version(app: &AppId, service: &LoadedService, deployment: u64) -> Arc<Version> {
+    Arc::new(Version::new(app.clone(), service.config.clone(), service.root.clone(), deployment))
 }

@@ -54,7 +54,7 @@ impl Pool for Entrance {
     }
 
     fn acquire(&self, wanted: Wanted, patience: Duration) -> Boxed<'_, Result<Lease, Reject>> {
-        if self.states.borrow().get(&wanted.version) != Some(&Readiness::Preparing) {
+        if self.states.borrow().get(&wanted.version.config.key) != Some(&Readiness::Preparing) {
             return self.fleet.acquire(wanted, patience);
         }
         Box::pin(async move {
@@ -62,7 +62,8 @@ impl Pool for Entrance {
             // The caller's runtime may have no timer; ours does.
             let mut alarm = self.runtime.spawn(tokio::time::sleep(patience));
             let mut states = self.states.subscribe();
-            let prepared = async { states.wait_for(|states| states.get(&wanted.version) != Some(&Readiness::Preparing)).await.is_ok() };
+            let prepared =
+                async { states.wait_for(|states| states.get(&wanted.version.config.key) != Some(&Readiness::Preparing)).await.is_ok() };
             tokio::select! {
                 prepared = prepared => {
                     alarm.abort();
@@ -70,7 +71,7 @@ impl Pool for Entrance {
                 }
                 _ = &mut alarm => Err(Reject::StartFailed(format!(
                     "the packages of {} are still being installed; the terminal shows how far it is. Try again in a moment.",
-                    wanted.version
+                    wanted.version.config.key
                 ))),
             }
         })

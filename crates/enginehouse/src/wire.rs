@@ -15,7 +15,7 @@ use fleet::{Fleet, Prepared, Progress};
 use model::ids::VersionKey;
 use model::journal::{Journal, Severity};
 use model::pool::Pool;
-use model::table::{Naming, RoutingTable, Version};
+use model::table::{Estate, Naming, Version};
 use model::trace::Sampler;
 use store::Storage;
 use store::log::Writer;
@@ -49,7 +49,7 @@ pub(crate) struct Works {
     edition: Edition,
     naming: Naming,
     app: model::ids::AppId,
-    table: Arc<ArcSwap<RoutingTable>>,
+    estate: Arc<ArcSwap<Estate>>,
     fleet: Arc<Fleet>,
     entrance: Arc<Entrance>,
     /// Gone once it has drained.
@@ -93,9 +93,9 @@ impl Works {
         let listening = bound.addresses();
         let http = *listening.first().context("nothing is listened on")?;
         let names = naming(http, &asked.allow_host);
-        let table = Arc::new(ArcSwap::from_pointee(edition.table(&app, &names)));
+        let estate = Arc::new(ArcSwap::from_pointee(Estate::of(edition.table(&app, &names))));
         let pool = Arc::clone(&entrance) as Arc<dyn Pool>;
-        let edge = bound.start(Arc::clone(&table), pool, Arc::clone(&journal) as Arc<dyn Journal>)?;
+        let edge = bound.start(Arc::clone(&estate), pool, Arc::clone(&journal) as Arc<dyn Journal>)?;
         fleet.connect(edge.caller());
         let draining = Arc::new(AtomicBool::new(false));
         let watched = Watched {
@@ -115,7 +115,7 @@ impl Works {
             edition,
             naming: names,
             app,
-            table,
+            estate,
             fleet,
             entrance,
             edge: Some(edge),
@@ -177,7 +177,7 @@ impl Works {
         let mut both = self.edition.versions.clone();
         both.extend(next.versions.iter().map(|(key, version)| (key.clone(), Arc::clone(version))));
         self.publish(&both);
-        self.table.store(Arc::new(next.table(&self.app, &self.naming)));
+        self.estate.store(Arc::new(Estate::of(next.table(&self.app, &self.naming))));
         self.entrance.open(next.versions.keys().cloned());
         if both.len() > next.versions.len() {
             tokio::time::sleep(STRAGGLERS).await;

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         options.max_instances = Some(64);
         let fleet = Fleet::new(options).unwrap();
         let version = version(&dir, &case);
-        let wanted = Wanted { version: version.config.key.clone(), instance: None };
+        let wanted = Wanted { version: Arc::clone(&version), instance: None };
         let prepared = fleet.prepare(&version, &Quiet).unwrap();
         fleet.publish(vec![(version, prepared)]);
         settle(&fleet, case.instances);
@@ -97,7 +97,7 @@ fn version(dir: &std::path::Path, case: &Case) -> Arc<Version> {
     config.entrypoint = Some("exec python3 -S listen.py".to_owned());
     config.skip_files = SkipFiles(Vec::new());
     config.scaling = Scaling::Automatic(case.scaling.clone());
-    Arc::new(Version::new(config, dir.join("app"), 1))
+    Arc::new(Version::new("demo".parse().expect("an id"), config, dir.join("app"), 1))
 }
 
 fn anything() -> model::handler::Handler {

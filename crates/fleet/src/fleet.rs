@@ -313,15 +313,15 @@ impl Drop for Fleet {
 
 impl Pool for Fleet {
     fn try_acquire(&self, wanted: &Wanted) -> Option<Lease> {
-        self.pools.load().get(&wanted.version)?.try_acquire(wanted)
+        self.pools.load().get(&wanted.version.config.key)?.try_acquire(wanted)
     }
 
     fn acquire(&self, wanted: Wanted, patience: Duration) -> Boxed<'_, Result<Lease, Reject>> {
-        let pool = self.pools.load().get(&wanted.version).map(Arc::clone);
+        let pool = self.pools.load().get(&wanted.version.config.key).map(Arc::clone);
         Box::pin(async move {
             match pool {
                 Some(pool) => pool.acquire(wanted, patience).await,
-                None => Err(Reject::NotServing(format!("{} does not run", wanted.version))),
+                None => Err(Reject::NotServing(format!("{} does not run", wanted.version.config.key))),
             }
         })
     }

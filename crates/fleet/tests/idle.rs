@@ -52,7 +52,7 @@ async fn y29_a_thousand_idle_versions_cost_little_memory_and_no_cpu() {
     let mut options = Options::new("demo".parse().expect("valid"), Arc::new(Silent), dir.path().join("cache"), handle);
     options.launcher = env!("CARGO_BIN_EXE_enginehouse-launch").into();
     let fleet = Fleet::new(options).expect("a fleet");
-    let version = |number| Arc::new(Version::new(config(number), root.clone(), 1));
+    let version = |number| Arc::new(Version::new("demo".parse().expect("an id"), config(number), root.clone(), 1));
     let prepared = fleet.prepare(&version(0), &Quiet).expect("prepared");
     let before = memory();
     fleet.publish((0..VERSIONS).map(|number| (version(number), prepared.clone())).collect());

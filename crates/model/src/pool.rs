@@ -93,10 +93,10 @@ pub trait Keeper: Send + Sync + std::fmt::Debug {
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What a request asks of the pool.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Which version.
-    pub version: VersionKey,
+    /// Which version of which app.
+    pub version: Arc<Version>,
     /// A numbered instance, if the host named one.
     pub instance: Option<u32>,
 }

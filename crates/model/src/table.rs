@@ -11,6 +11,7 @@ use crate::handler::{Handler, HandlerKind, Login, Script};
 use crate::ids::{AppId, ServiceId, VersionId};
 use crate::pattern::{Anchor, Pattern};
 use crate::route::handler::HandlerSet;
+use crate::traffic::TrafficSplit;
 
 /// The snapshot.
 #[derive(Debug, Clone)]
@@ -27,6 +28,27 @@ pub struct RoutingTable {
     pub dispatch: Vec<DispatchRule>,
     /// dos.yaml.
     pub firewall: Firewall,
+}
+
+/// All apps of one server: what a request is looked up in first.
+#[derive(Debug, Clone, Default)]
+pub struct Estate {
+    /// Rises with every change of any app.
+    pub generation: u64,
+    /// The apps' tables.
+    pub apps: BTreeMap<AppId, Arc<RoutingTable>>,
+}
+
+impl Estate {
+    /// A server with one app, which every request is for.
+    pub fn of(table: RoutingTable) -> Self {
+        Self { generation: table.generation, apps: BTreeMap::from([(table.app.clone(), Arc::new(table))]) }
+    }
+
+    /// The app that answers to `authority`.
+    pub fn find(&self, _authority: &str) -> Option<&Arc<RoutingTable>> {
+        self.apps.values().next()
+    }
 }
 
 /// Host names of the app.
@@ -49,14 +71,16 @@ pub struct Naming {
 pub struct Service {
     /// Its versions.
     pub versions: BTreeMap<VersionId, Arc<Version>>,
-    /// The version that takes the traffic of hosts that name none. Always one of `versions`.
-    pub serving: VersionId,
+    /// Who takes the traffic of hosts that name no version. Always among `versions`.
+    pub split: TrafficSplit,
 }
 
 /// A version as the data plane sees it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Version {
+    /// Whose it is.
+    pub app: AppId,
     /// Its configuration.
     pub config: VersionConfig,
     /// The folder that its files are served from.
@@ -69,11 +93,11 @@ pub struct Version {
 
 impl Version {
     /// A version whose handlers are ready to be searched.
-    pub fn new(config: VersionConfig, root: PathBuf, deployment: u64) -> Self {
+    pub fn new(app: AppId, config: VersionConfig, root: PathBuf, deployment: u64) -> Self {
         let mut all = implicit_handlers(&config);
         all.extend(config.handlers.iter().cloned());
         let handlers = HandlerSet::new(all);
-        Self { config, root, deployment, handlers }
+        Self { app, config, root, deployment, handlers }
     }
 }
 
@@ -115,8 +139,8 @@ impl RoutingTable {
     ) -> Result<Self, Vec<Dangling>> {
         let mut wrong = Vec::new();
         for (id, service) in &services {
-            if !service.versions.contains_key(&service.serving) {
-                wrong.push(Dangling(format!("service `{id}` is to serve version `{}`, which does not exist", service.serving)));
+            for (version, _) in service.split.parts().filter(|(version, _)| !service.versions.contains_key(*version)) {
+                wrong.push(Dangling(format!("service `{id}` is to serve version `{version}`, which does not exist")));
             }
             for (version, held) in &service.versions {
                 if held.config.key.service != *id || held.config.key.version != *version {

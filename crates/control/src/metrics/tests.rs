@@ -23,7 +23,7 @@ fn key() -> VersionKey {
 fn version(urls: &[&str]) -> Arc<Version> {
     let runtime = Runtime::parse("python312").expect("known");
     let config = VersionConfig::new(key(), runtime, urls.iter().map(|url| handler(url)).collect());
-    Arc::new(Version::new(config, "/nowhere".into(), 1))
+    Arc::new(Version::new("demo".parse().expect("an id"), config, "/nowhere".into(), 1))
 }
 
 struct Still;

@@ -129,9 +129,9 @@ fn a_changed_file_is_seen_without_a_reload() {
     assert_eq!((old.text().as_str(), new.text().as_str()), ("old", "newer"));
     assert_ne!(old.header("etag"), new.header("etag"));
     let moved = table(config("python312", vec![files("/t", "s")]), &root);
-    node.table.store(std::sync::Arc::new(moved));
+    node.show(moved);
     assert_eq!((node.get("/t/a.txt").text().as_str(), node.get("/s/a.txt").status), ("newer", 404), "a new table counts at once");
-    node.table.store(std::sync::Arc::new(table(config("python312", vec![files("/s", "s")]), &root)));
+    node.show(table(config("python312", vec![files("/s", "s")]), &root));
     std::fs::remove_file(root.join("s/a.txt")).expect("removed");
     assert_eq!(node.get("/s/a.txt").status, 404);
 }

@@ -13,12 +13,13 @@ use edge::{Edge, Listener, Options, Running};
 use model::config::VersionConfig;
 use model::firewall::Firewall;
 use model::handler::{Handler, HandlerKind, Origin, Script, StaticFiles, StaticSource};
-use model::ids::{InstanceId, VersionKey};
+use model::ids::{AppId, InstanceId, VersionKey};
 use model::journal::{Entry, Journal, Request};
 use model::pattern::{Anchor, Pattern};
 use model::pool::{Boxed, Endpoint, Instance, Keeper, Lease, Outcome, Pool, Reject, Wanted};
 use model::runtime::Runtime;
-use model::table::{Naming, RoutingTable, Service, Version};
+use model::table::{Estate, Naming, RoutingTable, Service, Version};
+use model::traffic::TrafficSplit;
 
 /// How long a test waits for something that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,20 +55,19 @@ pub fn config(runtime: &str, handlers: Vec<Handler>) -> VersionConfig {
     VersionConfig::new(key, runtime, handlers)
 }
 
+/// The app of the tests.
+pub fn app() -> AppId {
+    "demo".parse().expect("an id")
+}
+
 /// One version as a table that answers to `localhost` and `app.test`.
 pub fn table(config: VersionConfig, root: &Path) -> RoutingTable {
     let (service, version) = (config.key.service.clone(), config.key.version.clone());
-    let held = Arc::new(Version::new(config, root.to_owned(), 1));
-    let services = BTreeMap::from([(service, Service { versions: BTreeMap::from([(version.clone(), held)]), serving: version })]);
+    let held = Arc::new(Version::new(app(), config, root.to_owned(), 1));
+    let services =
+        BTreeMap::from([(service, Service { versions: BTreeMap::from([(version.clone(), held)]), split: TrafficSplit::all(version) })]);
     let naming = Naming { domains: vec!["localhost".into(), "app.test".into()], default_hostname: "localhost".into(), ..Naming::default() };
-    RoutingTable {
-        generation: 1,
-        app: "demo".parse().expect("an id"),
-        naming,
-        services,
-        dispatch: Vec::new(),
-        firewall: Firewall::default(),
-    }
+    RoutingTable { generation: 1, app: app(), naming, services, dispatch: Vec::new(), firewall: Firewall::default() }
 }
 
 /// A pool with one instance, or with a reason for having none.
@@ -106,7 +106,8 @@ impl Pool for OneInstance {
     fn try_acquire(&self, wanted: &Wanted) -> Option<Lease> {
         let endpoint = self.endpoint.lock().expect("unpoisoned").clone().ok()?;
         let serial = self.serial.load(Ordering::Relaxed);
-        let instance = Instance { serial, id: InstanceId::Opaque("e4b565394caa".into()), version: wanted.version.clone(), endpoint };
+        let instance =
+            Instance { serial, id: InstanceId::Opaque("e4b565394caa".into()), version: wanted.version.config.key.clone(), endpoint };
         Some(Lease {
             instance: Arc::new(instance),
             cold: false,
@@ -158,7 +159,7 @@ pub struct Node {
     pub journal: Arc<Notebook>,
     pub outcomes: Arc<Outcomes>,
     pub pool: Arc<OneInstance>,
-    pub table: Arc<ArcSwap<RoutingTable>>,
+    estate: Arc<ArcSwap<Estate>>,
     pub running: Running,
 }
 
@@ -181,9 +182,9 @@ impl Node {
         let outcomes = Arc::new(Outcomes::default());
         let pool = Arc::new(OneInstance { endpoint: Mutex::new(endpoint), serial: AtomicU64::new(1), outcomes: outcomes.clone() });
         let journal = Arc::new(Notebook::default());
-        let table = Arc::new(ArcSwap::from_pointee(table));
-        let running = edge.start(table.clone(), pool.clone(), journal.clone()).expect("starts");
-        Self { address: addresses[0], addresses, journal, outcomes, pool, table, running }
+        let estate = Arc::new(ArcSwap::from_pointee(Estate::of(table)));
+        let running = edge.start(estate.clone(), pool.clone(), journal.clone()).expect("starts");
+        Self { address: addresses[0], addresses, journal, outcomes, pool, estate, running }
     }
 
     /// A node without instances.
@@ -194,6 +195,11 @@ impl Node {
     /// A node before an app.
     pub fn app(endpoint: Endpoint) -> Self {
         Self::start(options(), table(config("nodejs22", vec![script("/.*")]), Path::new("/nowhere")), Ok(endpoint))
+    }
+
+    /// Another table is in force.
+    pub fn show(&self, table: RoutingTable) {
+        self.estate.store(Arc::new(Estate::of(table)));
     }
 
     /// The instance was replaced.

@@ -1,8 +1,9 @@
 //! Apps that speak HTTP on `$PORT`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use model::pool::{Pool, Reject};
+use model::pool::{Pool, Reject, Wanted};
 
 use crate::support::{House, app_processes_with, config, eventually, is_alive, processes_with, wanted};
 
@@ -114,9 +115,8 @@ async fn two_versions_that_start_together_get_ports_of_their_own() {
         let prepared = house.fleet.prepare(&version, &fleet::prepare::Quiet).expect("prepared");
         versions.push((version, prepared));
     }
+    let other = Wanted { version: Arc::clone(&versions[1].0), instance: None };
     house.fleet.publish(versions);
-    let mut other = wanted();
-    other.version.service = "other".parse().expect("valid");
     let patience = Duration::from_secs(30);
     let (one, two) = tokio::join!(house.fleet.acquire(wanted(), patience), house.fleet.acquire(other, patience));
     let (one, two) = (one.expect("an instance"), two.expect("an instance"));

@@ -90,7 +90,7 @@ impl House {
     }
 
     pub(crate) fn version(&self, config: VersionConfig, deployment: u64) -> Arc<Version> {
-        Arc::new(Version::new(config, self.root(), deployment))
+        Arc::new(Version::new("demo".parse().expect("an id"), config, self.root(), deployment))
     }
 
     /// Prepares and publishes one version.
@@ -116,7 +116,8 @@ impl House {
 }
 
 pub(crate) fn wanted() -> Wanted {
-    Wanted { version: config("python312", None).key, instance: None }
+    let config = config("python312", None);
+    Wanted { version: Arc::new(Version::new("demo".parse().expect("an id"), config, "/nowhere".into(), 1)), instance: None }
 }
 
 fn talk(address: SocketAddr, request: &str) -> std::io::Result<String> {

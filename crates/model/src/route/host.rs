@@ -300,7 +300,7 @@ fn number(label: &str) -> Option<u32> {
 }
 
 fn serving<'t>(id: &'t ServiceId, service: &'t Service, why: Why<'t>) -> Result<Aim<'t>, AimError> {
-    let version = service.versions.get(&service.serving).ok_or(AimError::NoService)?;
+    let version = service.versions.get(service.split.main()).ok_or(AimError::NoService)?;
     Ok(Aim { service: id, version, named: false, instance: None, why })
 }
 

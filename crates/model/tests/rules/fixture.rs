@@ -12,6 +12,7 @@ use model::pattern::{Anchor, Pattern, Template};
 use model::runtime::Runtime;
 use model::scaling::{InstanceClass, Manual, Scaling};
 use model::table::{Naming, RoutingTable, Service, Version};
+use model::traffic::TrafficSplit;
 
 pub(crate) fn key(service: &str, version: &str) -> VersionKey {
     VersionKey::new(service.parse().expect("a service"), version.parse().expect("a version")).expect("short enough")
@@ -67,7 +68,7 @@ pub(crate) fn static_files(url: &str, files: &str, upload: &str) -> Handler {
 }
 
 pub(crate) fn version(config: VersionConfig) -> Version {
-    Version::new(config, PathBuf::from("/srv/app"), 370)
+    Version::new("s~shop".parse().expect("an app"), config, PathBuf::from("/srv/app"), 370)
 }
 
 pub(crate) fn manual(mut config: VersionConfig, instances: u32) -> VersionConfig {
@@ -78,9 +79,9 @@ pub(crate) fn manual(mut config: VersionConfig, instances: u32) -> VersionConfig
 
 /// A service whose first version serves.
 pub(crate) fn service(versions: Vec<VersionConfig>) -> Service {
-    let serving = versions[0].key.version.clone();
+    let split = TrafficSplit::all(versions[0].key.version.clone());
     let versions = versions.into_iter().map(|config| (config.key.version.clone(), Arc::new(version(config)))).collect();
-    Service { versions, serving }
+    Service { versions, split }
 }
 
 pub(crate) fn rule(url: &str, service: &str) -> DispatchRule {
@@ -95,7 +96,8 @@ pub(crate) fn rule(url: &str, service: &str) -> DispatchRule {
 }
 
 pub(crate) fn table(services: Vec<Service>, dispatch: Vec<DispatchRule>) -> RoutingTable {
-    let services = services.into_iter().map(|service| (service.versions[&service.serving].config.key.service.clone(), service)).collect();
+    let services =
+        services.into_iter().map(|service| (service.versions[service.split.main()].config.key.service.clone(), service)).collect();
     RoutingTable {
         generation: 1,
         app: "s~shop".parse().expect("an app"),
