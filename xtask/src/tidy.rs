@@ -12,7 +12,7 @@ use crate::say;
 /// Most lines of a source file that are not tests.
 const FILE_LINES: usize = 800;
 /// Most packages in the lock file.
-const LOCK_PACKAGES: usize = 220;
+const LOCK_PACKAGES: usize = 250;
 /// Who may know whom; `enginehouse` and `xtask` may know everyone.
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
