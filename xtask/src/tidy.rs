@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("appyaml", &["model"]),
     ("store", &["model"]),
     ("sandbox", &[]),
-    ("control", &["model", "store"]),
+    ("control", &["appyaml", "model", "store"]),
     ("fleet", &["model", "sandbox"]),
     ("edge", &["model"]),
     ("testkit", &[]),

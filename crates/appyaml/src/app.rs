@@ -17,13 +17,13 @@ use crate::scalar;
 use crate::source::{FileId, Sources, Span};
 use crate::yaml::{self, Node, Tree, Value};
 
-mod builtins;
+pub(crate) mod builtins;
 pub(crate) mod env;
 mod error_pages;
-mod handlers;
-mod headers;
+pub(crate) mod handlers;
+pub(crate) mod headers;
 mod inbound;
-mod libraries;
+pub(crate) mod libraries;
 mod lower;
 mod merge;
 mod runtime;

@@ -13,6 +13,7 @@ mod fields;
 pub mod load;
 pub mod parse;
 pub mod render;
+pub mod rules;
 mod scalar;
 pub mod source;
 pub mod yaml;

@@ -1,11 +1,13 @@
-//! The house seen from outside: metrics, health, the admin port. A crate of its own because it is a failure boundary: the front end must go on
-//! serving while whoever watches it misbehaves, so everything here runs on threads of its own and only reads.
+//! The house seen from outside: metrics, health, the admin port, the Admin API. A crate of its own because it is a failure boundary: the front end
+//! must go on serving while whoever watches or administers it misbehaves, so everything here runs on threads of its own.
 #![warn(missing_docs)]
 
 mod admin;
 mod metrics;
 pub mod otlp;
 mod socket;
+pub mod status;
+pub mod version;
 
 use std::collections::BTreeSet;
 

@@ -29,6 +29,11 @@ pub(super) const BUILTINS: [Builtin; 6] = [
     },
 ];
 
+/// The builtin whose handler runs `script`.
+pub(crate) fn of_script(script: &str) -> Option<&'static str> {
+    BUILTINS.iter().find(|builtin| builtin.handler.is_some_and(|(_, own, _)| own == script)).map(|builtin| builtin.name)
+}
+
 /// Where the documents say that builtins lie, so that `includes: [$PYTHON_LIB/…/deferred/]` is the same as `builtins: [deferred: on]`.
 const LIBRARY_PREFIX: &str = "$PYTHON_LIB/google/appengine/ext/builtins/";
 

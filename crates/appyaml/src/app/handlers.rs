@@ -201,16 +201,21 @@ fn kind_of(fields: &Fields<'_>, report: &mut Report) -> Option<&'static str> {
     Some(kind)
 }
 
-/// The SDK's `(?!\^)/.*|\..*|(\(.).*(?!\$).`: begins with `/`, `.` or a group.
 fn check_url(url: Spanned<String>, report: &mut Report) -> Option<Spanned<String>> {
-    let text = url.value.as_str();
+    let Err((message, help)) = checked_url(&url.value) else { return Some(url) };
+    report.push(Diagnostic::new(&code::A0104, url.span, message).help(help));
+    None
+}
+
+/// The SDK's `(?!\^)/.*|\..*|(\(.).*(?!\$).`: begins with `/`, `.` or a group. An error says what is wrong, and how to mend it.
+pub(crate) fn checked_url(text: &str) -> Result<(), (String, String)> {
     let fits = match text.as_bytes().first() {
         Some(b'/' | b'.') => !text.contains('\n'),
         Some(b'(') => text.chars().count() > 2 && !text.ends_with('$') && !text.contains('\n'),
         _ => false,
     };
     if fits {
-        return Some(url);
+        return Ok(());
     }
     let help = match text.as_bytes().first() {
         Some(b'^') => format!("write `{}`: the whole path is compared anyway", &text[1..]),
@@ -218,8 +223,7 @@ fn check_url(url: Spanned<String>, report: &mut Report) -> Option<Spanned<String
         Some(b'(') if text.ends_with('$') => format!("write `{}`: the whole path is compared anyway", text.trim_end_matches('$')),
         _ => format!("write `/{text}`"),
     };
-    report.push(Diagnostic::new(&code::A0104, url.span, format!("`{text}` can match no path: a url begins with `/`")).help(help));
-    None
+    Err((format!("`{text}` can match no path: a url begins with `/`"), help))
 }
 
 /// Reports a broken pattern, pointing into it if the engine knows where.

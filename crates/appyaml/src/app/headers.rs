@@ -95,20 +95,40 @@ fn refusal(name: &str) -> Option<&'static str> {
 }
 
 fn read_value(name: &HeaderName, value: &Spanned<String>, report: &mut Report) -> Option<HeaderValue> {
-    let mut refuse = |message: String| {
-        report.push(Diagnostic::new(&code::A0110, value.span, message));
-        None
-    };
-    if let Some(bad) = value.value.chars().find(|&c| !(' '..='~').contains(&c) && c != '\t') {
-        return refuse(format!("the value of `{name}` has a character that cannot be sent: {bad:?}"));
-    }
-    let line = name.as_str().len() + ": ".len() + value.value.len() + "\r\n".len();
-    if line >= MAX_LINE {
-        match longest_value(name.as_str()) {
-            Some(longest) if value.value.len() <= longest => {}
-            Some(longest) => return refuse(format!("the value of `{name}` has {} bytes; {longest} are allowed", value.value.len())),
-            None => return refuse(format!("the line of `{name}` has {line} bytes; fewer than {MAX_LINE} are allowed")),
+    match checked_value(name, &value.value) {
+        Ok(header) => Some(header),
+        Err(message) => {
+            report.push(Diagnostic::new(&code::A0110, value.span, message));
+            None
         }
     }
-    HeaderValue::from_str(value.value.trim()).ok()
+}
+
+fn checked_value(name: &HeaderName, value: &str) -> Result<HeaderValue, String> {
+    let cannot = |c: char| format!("the value of `{name}` has a character that cannot be sent: {c:?}");
+    if let Some(bad) = value.chars().find(|&c| !(' '..='~').contains(&c) && c != '\t') {
+        return Err(cannot(bad));
+    }
+    let line = name.as_str().len() + ": ".len() + value.len() + "\r\n".len();
+    if line >= MAX_LINE {
+        match longest_value(name.as_str()) {
+            Some(longest) if value.len() <= longest => {}
+            Some(longest) => return Err(format!("the value of `{name}` has {} bytes; {longest} are allowed", value.len())),
+            None => return Err(format!("the line of `{name}` has {line} bytes; fewer than {MAX_LINE} are allowed")),
+        }
+    }
+    HeaderValue::from_str(value.trim()).map_err(|_| format!("the value of `{name}` cannot be sent"))
+}
+
+/// A header that a static handler may set.
+///
+/// # Errors
+/// A text for people if it may not.
+pub(crate) fn checked(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    if let Some(why) = refusal(name) {
+        return Err(format!("`{name}` may not be set: {why}"));
+    }
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is not the name of a header"))?;
+    let value = checked_value(&name, value)?;
+    Ok((name, value))
 }

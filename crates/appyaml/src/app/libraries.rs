@@ -108,22 +108,41 @@ fn read_one(item: &Node, report: &mut Report) -> Option<Spanned<Library>> {
 }
 
 fn exact_version(known: &Known, version: &Spanned<String>, report: &mut Report) -> Option<String> {
-    if version.value == "latest" {
-        return Some(known.latest.to_owned());
+    match exact(known, &version.value) {
+        Ok(version) => Some(version.to_owned()),
+        Err((message, help)) => {
+            report.push(Diagnostic::new(&code::A0407, version.span, message).help(help));
+            None
+        }
     }
-    if known.versions.contains(&version.value.as_str()) {
-        return Some(version.value.clone());
+}
+
+/// The version that `written` stands for, or what is wrong with it and how to mend it.
+fn exact<'k>(known: &'k Known, written: &str) -> Result<&'k str, (String, String)> {
+    if written == "latest" {
+        return Ok(known.latest);
+    }
+    if let Some(version) = known.versions.iter().find(|version| **version == written) {
+        return Ok(version);
     }
     let versions: Vec<String> = known.versions.iter().map(|version| format!("\"{version}\"")).collect();
-    let message = format!("{} has no version \"{}\"", known.name, version.value);
-    let help = format!("use {} or \"latest\"", versions.join(", "));
-    report.push(Diagnostic::new(&code::A0407, version.span, message).help(help));
-    None
+    let message = format!("{} has no version \"{written}\"", known.name);
+    Err((message, format!("use {} or \"latest\"", versions.join(", "))))
+}
+
+/// A library of python27 by name and version, `latest` resolved.
+///
+/// # Errors
+/// A text for people if there is none.
+pub(crate) fn checked(name: &str, version: &str) -> Result<Library, String> {
+    let known = find(name).ok_or_else(|| format!("python27 has no library `{name}`"))?;
+    let exact = exact(known, version).map_err(|(message, help)| format!("{message}; {help}"))?;
+    Ok(Library { name: name.to_owned(), version: exact.to_owned() })
 }
 
 /// The libraries that the app gets: what it named, what those need, and what is always there.
-pub(super) fn complete(named: Vec<Spanned<Library>>) -> Vec<Library> {
-    let mut all: Vec<Library> = named.into_iter().map(|library| library.value).collect();
+pub(crate) fn complete(named: Vec<Library>) -> Vec<Library> {
+    let mut all = named;
     let mut at = 0;
     while let Some(library) = all.get(at) {
         let exact = format!("{} {}", library.name, library.version);
@@ -159,10 +178,7 @@ mod tests {
     #[test]
     fn y23_what_a_library_needs_comes_along_but_never_replaces_what_the_app_named() {
         let named = [("flask", "0.12"), ("markupsafe", "0.23"), ("webapp2", "2.5.2")]
-            .map(|(name, version)| Spanned {
-                value: Library { name: name.into(), version: version.into() },
-                span: crate::source::Sources::start(crate::source::Sources::default().add("", "", "")),
-            })
+            .map(|(name, version)| Library { name: name.into(), version: version.into() })
             .to_vec();
         let all: Vec<String> = complete(named).iter().map(|library| format!("{}={}", library.name, library.version)).collect();
         expect_test::expect![[r#"

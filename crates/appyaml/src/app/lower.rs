@@ -66,7 +66,11 @@ impl RawApp {
             inbound: self.inbound,
             scaling,
             class,
-            libraries: if python27 { libraries::complete(self.libraries) } else { Vec::new() },
+            libraries: if python27 {
+                libraries::complete(self.libraries.into_iter().map(|found| found.value).collect())
+            } else {
+                Vec::new()
+            },
             skip_files,
             default_expiration: self.default_expiration.unwrap_or(Expiration::DEFAULT),
             auto_id_policy: self.auto_id_policy,
