@@ -49,8 +49,17 @@ impl Bound {
     /// # Errors
     /// If it is in use.
     pub fn new(port: u16) -> Result<Self, AdminError> {
+        Self::at((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// Takes an address.
+    ///
+    /// # Errors
+    /// If it is in use, or none of this machine.
+    pub fn at(address: SocketAddr) -> Result<Self, AdminError> {
+        let port = address.port();
         let bind = || {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+            let listener = TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
             let address = listener.local_addr()?;
             Ok(Self { listener, address })

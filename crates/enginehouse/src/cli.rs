@@ -41,6 +41,8 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     /// Serve an app on this machine until Ctrl-C
     Run(Box<Run>),
+    /// Serve many apps in production: versions, traffic, the Admin API
+    Serve(Box<crate::serve::Serve>),
     /// Validate all configuration files and report every mistake at once
     Check(Check),
     /// Read the log of an app, while it runs or afterwards
@@ -300,7 +302,7 @@ pub(crate) struct Explain {
 }
 
 /// Reads a positive number of seconds, with or without a fraction.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a number of seconds above 0 and below 86400");
     let number: f64 = text.parse().map_err(|_| wrong())?;
     if number > 0.0 && number < 86_400.0 { Ok(Duration::from_secs_f64(number)) } else { Err(wrong()) }
@@ -315,7 +317,7 @@ fn admin_port(text: &str) -> Result<AdminPort, String> {
 }
 
 /// Reads a number of bytes: `500K`, `64MB`, `2GiB`.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not a size: write a number of bytes, or 64M, or 2G");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().map_err(|_| wrong())?;

@@ -13,6 +13,7 @@ mod journal;
 mod logs;
 mod printer;
 mod run;
+mod serve;
 mod show;
 mod simulate;
 mod stop;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     inside::listen(&ui);
     match cli.command {
         Command::Run(asked) => run::run(&ui, &asked),
+        Command::Serve(asked) => serve::serve(&ui, &asked),
         Command::Check(asked) => check::check(&ui, &asked),
         Command::Logs(asked) => logs::logs(&ui, &asked),
         Command::Doctor(asked) => doctor::doctor(&ui, &asked),

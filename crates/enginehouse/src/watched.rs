@@ -48,17 +48,20 @@ impl Subject for Watched {
     }
 
     fn counters(&self) -> Vec<Counter> {
-        let (name, help) =
-            ("enginehouse_log_lost_total", "Log entries that were lost, by where: in the queue, to the disk, to the terminal.");
-        let lost = |place, count: &AtomicU64| Counter { name, help, label: Some(("where", place)), value: count.load(Ordering::Relaxed) };
-        let losses = &self.losses;
-        let mut all = vec![lost("queue", &losses.queue), lost("disk", &losses.disk), lost("terminal", &losses.terminal)];
-        if let Some(spans) = &self.spans {
-            let (name, help) = ("enginehouse_spans_total", "Spans of traces by what became of them.");
-            for (end, count) in [("exported", &spans.exported), ("dropped", &spans.dropped)] {
-                all.push(Counter { name, help, label: Some(("end", end)), value: count.load(Ordering::Relaxed) });
-            }
-        }
-        all
+        counters(&self.losses, self.spans.as_deref())
     }
+}
+
+/// What the log lost, and what became of spans.
+pub(crate) fn counters(losses: &Losses, spans: Option<&Tallied>) -> Vec<Counter> {
+    let (name, help) = ("enginehouse_log_lost_total", "Log entries that were lost, by where: in the queue, to the disk, to the terminal.");
+    let lost = |place, count: &AtomicU64| Counter { name, help, label: Some(("where", place)), value: count.load(Ordering::Relaxed) };
+    let mut all = vec![lost("queue", &losses.queue), lost("disk", &losses.disk), lost("terminal", &losses.terminal)];
+    if let Some(spans) = spans {
+        let (name, help) = ("enginehouse_spans_total", "Spans of traces by what became of them.");
+        for (end, count) in [("exported", &spans.exported), ("dropped", &spans.dropped)] {
+            all.push(Counter { name, help, label: Some(("end", end)), value: count.load(Ordering::Relaxed) });
+        }
+    }
+    all
 }

@@ -293,7 +293,7 @@ impl Works {
 }
 
 /// The exporter of traces, if the environment names a collector, and which traces are kept.
-fn traces(ui: &Ui) -> anyhow::Result<(Option<Exporter>, Option<Sampler>)> {
+pub(crate) fn traces(ui: &Ui) -> anyhow::Result<(Option<Exporter>, Option<Sampler>)> {
     let Some(config) = otlp::Config::read(|name| std::env::var(name).ok())? else { return Ok((None, None)) };
     let (sampler, complaints) = (config.sampler, ui.clone());
     let exporter = Exporter::start(config, move |text| complaints.warning(&text)).context("traces cannot be sent")?;
@@ -323,7 +323,8 @@ fn log_writer(asked: &Run, storage: &Storage) -> anyhow::Result<Option<Writer>> 
     Ok(Some(writer))
 }
 
-fn requests(quiet: u8) -> Requests {
+/// How many requests are shown.
+pub(crate) fn requests(quiet: u8) -> Requests {
     match quiet {
         0 => Requests::All,
         1 => Requests::Eventful,

@@ -9,11 +9,13 @@ pub mod http1;
 pub mod node;
 pub mod process;
 pub mod python;
+pub mod serve;
 
 pub use app::App;
 pub use http1::{Connection, Request, Response};
 pub use node::{Builder, Finished, Node};
 pub use python::{BOTH, Python};
+pub use serve::ServeNode;
 
 use std::time::Duration;
 

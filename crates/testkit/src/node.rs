@@ -36,6 +36,8 @@ pub struct Builder {
     apps: Vec<App>,
     log_format: &'static str,
     uid: Option<u32>,
+    /// What the binary is asked to do, and where it is to listen.
+    command: Vec<OsString>,
 }
 
 impl Builder {
@@ -50,7 +52,15 @@ impl Builder {
             apps: Vec::new(),
             log_format: "json",
             uid: None,
+            command: ["run", "--port", "0"].map(OsString::from).into(),
         }
+    }
+
+    /// Another command that serves until it is told to stop, in place of `run --port 0`.
+    #[must_use]
+    pub fn serving<A: Into<OsString>>(mut self, command: impl IntoIterator<Item = A>) -> Self {
+        self.command = command.into_iter().map(Into::into).collect();
+        self
     }
 
     /// Serves the folder of an app, which stays as long as the node does.
@@ -125,7 +135,7 @@ impl Builder {
     }
 
     /// Where the node's cache is.
-    fn cache(&self) -> PathBuf {
+    pub fn cache(&self) -> PathBuf {
         let own = self.env.iter().rev().find(|(name, _)| name == "XDG_CACHE_HOME").map(|(_, value)| PathBuf::from(value));
         own.unwrap_or_else(|| self.binary.parent().and_then(Path::parent).unwrap_or(Path::new(".")).join("tmp/cache"))
     }
@@ -153,13 +163,13 @@ impl Builder {
         command
     }
 
-    /// Starts `enginehouse run` and returns at once; [`Node::ready`] waits until it serves.
+    /// Starts `enginehouse run` (or what [`Self::serving`] says) and returns at once; [`Node::ready`] waits until it serves.
     pub fn spawn(self) -> Node {
         let home = tempfile::Builder::new().prefix("enginehouse-node-").tempdir().expect("a temporary folder");
         let mark = format!("{MARK}={}", home.path().display());
         let ready_file = home.path().join("ready.json");
         let mut command = self.command(home.path(), mark.split_once('=').expect("joined above").1);
-        command.arg("run").args(["--port", "0", "--log-format", self.log_format, "--ready-file"]).arg(&ready_file).args(&self.args);
+        command.args(&self.command).args(["--log-format", self.log_format, "--ready-file"]).arg(&ready_file).args(&self.args);
         let cache = self.cache();
         let started = Instant::now();
         let mut child = command.spawn().expect("the binary starts");
@@ -319,8 +329,8 @@ impl Node {
         self.http = Some(address(url));
         self.https = ready["https"].as_str().map(address);
         self.admin = ready["admin"].as_str().map(address);
-        let services = ready["services"].as_object().expect("the ready file lists services");
-        self.services = services.iter().map(|(name, url)| (name.clone(), url.as_str().expect("a URL").to_owned())).collect();
+        let services = ready["services"].as_object().into_iter().flatten();
+        self.services = services.map(|(name, url)| (name.clone(), url.as_str().expect("a URL").to_owned())).collect();
     }
 
     /// When the process was started.
@@ -455,6 +465,20 @@ impl Node {
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process number");
         kill_process(pid, signal).expect("the signal is sent");
+    }
+
+    /// Ends it as a power cut would, and waits until nothing of it is left.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        let family = self.children();
+        let mut child = self.child.take().expect("the node runs");
+        let _ = child.kill();
+        let _ = child.wait();
+        // The warden needs a moment for what the house left.
+        process::wait_gone(&family);
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
     }
 
     /// Waits for the end and checks that nothing is left.

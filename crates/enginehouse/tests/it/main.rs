@@ -16,6 +16,7 @@ mod reload;
 mod responses;
 mod runtimes;
 mod scaling;
+mod serve;
 mod services;
 mod simulate;
 mod statics;

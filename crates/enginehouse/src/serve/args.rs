@@ -1,0 +1,215 @@
+//! `enginehouse serve`: what can be asked.
+#![allow(clippy::doc_markdown, reason = "the texts are shown in a terminal, where backquotes mean what is typed")]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use etcetera::BaseStrategy as _;
+use fleet::{Preload, PythonChoice, Share};
+use model::ids::AppId;
+
+use crate::cli::{Isolation, LogFormat, Tls, seconds, size};
+
+/// `enginehouse serve`
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = "\
+EXAMPLES
+    enginehouse serve --project shop                     an empty server for one app on this machine
+    enginehouse serve --data /var/lib/enginehouse --domain apps.example.org --listen 0.0.0.0:80
+    enginehouse serve --port 0 --ready-file up.json      any free ports; up.json tells which
+
+Hosts are PROJECT.REGION.r.DOMAIN, SERVICE-dot-PROJECT.REGION.r.DOMAIN and so on. The first start writes a token with all rights to DATA/owner-token.
+
+SIGNALS
+    SIGTERM  finish the requests under way, then end; twice: end at once
+    SIGHUP   read certificates again (enginehouse reload)
+    SIGUSR2  start this binary anew and hand the sockets over (enginehouse upgrade)
+
+EXIT STATUS
+    0  stopped by SIGTERM or Ctrl-C, every request answered, or handed over
+    1  the server could not be started; the message says why
+    2  wrong usage
+  130  stopped at once by a second signal")]
+pub(crate) struct Serve {
+    /// Where everything is kept [default: $STATE_DIRECTORY, or a folder in the user's state directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Make this app if it does not exist yet; may be repeated
+    #[arg(long, short = 'A', value_name = "ID")]
+    pub(crate) project: Vec<AppId>,
+    /// Write {"http": URL, "admin": URL, "storage": URL} to this file once every listener answers; removed at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Where copies of apps, installed packages and builds are kept; may be deleted whenever nothing runs [default: $CACHE_DIRECTORY, or DATA/cache]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+    /// A MaxMind-format database that maps client addresses to places (X-Appengine-Country and so on)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) geoip: Option<PathBuf>,
+    /// How many threads serve requests [default: one per core]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// An address to listen on for http: ADDRESS:PORT, :PORT for all addresses, or PORT for this machine alone; port 0 takes any free one; may be repeated
+    #[arg(help_heading = "Addresses", long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: Vec<Address>,
+    /// The address of the Admin API, of /metrics and /healthz
+    #[arg(help_heading = "Addresses", long, value_name = "ADDRESS", default_value = "127.0.0.1:8085")]
+    pub(crate) admin: Address,
+    /// The domain whose names lead here
+    #[arg(help_heading = "Addresses", long, value_name = "NAME", default_value = "localhost", value_parser = domain)]
+    pub(crate) domain: String,
+    /// The region that stands in host names, `local` in PROJECT.local.r.DOMAIN
+    #[arg(help_heading = "Addresses", long, value_name = "ID", default_value = "local", value_parser = region)]
+    pub(crate) region: String,
+    /// Speak https too, with a certificate of our own that is made once and kept in DATA
+    #[arg(help_heading = "Addresses", long, value_enum, value_name = "KIND", conflicts_with = "tls_cert")]
+    pub(crate) tls: Option<Tls>,
+    /// The certificate chain in PEM form for https
+    #[arg(help_heading = "Addresses", long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The private key in PEM form for https
+    #[arg(help_heading = "Addresses", long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// An address to listen on for https; may be repeated [default: 127.0.0.1:8443, if there is a certificate]
+    #[arg(help_heading = "Addresses", long, value_name = "ADDRESS")]
+    pub(crate) listen_tls: Vec<Address>,
+    /// What the Server header says
+    #[arg(help_heading = "Addresses", long, value_name = "TEXT", default_value = "Enginehouse")]
+    pub(crate) server_header: String,
+    /// Never run more instances than this under automatic scaling, all versions of all apps together [default: 4 per core, at least 8]
+    #[arg(help_heading = "Instances", long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_instances: Option<u32>,
+    /// Which walls stand around instances: all that this machine can build, all or nothing, containers of an OCI runtime, or none
+    #[arg(help_heading = "Instances", long, value_enum, default_value_t = Isolation::Auto, value_name = "MODE")]
+    pub(crate) isolation: Isolation,
+    /// Let instances see a folder of this machine under its own path; with :rw they may write there; may be repeated
+    #[arg(help_heading = "Instances", long, value_name = "DIR[:rw]")]
+    pub(crate) share: Vec<Share>,
+    /// The Python interpreter to use, for all Python runtimes or for one; may be repeated
+    #[arg(help_heading = "Instances", long, value_name = "[RUNTIME=]FILE")]
+    pub(crate) python: Vec<PythonChoice>,
+    /// What is imported ahead of new Python instances, which are then forked [default: `ENGINEHOUSE_PRELOAD` in `env_variables`, or libraries]
+    #[arg(help_heading = "Instances", long, value_name = "app|libraries|none")]
+    pub(crate) preload: Option<Preload>,
+    /// How long a request may wait for an instance [default: 60]
+    #[arg(help_heading = "Instances", long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub(crate) patience: Option<Duration>,
+    /// How long one step of an installation or a build may take
+    #[arg(help_heading = "Instances", long, default_value = "600", value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub(crate) build_timeout: Duration,
+    /// How long requests may go on after SIGTERM
+    #[arg(help_heading = "Instances", long, default_value = "30", value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub(crate) grace: Duration,
+    /// How the log is printed: for people, or as one JSON object a line
+    #[arg(help_heading = "Logs and metrics", long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+    /// How much of the log of each app is kept; 0 keeps none
+    #[arg(help_heading = "Logs and metrics", long, value_name = "SIZE", default_value = "256M", value_parser = size)]
+    pub(crate) log_limit: u64,
+    /// Show only requests during which the app wrote something or failed; twice: neither show nor keep any requests
+    #[arg(help_heading = "Logs and metrics", long, short, action = clap::ArgAction::Count)]
+    pub(crate) quiet: u8,
+}
+
+impl Serve {
+    /// Where everything is kept.
+    pub(crate) fn folder(&self) -> anyhow::Result<PathBuf> {
+        folder(self.data.as_ref())
+    }
+
+    /// Where copies and environments are kept.
+    pub(crate) fn cache(&self, data: &std::path::Path) -> PathBuf {
+        let named = || std::env::var_os("CACHE_DIRECTORY").map(PathBuf::from);
+        self.cache.clone().or_else(named).unwrap_or_else(|| data.join("cache"))
+    }
+}
+
+/// The data folder that a command means: as asked, as systemd says, or the user's own.
+pub(crate) fn folder(asked: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(asked) = asked {
+        return Ok(asked.clone());
+    }
+    if let Some(given) = std::env::var_os("STATE_DIRECTORY").filter(|given| !given.is_empty()) {
+        return Ok(given.into());
+    }
+    let base = etcetera::choose_base_strategy().context("your home directory is unknown; say where to keep state with --data DIR")?;
+    let state = base.state_dir().unwrap_or_else(|| base.data_dir());
+    Ok(state.join("enginehouse/server"))
+}
+
+/// An address as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address(pub(crate) SocketAddr);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("`{text}` is no address: write 127.0.0.1:8080, [::1]:8080, :8080 for all addresses, or 8080 for this machine alone");
+        let (host, port) = text.rsplit_once(':').unwrap_or(("localhost", text));
+        let port: u16 = port.parse().map_err(|_| wrong())?;
+        let ip = match host {
+            "" | "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            _ => {
+                let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+                bare.parse().map_err(|_| wrong())?
+            }
+        };
+        Ok(Self((ip, port).into()))
+    }
+}
+
+/// Reads a domain, without a dot at either end.
+fn domain(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_lowercase();
+    let good = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if name.split('.').all(good) { Ok(name) } else { Err(format!("`{text}` is no domain; write apps.example.org")) }
+}
+
+/// Reads a region's short name.
+fn region(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if good { Ok(text.to_owned()) } else { Err(format!("`{text}` is no region: lower case letters and digits, as in `uc`")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        let read = |text: &str| text.parse::<Address>().map(|address| address.0.to_string());
+        for (text, wanted) in [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            (":80", "0.0.0.0:80"),
+            ("*:80", "0.0.0.0:80"),
+            ("8080", "127.0.0.1:8080"),
+            ("localhost:0", "127.0.0.1:0"),
+            ("[::]:443", "[::]:443"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(wanted), "{text}");
+        }
+        for bad in ["", "x", "example.org:80", "1.2.3.4", ":99999"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn domains_and_regions_are_checked() {
+        assert_eq!(domain("Apps.Example.org").as_deref(), Ok("apps.example.org"));
+        assert!(domain("a..b").is_err() && domain(".a").is_err() && domain("a_b").is_err() && domain("").is_err());
+        assert!(region("uc").is_ok() && region("UC").is_err() && region("a.b").is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! `enginehouse serve` as a child process: a data folder of its own, ports of the system's choice, the owner's token, the Admin API.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http1::{Connection, Request, Response};
+use crate::node::{Builder, Node};
+use crate::{App, DEADLINE};
+
+/// A running server.
+pub struct ServeNode {
+    node: Node,
+    binary: String,
+    args: Vec<OsString>,
+    home: Arc<TempDir>,
+}
+
+impl ServeNode {
+    /// A fresh server of the binary at this path (`env!("CARGO_BIN_EXE_enginehouse")`).
+    #[track_caller]
+    pub fn start(binary: &str) -> Self {
+        Self::with(binary, [] as [&str; 0])
+    }
+
+    /// A fresh server with further arguments, `["--project", "shop"]`.
+    #[track_caller]
+    pub fn with<A: Into<OsString>>(binary: &str, args: impl IntoIterator<Item = A>) -> Self {
+        let home = tempfile::Builder::new().prefix("enginehouse-serve-").tempdir().expect("a temporary folder");
+        let (args, home) = (args.into_iter().map(Into::into).collect::<Vec<_>>(), Arc::new(home));
+        let node = node(binary, home.path(), &args);
+        Self { node, binary: binary.to_owned(), args, home }
+    }
+
+    /// Ends it as a power cut would; [`Self::restart`] starts it again.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.node.kill();
+    }
+
+    /// Starts it again on the same data.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.node = node(&self.binary, self.home.path(), &self.args);
+    }
+
+    /// The process, its log and its signals.
+    pub fn node(&mut self) -> &mut Node {
+        &mut self.node
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    /// Where apps answer.
+    #[track_caller]
+    pub fn http(&self) -> SocketAddr {
+        self.node.address()
+    }
+
+    /// Where the Admin API answers.
+    #[track_caller]
+    pub fn admin(&self) -> SocketAddr {
+        self.node.admin().expect("a server has an admin port")
+    }
+
+    /// `http://localhost:PORT` of the Admin API.
+    #[track_caller]
+    pub fn admin_url(&self) -> String {
+        format!("http://localhost:{}", self.admin().port())
+    }
+
+    /// The token with all rights that the first start made.
+    #[track_caller]
+    pub fn owner_token(&self) -> String {
+        std::fs::read_to_string(self.data().join("owner-token")).expect("the owner's token").trim().to_owned()
+    }
+
+    /// GET for an app, with this Host.
+    #[track_caller]
+    pub fn get(&self, host: &str, target: &str) -> Response {
+        Connection::open(self.http()).send(&Request::get(target).host(host))
+    }
+
+    /// A request to the Admin API with the owner's token; an empty text is no body.
+    #[track_caller]
+    pub fn api(&self, method: &str, path: &str, body: &str) -> Response {
+        let token = self.owner_token();
+        let mut request = Request::new(method, path).header("Authorization", &format!("Bearer {token}"));
+        if !body.is_empty() {
+            request = request.header("Content-Type", "application/json").body(body);
+        }
+        Connection::open(self.admin()).send(&request)
+    }
+
+    /// The same, which must succeed, and if the answer is an operation, must come to its end.
+    #[track_caller]
+    pub fn done(&self, method: &str, path: &str, body: &str) -> Value {
+        let response = self.api(method, path, body);
+        assert_eq!(response.status, 200, "{method} {path}: {}", response.text());
+        let answer = response.json();
+        if answer["name"].as_str().is_some_and(|name| name.contains("/operations/")) { self.finished(answer) } else { answer }
+    }
+
+    /// Polls an operation until it is done; it must succeed. Returns its response.
+    #[track_caller]
+    pub fn finished(&self, operation: Value) -> Value {
+        let operation = self.ended(operation);
+        assert!(operation.get("error").is_none(), "the operation failed: {operation}");
+        operation["response"].clone()
+    }
+
+    /// Polls an operation until it is done, whatever came of it.
+    #[track_caller]
+    pub fn ended(&self, mut operation: Value) -> Value {
+        let until = Instant::now() + DEADLINE;
+        while operation["done"] != true {
+            assert!(Instant::now() < until, "the operation does not end: {operation}\n{}", self.node.everything());
+            std::thread::park_timeout(std::time::Duration::from_millis(10));
+            let name = operation["name"].as_str().expect("an operation has a name");
+            operation = self.api("GET", &format!("/v1/{name}"), "").json();
+        }
+        operation
+    }
+
+    /// Waits until GET with this Host is answered as `wanted`.
+    #[track_caller]
+    pub fn eventually(&self, host: &str, target: &str, wanted: impl Fn(&Response) -> bool) -> Response {
+        self.node.eventually(&Request::get(target).host(host), wanted)
+    }
+
+    /// Deploys the files of `app` (app.yaml aside) as a version; `config` is the Admin API's `Version` without `id` and `deployment`. Traffic stays
+    /// where it is.
+    #[track_caller]
+    pub fn deploy(&self, project: &str, service: &str, version: &str, app: &App, config: &Value) -> Value {
+        let operation = self.create(project, service, version, app, config);
+        self.finished(operation)
+    }
+
+    /// The same, which returns as soon as the operation has begun.
+    #[track_caller]
+    pub fn create(&self, project: &str, service: &str, version: &str, app: &App, config: &Value) -> Value {
+        let bucket = format!("staging.{project}.localhost");
+        let mut files = serde_json::Map::new();
+        for path in files_of(app.path()) {
+            let name = path.strip_prefix(app.path()).expect("below the app").to_str().expect("UTF-8").to_owned();
+            let object = format!("{service}-{version}/{name}").replace('/', "%2F");
+            let target = format!("/upload/storage/v1/b/{bucket}/o?uploadType=media&name={object}");
+            let token = self.owner_token();
+            let request = Request::new("POST", &target).header("Authorization", &format!("Bearer {token}"));
+            let request = request.header("Content-Type", "application/octet-stream").body(std::fs::read(&path).expect("readable"));
+            Connection::open(self.admin()).send(&request).expect(200);
+            let url = format!("https://storage.googleapis.com/{bucket}/{service}-{version}/{name}");
+            files.insert(name, serde_json::json!({"sourceUrl": url}));
+        }
+        let mut body = config.clone();
+        body["id"] = version.into();
+        body["deployment"] = serde_json::json!({"files": files});
+        let response = self.api("POST", &format!("/v1/apps/{project}/services/{service}/versions"), &body.to_string());
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()
+    }
+}
+
+fn node(binary: &str, home: &Path, args: &[OsString]) -> Node {
+    let builder = Builder::new(binary);
+    let cache = builder.cache().join("enginehouse");
+    let mut command: Vec<OsString> = vec!["serve".into(), "--data".into(), home.join("data").into(), "--cache".into(), cache.into()];
+    command.extend(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"].map(OsString::from));
+    let builder = args.iter().fold(builder.serving(command), |builder, arg| builder.arg(arg));
+    builder.start()
+}
+
+/// All files below a folder but app.yaml.
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            found.extend(files_of(&path));
+        } else if path.file_name().is_some_and(|name| name != "app.yaml") {
+            found.push(path);
+        }
+    }
+    found
+}
