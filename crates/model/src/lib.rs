@@ -20,6 +20,7 @@ pub mod headers;
 pub mod ids;
 pub mod index;
 pub mod journal;
+pub mod migrate;
 pub mod pattern;
 pub mod pool;
 pub mod queue;
