@@ -5,6 +5,8 @@
 mod admin;
 mod metrics;
 pub mod otlp;
+#[cfg_attr(not(test), expect(dead_code, reason = "the router of the Admin API mounts it"))]
+mod slices;
 mod socket;
 pub mod status;
 pub mod version;
