@@ -1,8 +1,10 @@
-//! The durable truth: an app's storage folder, its lock, its secrets and its log. A crate of its own because the database that comes next is a heavy
-//! dependency that the other crates need not wait for.
+//! The durable truth: a server's state ([`control`]) and files ([`files`]), an app's storage folder, its lock, its secrets and its log. A crate of its
+//! own because the database is a heavy dependency that the other crates need not wait for.
 #![warn(missing_docs)]
 
 mod atomic;
+pub mod control;
+pub mod files;
 pub mod log;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -11,6 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 pub use atomic::write_atomically;
+pub use control::Store;
 
 /// Marks a folder as ours, so that nothing else is ever cleared.
 const MARK: &str = ".enginehouse-storage";
