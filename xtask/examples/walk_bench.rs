@@ -90,7 +90,7 @@ fn static_file() {
     config.handlers.insert(0, handler);
     let version = Version::new("demo".parse().expect("an id"), config, PathBuf::from("/srv"), 1);
     let path = b"/static/js/vendor/jquery.min.js";
-    let matched = version.handlers.find(path).expect("matches");
+    let matched = version.handlers().find(path).expect("matches");
     let request = map(&[(header::USER_AGENT, "x"), (header::ACCEPT, "*/*")]);
     let entity = Entity { etag: "\"0123456789abcdef\"", modified: 1_717_000_000, length: 1_024 };
     time("asset::locate", || asset::locate(&version.config, &matched, path));
@@ -137,7 +137,7 @@ fn main() {
     let (raw, query) = ("/some/page/of/the/app", Some("a=b&c=d"));
     let decoded = raw.as_bytes();
     let aimed = host::aim(&table, "localhost:8080", decoded).expect("aims");
-    let matched = aimed.version.handlers.find(decoded).expect("matches");
+    let matched = aimed.version.handlers().find(decoded).expect("matches");
     let ask = Ask {
         caller: Caller::External,
         user: None,
@@ -158,7 +158,7 @@ fn main() {
     total += time("path::read", || path::read(raw, query));
     total += time("host::aim", || host::aim(&table, "localhost:8080", decoded).is_ok());
     time("  version and service", || host::aim(&table, "v1-dot-default-dot-demo.uc.r.localhost", decoded).is_ok());
-    total += time("handlers.find of 30", || aimed.version.handlers.find(decoded).is_some());
+    total += time("handlers.find of 30", || aimed.version.handlers().find(decoded).is_some());
     total += time("gate::check", || gate::check(matched.handler, &ask));
     total += time("gzip::accepts", || gzip::accepts(&sent));
     let mut cleaned = sent.clone();

@@ -9,7 +9,9 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, SE
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use model::asset;
 use model::config::{ErrorCode, ErrorPage};
+use model::headers::cache;
 use model::headers::response::{Finish, Stats, finish, undo_gzip};
+use model::route::split;
 use model::table::Version;
 
 use crate::assets;
@@ -20,6 +22,7 @@ use crate::forward::Reply;
 use crate::gzip::{WORTHWHILE, Zipped};
 use crate::page;
 use crate::visit::Visit;
+use crate::walk::Cookie;
 
 /// How a reply is finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,19 @@ impl Answer {
         let body: Bytes = body.into();
         let body = if body.is_empty() { Kind::Empty } else { Kind::Whole(body) };
         Self { reply: Reply { status, headers, body }, manner: Manner::Own }
+    }
+
+    /// Tells the client the bucket that it was drawn for, and caches that others may get another version. What an app says about caching is left to it
+    /// (row H17), but for what its Set-Cookie changes.
+    pub(crate) fn follow(&mut self, cookie: Cookie, (now, date): (u64, HeaderValue)) {
+        let headers = &mut self.reply.headers;
+        if let Some(bucket) = cookie.bucket {
+            split::set_cookie(headers, bucket);
+        }
+        if self.manner == Manner::Own {
+            cache::vary_on_cookie(headers);
+            cache::protect_cookie(headers, &date, now);
+        }
     }
 
     /// A redirect.

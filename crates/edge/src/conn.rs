@@ -35,7 +35,7 @@ pub(crate) async fn serve(core: Rc<Core>, socket: TcpStream, from: SocketAddr, p
     let peer = Rc::new(Peer {
         ip,
         port,
-        trusted: core.house.options.trusted_proxies.contains(&ip),
+        trusted: core.house.options.trusted_proxies.trust(ip),
         client: Client::new(ip, tls.is_some(), core.house.geo(ip)),
         forwarded: Forwarded::default(),
     });

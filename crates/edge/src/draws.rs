@@ -49,6 +49,11 @@ impl Draws {
         state >> 64
     }
 
+    /// 64 random bits.
+    pub(crate) fn number(&self) -> u64 {
+        u64::try_from(self.next()).unwrap_or_default()
+    }
+
     /// 128 bits for traces and request log ids.
     pub(crate) fn id(&self) -> u128 {
         (self.next() << 64) | self.next()

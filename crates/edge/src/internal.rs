@@ -156,12 +156,12 @@ impl Call<'_> {
     /// The first script among the handlers that match; files are no answer to a lifecycle request.
     fn handler(&self) -> Option<Matched<'_>> {
         let path = self.what.path().as_bytes();
-        let mut found = self.version.handlers.find(path);
+        let mut found = self.version.handlers().find(path);
         while let Some(matched) = found {
             if matches!(matched.handler.kind, HandlerKind::Script(_)) {
                 return Some(matched);
             }
-            found = self.version.handlers.find_after(matched.index, path);
+            found = self.version.handlers().find_after(matched.index, path);
         }
         None
     }

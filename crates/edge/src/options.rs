@@ -1,10 +1,10 @@
 //! How an edge is set up: addresses, certificates, limits and timeouts. Every bound is listed in docs/reference/limits.md.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use model::proxy::Proxies;
 use model::trace::Sampler;
 
 /// Everything that an edge needs to know before it binds.
@@ -25,7 +25,7 @@ pub struct Options {
     /// A MaxMind-format database (row H6).
     pub geoip: Option<PathBuf>,
     /// Peers whose `X-Forwarded-*` and trace headers are believed.
-    pub trusted_proxies: BTreeSet<IpAddr>,
+    pub trusted_proxies: Proxies,
     /// Key of the sign-in cookie; cookies of another key are void. At least 32 random bytes.
     pub login_secret: Vec<u8>,
     /// How many threads serve; 0 means one per processor.
@@ -48,7 +48,7 @@ impl Default for Options {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             geoip: None,
-            trusted_proxies: BTreeSet::new(),
+            trusted_proxies: Proxies::default(),
             login_secret: Vec::new(),
             threads: 0,
             patience: Duration::from_mins(1),

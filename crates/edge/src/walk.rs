@@ -21,10 +21,12 @@ use model::journal::{self, Severity};
 use model::pool::{Endpoint, Lease, Wanted};
 use model::retry::Tries;
 use model::route::handler::Matched;
+use model::route::host::{self, Aim, AimError, By};
 use model::route::path::Reading;
-use model::route::{host, path};
+use model::route::{path, split};
 use model::table::{Estate, RoutingTable, Version};
 use model::trace::{self, Sampler};
+use model::traffic::ShardBy;
 use model::user::User;
 
 pub(crate) use crate::answer::Answered;
@@ -88,6 +90,15 @@ struct Walk<'a> {
     body: Upload,
     /// Known once the host was read; error pages are looked up in it.
     version: Option<Arc<Version>>,
+    /// Set where a split by cookie gave the version.
+    cookie: Option<Cookie>,
+}
+
+/// What a split by cookie asks of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cookie {
+    /// The client was drawn for this bucket and is to keep it.
+    pub(crate) bucket: Option<u16>,
 }
 
 /// Serves one request.
@@ -100,7 +111,7 @@ pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
     visit.stall = stall;
     let estate = core.house.estate.load_full();
     let method = parts.method.clone();
-    let mut walk = Walk { core, estate: &estate, peer, refusal, visit: &mut visit, parts, body, version: None };
+    let mut walk = Walk { core, estate: &estate, peer, refusal, visit: &mut visit, parts, body, version: None, cookie: None };
     let outcome = {
         // Pinned where it lies: handing it to a function would copy some kilobytes.
         let mut steps = std::pin::pin!(walk.steps(log_id));
@@ -112,7 +123,8 @@ pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
     };
     let version = walk.version.take();
     let mut close = false;
-    let answer = match outcome {
+    let cookie = walk.cookie;
+    let mut answer = match outcome {
         Ok(answer) => answer,
         Err(Stop::Answer(answer)) => *answer,
         Err(Stop::Fault(fault)) => {
@@ -122,6 +134,9 @@ pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
         }
     };
     visit.count.version = version;
+    if let Some(cookie) = cookie {
+        answer.follow(cookie, core.date(at));
+    }
     answer::respond(Ending { core, method: &method, at, close }, answer, visit).await
 }
 
@@ -188,12 +203,13 @@ fn origin<'a>(core: &Core, peer: &'a Peer, headers: &HeaderMap) -> Origin<'a> {
     if !peer.trusted {
         return Origin::Peer(&peer.client, &peer.forwarded);
     }
-    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let first = text(&FORWARDED_FOR).and_then(|chain| chain.split(',').next()?.trim().parse::<IpAddr>().ok());
-    let ip = first.unwrap_or(peer.ip);
-    let https = text(&FORWARDED_PROTO).map_or(peer.client.https, |proto| proto.eq_ignore_ascii_case("https"));
+    let lines = headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or_default());
+    let heard = core.house.options.trusted_proxies.client(lines);
+    let ip = heard.as_ref().map_or(peer.ip, |(client, _)| *client);
+    let proto = headers.get(FORWARDED_PROTO).and_then(|value| value.to_str().ok());
+    let https = proto.map_or(peer.client.https, |proto| proto.eq_ignore_ascii_case("https"));
     let client = Client::new(ip, https, core.house.geo(ip));
-    let chain = first.and_then(|_| headers.get(FORWARDED_FOR).cloned());
+    let chain = heard.and_then(|(_, chain)| HeaderValue::try_from(chain).ok());
     let forwarded = Forwarded { proxy: chain.is_some().then_some(peer.ip), chain, trace: headers.get(TRACE).cloned() };
     Origin::Proxied(Box::new((client, forwarded)))
 }
@@ -214,17 +230,18 @@ impl Walk<'_> {
             Reading::Moved(to) => return Err(Answer::redirect(StatusCode::FOUND, &to).into()),
             Reading::Bad(text) => return Err(bad(text).into()),
         };
-        let no_app = || Fault::client(StatusCode::NOT_FOUND, "No app answers to this host.");
-        let table = &**self.estate.find(&authority).ok_or_else(no_app)?;
-        let aim = host::aim(table, &authority, &path).map_err(|error| Fault::client(error.status(), error.to_string()))?;
+        let nowhere = |error: AimError| Fault::client(error.status(), error.to_string());
+        let found = self.estate.find(&authority).map_err(nowhere)?;
+        let (table, by) = (&**found.table, found.by);
+        let aim = host::aim_at(table, &found.host, by, &path).map_err(nowhere)?;
         if authority.is_empty() {
             // HTTP/1.0 needs no Host; what the app is asked in does, and so do redirects.
             authority.clone_from(&table.naming.default_hostname);
         }
-        self.version = Some(aim.version.clone());
-        self.visit.note(|record| record.version = Some(aim.version.config.key.clone()));
-
         let origin = origin(self.core, self.peer, &self.parts.headers);
+        let version = self.pick(&aim, &origin);
+        self.version = Some(version.clone());
+        self.visit.note(|record| record.version = Some(version.config.key.clone()));
         if table.firewall.denies(origin.client().ip).is_some() {
             return Err(Fault::Denied.into());
         }
@@ -232,7 +249,7 @@ impl Walk<'_> {
         let user = self.core.house.seal.user(&self.parts.headers, self.visit.at);
         self.visit.note(|record| record.user = user.as_ref().map(|user| user.email.clone()));
         let (user, log_id) = (user.as_ref(), &log_id);
-        let place = Place { table, authority: &authority, uri: &uri, raw, query, path: &path, origin: &origin, user, log_id };
+        let place = Place { table, by, authority: &authority, uri: &uri, raw, query, path: &path, origin: &origin, user, log_id };
         if matches!(&*path, b"/_ah/login" | b"/_ah/logout") {
             let answer = Box::pin(self.own_pages(&place)).await?;
             return Ok(answer);
@@ -240,8 +257,7 @@ impl Walk<'_> {
         let gzip = gzip::accepts(&self.parts.headers);
         clean(&mut self.parts.headers, Caller::External);
 
-        let version = aim.version;
-        let mut found = version.handlers.find(&path);
+        let mut found = version.handlers().find(&path);
         while let Some(matched) = found {
             let handler = matched.handler;
             self.visit.count.handler = Some(matched.index);
@@ -262,11 +278,20 @@ impl Walk<'_> {
                     if !files.require_matching_file {
                         return Err(missing(&self.parts.headers));
                     }
-                    found = version.handlers.find_after(matched.index, &path);
+                    found = version.handlers().find_after(matched.index, &path);
                 }
             }
         }
         Err(Fault::NotFound("The requested URL was not found on this server: no handler matches it.".into()).into())
+    }
+
+    /// The version that the split gives the client, or the one that is aimed at.
+    fn pick<'t>(&mut self, aim: &Aim<'t>, origin: &Origin<'_>) -> &'t Arc<Version> {
+        let Some(service) = aim.split else { return aim.version };
+        let draw = || self.core.draws.number();
+        let picked = split::pick(&service.split, origin.client().ip, &self.parts.headers, draw);
+        self.cookie = (service.split.by() == Some(ShardBy::Cookie)).then_some(Cookie { bucket: picked.cookie });
+        service.versions.get(picked.version).unwrap_or(aim.version)
     }
 
     /// Writes down who asks, and continues the trace of a trusted proxy that knows only the older header.
@@ -329,7 +354,7 @@ impl Walk<'_> {
             now: self.visit.at,
             draw: draw.as_str(),
         };
-        let own = |host: &str| host::owns(place.table, host, place.authority);
+        let own = |host: &str| host::owns(place.table, place.by, host, place.authority);
         let page = if place.path == b"/_ah/login" { login::sign_in(&self.core.house.seal, &ask, own) } else { login::sign_out(&ask, own) };
         Ok(Answer::own(page.status, page.headers, page.html))
     }
@@ -491,6 +516,7 @@ impl Walk<'_> {
 /// What is known of a request before a handler is looked for.
 struct Place<'a> {
     table: &'a RoutingTable,
+    by: By,
     authority: &'a str,
     uri: &'a Uri,
     raw: &'a str,

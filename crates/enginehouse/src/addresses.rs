@@ -84,6 +84,7 @@ pub(crate) fn naming(address: SocketAddr, allowed: &[String]) -> Naming {
         allowed: allowed.iter().map(|name| name.to_ascii_lowercase()).collect(),
         addresses: !address.ip().is_loopback(),
         default_hostname: authority(address),
+        ..Naming::default()
     }
 }
 

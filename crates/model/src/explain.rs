@@ -134,7 +134,7 @@ pub fn explain(table: &RoutingTable, question: &Question<'_>) -> Explanation {
         Err(error) => return answer.ended(format!("{}: {error}", error.status().as_u16())),
     };
     answer.aim = Some(Aimed { version: aim.version.config.key.clone(), instance: aim.instance, why: why(aim.why) });
-    let Some(matched) = aim.version.handlers.find(&path) else {
+    let Some(matched) = aim.version.handlers().find(&path) else {
         return answer.ended("404: no handler matches the path".to_owned());
     };
     answer.handler = Some(found(aim.version, &matched, &path));

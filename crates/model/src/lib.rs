@@ -23,6 +23,7 @@ pub mod journal;
 pub mod migrate;
 pub mod pattern;
 pub mod pool;
+pub mod proxy;
 pub mod queue;
 pub mod retry;
 pub mod route;

@@ -1,8 +1,12 @@
 //! The routing table: an immutable snapshot of everything the data plane needs. Changes are a new table with a higher generation.
 
+mod estate;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+pub use estate::{Estate, Found};
 
 use crate::config::{InboundService, VersionConfig};
 use crate::dispatch::DispatchRule;
@@ -30,27 +34,6 @@ pub struct RoutingTable {
     pub firewall: Firewall,
 }
 
-/// All apps of one server: what a request is looked up in first.
-#[derive(Debug, Clone, Default)]
-pub struct Estate {
-    /// Rises with every change of any app.
-    pub generation: u64,
-    /// The apps' tables.
-    pub apps: BTreeMap<AppId, Arc<RoutingTable>>,
-}
-
-impl Estate {
-    /// A server with one app, which every request is for.
-    pub fn of(table: RoutingTable) -> Self {
-        Self { generation: table.generation, apps: BTreeMap::from([(table.app.clone(), Arc::new(table))]) }
-    }
-
-    /// The app that answers to `authority`.
-    pub fn find(&self, _authority: &str) -> Option<&Arc<RoutingTable>> {
-        self.apps.values().next()
-    }
-}
-
 /// Host names of the app.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Naming {
@@ -62,8 +45,21 @@ pub struct Naming {
     /// Any IP address is a good host. For servers that were told to listen beyond the loopback: it is no door for DNS rebinding, which needs a name.
     /// Loopback addresses always are.
     pub addresses: bool,
+    /// Custom domains, which somebody mapped to the app: `www.example.com` is served by the default service, `*.example.com` names services and
+    /// versions as the app's own domains do. Lower case.
+    pub mapped: Vec<String>,
     /// The host (with port, if it is not the scheme's own) of the default version, for `X-Appengine-Default-Version-Hostname`.
     pub default_hostname: String,
+}
+
+impl Naming {
+    /// The names of an app on a server whose domain is `domain`: `PROJECT.REGION.r.DOMAIN` and those below it. `port` where it is not the scheme's own;
+    /// `mapped` are custom domains.
+    pub fn hosted(app: &AppId, region: &str, domain: &str, port: Option<u16>, mapped: Vec<String>) -> Self {
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        let default_hostname = format!("{}.{region}.r.{domain}{port}", crate::route::host::label_of(app));
+        Self { domains: vec![domain.to_owned()], allowed: Vec::new(), addresses: true, mapped, default_hostname }
+    }
 }
 
 /// A service and its versions.
@@ -87,35 +83,39 @@ pub struct Version {
     pub root: PathBuf,
     /// A number that rises with each reload of this version, the fractional part of `CURRENT_VERSION_ID`.
     pub deployment: u64,
-    /// Its handlers, ready to be searched; the implicit ones (`/_ah/start`, `/_ah/warmup`) come first.
-    pub handlers: HandlerSet,
+    handlers: OnceLock<HandlerSet>,
 }
 
 impl Version {
-    /// A version whose handlers are ready to be searched.
+    /// A version.
     pub fn new(app: AppId, config: VersionConfig, root: PathBuf, deployment: u64) -> Self {
-        let mut all = implicit_handlers(&config);
-        all.extend(config.handlers.iter().cloned());
-        let handlers = HandlerSet::new(all);
-        Self { app, config, root, deployment, handlers }
+        Self { app, config, root, deployment, handlers: OnceLock::new() }
+    }
+
+    /// Its handlers, ready to be searched; the implicit ones (`/_ah/start`, `/_ah/warmup`) come first. Made when they are first asked for: of the
+    /// versions that a server keeps, few are asked anything.
+    pub fn handlers(&self) -> &HandlerSet {
+        self.handlers.get_or_init(|| {
+            let mut all = implicit_handlers(&self.config);
+            all.extend(self.config.handlers.iter().cloned());
+            HandlerSet::new(all)
+        })
     }
 }
 
 /// Lifecycle paths that every app answers, for the house only: `/_ah/warmup` if the app asked for warmup requests, and `/_ah/start`. A script
 /// handler of the app's own takes their place; a static one does not (cases.json, `implicit_handlers`).
 pub fn implicit_handlers(config: &VersionConfig) -> Vec<Handler> {
-    let mut paths = vec!["/_ah/start"];
-    if config.inbound.contains(&InboundService::Warmup) {
-        paths.insert(0, "/_ah/warmup");
-    }
+    static COMPILED: LazyLock<Vec<(&str, Pattern)>> = LazyLock::new(|| {
+        ["/_ah/warmup", "/_ah/start"].into_iter().filter_map(|path| Some((path, Pattern::new(path, Anchor::Whole).ok()?))).collect()
+    });
+    let wanted = |path: &str| path == "/_ah/start" || config.inbound.contains(&InboundService::Warmup);
     let covers = |handler: &Handler, path: &str| matches!(handler.kind, HandlerKind::Script(_)) && handler.url.is_match(path.as_bytes());
-    paths.retain(|path| !config.handlers.iter().any(|handler| covers(handler, path)));
+    let covered = |path: &str| config.handlers.iter().any(|handler| covers(handler, path));
     // A second-generation process decides for itself; for a first-generation app the SDK has empty handlers.
     let script = || if config.runtime.is_first_generation() { Script::Nothing } else { Script::Auto };
-    let handler = |path: &&str| {
-        Some(Handler { login: Login::Admin, ..Handler::new(Pattern::new(path, Anchor::Whole).ok()?, HandlerKind::Script(script())) })
-    };
-    paths.iter().filter_map(handler).collect()
+    let handler = |(_, url): &(&str, Pattern)| Handler { login: Login::Admin, ..Handler::new(url.clone(), HandlerKind::Script(script())) };
+    COMPILED.iter().filter(|(path, _)| wanted(path) && !covered(path)).map(handler).collect()
 }
 
 /// A table that does not hold together: each entry is a text for people.

@@ -295,7 +295,7 @@ impl Shard {
 
 impl Slot {
     fn new(version: &Arc<Version>) -> Self {
-        let handlers = version.handlers.handlers();
+        let handlers = version.handlers().handlers();
         let names = handlers.iter().take(HANDLERS).map(|handler| handler.written.clone()).collect();
         let length = handlers.len().min(HANDLERS + 1);
         let counts = Counts { handlers: (0..length).map(|_| None).collect(), ..Counts::default() };

@@ -48,7 +48,7 @@ impl Subject for Still {
 }
 
 fn count(metrics: &Metrics, version: Option<&Arc<Version>>, url: &str, status: u16) {
-    let handler = version.and_then(|version| version.handlers.handlers().iter().position(|handler| handler.written == url));
+    let handler = version.and_then(|version| version.handlers().handlers().iter().position(|handler| handler.written == url));
     let took = Duration::from_millis(3);
     metrics.tally(&Tally { version, handler, status, bytes: 10, took, pending: Some(Duration::ZERO), cold: false });
 }

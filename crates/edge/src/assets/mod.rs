@@ -64,7 +64,7 @@ impl Desk {
         let mut desk = self.0.borrow_mut();
         let known = desk.iter().position(|drawer| Arc::ptr_eq(&drawer.version, wish.version));
         let at = known.unwrap_or_else(|| {
-            let handlers = wish.version.handlers.handlers().iter().map(|_| HashMap::new()).collect();
+            let handlers = wish.version.handlers().handlers().iter().map(|_| HashMap::new()).collect();
             desk.push(Drawer { version: wish.version.clone(), handlers });
             desk.len() - 1
         });

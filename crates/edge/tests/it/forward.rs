@@ -232,11 +232,11 @@ fn h8_a_trusted_proxy_is_believed() {
         true
     });
     let mut options = options();
-    options.trusted_proxies.insert("127.0.0.1".parse().expect("an address"));
+    options.trusted_proxies = "127.0.0.1, 10.0.0.0/8".parse().expect("networks");
     let node = Node::start(options, table(config("nodejs22", vec![script("/.*")]), Path::new("/nowhere")), Ok(endpoint));
     let trace = "105445aa7843bc8bf206b12000100000";
     let answer = node.send(&format!(
-        "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Forwarded-For: 203.0.113.9, 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Cloud-Trace-Context: {trace}/1;o=1\r\n\r\n"
+        "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 203.0.113.9, 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Cloud-Trace-Context: {trace}/1;o=1\r\n\r\n"
     ));
     assert_eq!(answer.text(), format!("203.0.113.9, 10.0.0.1, 127.0.0.1|https|203.0.113.9|{trace}"));
     assert_eq!(node.journal.wait(1)[0].client.to_string(), "203.0.113.9");

@@ -68,7 +68,7 @@ fn h6_an_address_in_the_database_has_a_place_and_others_are_zz() {
         true
     });
     let mut options = Options { geoip: Some(path), ..options() };
-    options.trusted_proxies.insert("127.0.0.1".parse().expect("an address"));
+    options.trusted_proxies = "127.0.0.1, 10.0.0.0/8".parse().expect("networks");
     let node = Node::start(options, table(config("nodejs22", vec![script("/.*")]), Path::new("/nowhere")), Ok(endpoint));
     assert_eq!(node.get("/").text(), "CH|zh|zurich|47.366700,8.550000");
     let far = node.send("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n");

@@ -70,12 +70,21 @@ pub fn default_private(headers: &mut HeaderMap) {
 
 /// Adds `Vary: Accept-Encoding` unless the app's own Vary says it; the app's lines stay as they are (row H17).
 pub fn vary_on_encoding(headers: &mut HeaderMap) {
+    vary_on(headers, HeaderValue::from_static("Accept-Encoding"));
+}
+
+/// Adds `Vary: Cookie` where a cookie decides which version answers: caches must not give one version's file to a client of another.
+pub fn vary_on_cookie(headers: &mut HeaderMap) {
+    vary_on(headers, HeaderValue::from_static("Cookie"));
+}
+
+fn vary_on(headers: &mut HeaderMap, name: HeaderValue) {
     let says = |value: &HeaderValue| {
         let text = value.to_str().unwrap_or_default();
-        text.split(',').map(str::trim).any(|name| name == "*" || name.eq_ignore_ascii_case("accept-encoding"))
+        text.split(',').map(str::trim).any(|said| said == "*" || said.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
     };
     if !headers.get_all(header::VARY).iter().any(says) {
-        headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        headers.append(header::VARY, name);
     }
 }
 

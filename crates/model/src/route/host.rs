@@ -4,11 +4,12 @@
 //! each separated by `.` or `-dot-`. What names nothing that exists goes to the default service, as in production ("soft routing").
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::dispatch::{DispatchRule, HostPattern};
-use crate::ids::{ServiceId, VersionKey};
+use crate::ids::{AppId, ServiceId, VersionKey};
 use crate::scaling::Scaling;
 use crate::table::{Naming, RoutingTable, Service, Version};
 
@@ -17,9 +18,11 @@ use crate::table::{Naming, RoutingTable, Service, Version};
 pub struct Aim<'t> {
     /// The service.
     pub service: &'t ServiceId,
-    /// Its version.
+    /// Its version; where a split is in force, the default one.
     pub version: &'t Arc<Version>,
-    /// The host named the version, so traffic splitting does not apply (row T5).
+    /// The split that is in force for this request: several versions take traffic, and the host names neither a version nor an instance (row T5).
+    pub split: Option<&'t Service>,
+    /// The host named the version.
     pub named: bool,
     /// The instance that the host named.
     pub instance: Option<u32>,
@@ -49,6 +52,12 @@ pub enum AimError {
     /// 400: a name that this app does not answer to (protection against DNS rebinding).
     #[error("The host `{0}` is not one of this app's names; start with `--allow-host {0}` to serve it.")]
     NotAllowed(String),
+    /// 404: a host of the server's domain whose project does not exist.
+    #[error("There is no project `{0}` on this server.")]
+    NoProject(String),
+    /// 404: a host that no app of the server answers to.
+    #[error("No app of this server answers to the host `{0}`.")]
+    NoApp(String),
     /// 404: the app has no service at all.
     #[error("This app has no service that could answer.")]
     NoService,
@@ -59,7 +68,7 @@ impl AimError {
     pub fn status(&self) -> http::StatusCode {
         match self {
             Self::Malformed(_) | Self::NotAllowed(_) => http::StatusCode::BAD_REQUEST,
-            Self::NoService => http::StatusCode::NOT_FOUND,
+            Self::NoProject(_) | Self::NoApp(_) | Self::NoService => http::StatusCode::NOT_FOUND,
         }
     }
 }
@@ -73,6 +82,31 @@ pub enum Host<'h> {
     Name(Cow<'h, str>),
     /// An IP literal.
     Address(IpAddr),
+}
+
+/// By which kind of name an app was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// There is only one app, and it says itself which names it answers to. The project id may stand in them.
+    Any,
+    /// A name below the server's domain that ends with the project id.
+    Project,
+    /// A name below the server's domain without a project id, the domain itself, or an address.
+    Bare,
+    /// A custom domain.
+    Mapped,
+    /// A host that only a dispatch rule names.
+    Dispatched,
+}
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::Name(name) => f.write_str(name),
+            Self::Address(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 impl<'h> Host<'h> {
@@ -134,28 +168,32 @@ fn is_name(name: &str) -> bool {
     label > 0 && name.len() <= 253
 }
 
-/// Aims. `authority` as [`super::path::authority`] gives it, `path` decoded.
-///
-/// Rules of dispatch.yaml go first, except for hosts that name a version or an instance and for paths below `/_ah/` that are not the app's.
+/// Aims, on a server with one app. `authority` as [`super::path::authority`] gives it, `path` decoded.
 ///
 /// # Errors
 /// See [`AimError`].
 pub fn aim<'t>(table: &'t RoutingTable, authority: &str, path: &[u8]) -> Result<Aim<'t>, AimError> {
     let (host, _) = Host::parse(authority)?;
-    let named = match &host {
-        Host::Name(name) => below_domains(table, name),
+    aim_at(table, &host, By::Any, path)
+}
+
+/// Aims in the app that was found for a host ([`crate::table::Estate::find`]).
+///
+/// Rules of dispatch.yaml go first, except for hosts that name a version or an instance and for paths below `/_ah/` that are not the app's.
+///
+/// # Errors
+/// See [`AimError`].
+pub fn aim_at<'t>(table: &'t RoutingTable, host: &Host<'_>, by: By, path: &[u8]) -> Result<Aim<'t>, AimError> {
+    let named = match host {
+        Host::Name(name) => named(table, name, by),
         Host::None | Host::Address(_) => None,
     };
     if let Some(Named::Exactly(aim)) = named.as_ref().filter(|named| named.is_specific()) {
         return Ok(aim.clone());
     }
-    let rule = dispatch(table, &host, path);
-    if named.is_none() && !allowed(table, &host) {
-        return Err(AimError::NotAllowed(match host {
-            Host::Name(name) => name.into_owned(),
-            Host::Address(address) => address.to_string(),
-            Host::None => String::new(),
-        }));
+    let rule = dispatch(table, host, path);
+    if named.is_none() && by != By::Dispatched && !allowed(table, host) {
+        return Err(if by == By::Any { AimError::NotAllowed(host.to_string()) } else { AimError::NoApp(host.to_string()) });
     }
     if let Some(rule) = rule {
         return match table.services.get_key_value(&rule.service) {
@@ -187,12 +225,53 @@ impl Named<'_> {
     }
 }
 
+/// What the host names; `None` if it is none of the app's.
+fn named<'t>(table: &'t RoutingTable, name: &str, by: By) -> Option<Named<'t>> {
+    match by {
+        By::Any => below_domains(table, name, Project::Perhaps).or_else(|| mapped(table, name)),
+        By::Project => below_domains(table, name, Project::Always),
+        By::Bare => below_domains(table, name, Project::Never),
+        By::Mapped => mapped(table, name),
+        By::Dispatched => None,
+    }
+}
+
+/// Whether a name ends with the project id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Project {
+    Always,
+    /// It may be left out, except before `REGION.r`.
+    Perhaps,
+    Never,
+}
+
 /// `None` if the name is below none of the app's domains.
-fn below_domains<'t>(table: &'t RoutingTable, name: &str) -> Option<Named<'t>> {
+fn below_domains<'t>(table: &'t RoutingTable, name: &str, project: Project) -> Option<Named<'t>> {
+    Some(resolve(table, labels_below(table, name)?, project))
+}
+
+/// What stands before the longest of the app's domains that fits.
+fn labels_below<'h>(table: &RoutingTable, name: &'h str) -> Option<&'h str> {
     let fits = |domain: &&String| name.strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     let domain = table.naming.domains.iter().filter(fits).max_by_key(|domain| domain.len())?;
-    let rest = name[..name.len() - domain.len()].trim_end_matches('.');
-    if rest.is_empty() { Some(Named::Nothing) } else { Some(resolve(table, rest)) }
+    Some(name[..name.len() - domain.len()].trim_end_matches('.'))
+}
+
+/// What a name below a custom domain names: the default service, or what stands in place of the `*`.
+fn mapped<'t>(table: &'t RoutingTable, name: &str) -> Option<Named<'t>> {
+    let mut longest: Option<&str> = None;
+    for pattern in &table.naming.mapped {
+        if pattern == name {
+            return Some(Named::Nothing);
+        }
+        let labels = pattern.strip_prefix('*').and_then(|suffix| name.strip_suffix(suffix)).filter(|labels| !labels.is_empty());
+        if let Some(labels) = labels
+            && longest.is_none_or(|known| labels.len() < known.len())
+        {
+            longest = Some(labels);
+        }
+    }
+    longest.map(|labels| resolve(table, labels, Project::Never))
 }
 
 /// The host under which one version answers: `VERSION.SERVICE.localhost:8080`. The app's default host where that has no names below it.
@@ -204,13 +283,27 @@ pub fn of_version(naming: &Naming, key: &VersionKey) -> String {
     }
 }
 
-/// `labels` is what precedes the domain.
-fn resolve<'t>(table: &'t RoutingTable, labels: &str) -> Named<'t> {
-    // `REGION.r` (document 003: `VERSION-dot-SERVICE-dot-PROJECT.REGION.r.DOMAIN`); the region's own name decides nothing.
-    let (labels, regional) = match labels.strip_suffix(".r").and_then(|rest| rest.rsplit_once('.')) {
+/// Takes `REGION.r` away (document 003: `VERSION-dot-SERVICE-dot-PROJECT.REGION.r.DOMAIN`); the region's own name decides nothing.
+fn without_region(labels: &str) -> (&str, bool) {
+    match labels.strip_suffix(".r").and_then(|rest| rest.rsplit_once('.')) {
         Some((rest, _region)) => (rest, true),
         None => (labels, false),
-    };
+    }
+}
+
+/// The last of the labels before a domain, where the project stands, and whether a region stood behind it.
+pub(crate) fn last_label(labels: &str) -> (&str, bool) {
+    let (labels, regional) = without_region(labels);
+    let last = labels.rsplit('.').next().unwrap_or_default();
+    (last.rsplit("-dot-").next().unwrap_or_default(), regional)
+}
+
+/// `labels` is what precedes the domain.
+fn resolve<'t>(table: &'t RoutingTable, labels: &str, project: Project) -> Named<'t> {
+    if labels.is_empty() {
+        return Named::Nothing;
+    }
+    let (labels, regional) = if project == Project::Never { (labels, false) } else { without_region(labels) };
     let mut parts: [&str; 4] = [""; 4];
     let mut count = 0;
     for label in labels.split('.').flat_map(|label| label.split("-dot-")) {
@@ -219,10 +312,13 @@ fn resolve<'t>(table: &'t RoutingTable, labels: &str) -> Named<'t> {
         count += 1;
     }
     let mut parts = &parts[..count];
-    // The project id is optional outside `REGION.r`; a service of the same name is meant before it.
+    // Where the project id is optional, a service of the same name is meant before it.
     if let [rest @ .., last] = parts
-        && *last == project_label(table)
-        && (regional || !table.services.contains_key(*last))
+        && match project {
+            Project::Always => true,
+            Project::Perhaps => *last == project_label(table) && (regional || !table.services.contains_key(*last)),
+            Project::Never => false,
+        }
     {
         parts = rest;
     }
@@ -238,9 +334,14 @@ fn resolve<'t>(table: &'t RoutingTable, labels: &str) -> Named<'t> {
     }
 }
 
-/// The project id as it stands in host names: without `domain.tld:`.
-fn project_label(table: &RoutingTable) -> &str {
-    let project = table.app.project();
+/// The project id as it stands in host names.
+pub(crate) fn project_label(table: &RoutingTable) -> &str {
+    label_of(&table.app)
+}
+
+/// A project id without `domain.tld:`.
+pub(crate) fn label_of(app: &AppId) -> &str {
+    let project = app.project();
     project.rsplit_once(':').map_or(project, |(_, id)| id)
 }
 
@@ -277,7 +378,7 @@ fn version_or_instance<'t>(id: &'t ServiceId, service: &'t Service, label: &str)
 
 fn version_of<'t>(id: &'t ServiceId, service: &'t Service, version: &str) -> Option<Aim<'t>> {
     let version = service.versions.get(version)?;
-    Some(Aim { service: id, version, named: true, instance: None, why: Why::Host })
+    Some(Aim { service: id, version, split: None, named: true, instance: None, why: Why::Host })
 }
 
 /// Only basic and manual scaling number their instances (row Y31).
@@ -291,6 +392,7 @@ fn at_instance(mut aim: Aim<'_>, instance: u32) -> Named<'_> {
         return Named::Unknown;
     }
     aim.instance = Some(instance);
+    aim.split = None;
     Named::Exactly(aim)
 }
 
@@ -301,7 +403,8 @@ fn number(label: &str) -> Option<u32> {
 
 fn serving<'t>(id: &'t ServiceId, service: &'t Service, why: Why<'t>) -> Result<Aim<'t>, AimError> {
     let version = service.versions.get(service.split.main()).ok_or(AimError::NoService)?;
-    Ok(Aim { service: id, version, named: false, instance: None, why })
+    let split = if service.split.only().is_none() { Some(service) } else { None };
+    Ok(Aim { service: id, version, split, named: false, instance: None, why })
 }
 
 fn default<'t>(table: &'t RoutingTable, why: Why<'t>) -> Result<Aim<'t>, AimError> {
@@ -345,8 +448,9 @@ fn allowed(table: &RoutingTable, host: &Host<'_>) -> bool {
 }
 
 /// Whether `authority` is a place of this app that a sign-in may lead back to, from a page at `here`: narrower than what is answered, because a server
-/// that answers to every name (`--allow-host '*'`) or address does not own them all.
-pub fn owns(table: &RoutingTable, authority: &str, here: &str) -> bool {
+/// that answers to every name (`--allow-host '*'`) or address does not own them all, and below a server's domain stand other apps too. `by` is how the
+/// app was found for `here`.
+pub fn owns(table: &RoutingTable, by: By, authority: &str, here: &str) -> bool {
     let Ok((host, _)) = Host::parse(authority) else { return false };
     if Host::parse(here).is_ok_and(|(here, _)| here == host) {
         return true;
@@ -357,9 +461,14 @@ pub fn owns(table: &RoutingTable, authority: &str, here: &str) -> bool {
         Host::Name(name) => {
             let listed = table.naming.allowed.iter().any(|pattern| pattern != "*" && allows(pattern, name));
             let dispatched = |rule: &DispatchRule| matches!(&rule.host, HostPattern::Exact(_)) && rule.host.matches(name);
-            below_domains(table, name).is_some() || listed || table.dispatch.iter().any(dispatched)
+            below_own(table, name, by) || mapped(table, name).is_some() || listed || table.dispatch.iter().any(dispatched)
         }
     }
+}
+
+/// Whether a name below the app's domains is the app's.
+fn below_own(table: &RoutingTable, name: &str, by: By) -> bool {
+    labels_below(table, name).is_some_and(|labels| by == By::Any || last_label(labels).0 == project_label(table))
 }
 
 /// DNS rebinding needs a name, so addresses are safe wherever the owner chose to be reachable by them.

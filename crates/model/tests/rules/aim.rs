@@ -1,6 +1,6 @@
 //! Host and path → service, version, instance.
 
-use model::route::host::{AimError, Host, Why, aim};
+use model::route::host::{AimError, By, Host, Why, aim};
 use model::table::RoutingTable;
 use proptest::prelude::*;
 
@@ -161,9 +161,9 @@ fn y19_a_sign_in_leads_back_only_to_what_is_ours() {
         ("x@localhost", false),
         ("", false),
     ] {
-        assert_eq!(model::route::host::owns(&table, host, "localhost:8080"), want, "{host}");
+        assert_eq!(model::route::host::owns(&table, By::Any, host, "localhost:8080"), want, "{host}");
     }
-    assert!(model::route::host::owns(&table, "Strange.example:2", "strange.example"), "where the page itself is");
+    assert!(model::route::host::owns(&table, By::Any, "Strange.example:2", "strange.example"), "where the page itself is");
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn with(handlers: Vec<Handler>) -> Version {
 }
 
 fn file(version: &Version, path: &str) -> Option<String> {
-    let matched = version.handlers.find(path.as_bytes())?;
+    let matched = version.handlers().find(path.as_bytes())?;
     locate(&version.config, &matched, path.as_bytes())
 }
 
@@ -41,7 +41,7 @@ fn y14_a_directory_serves_what_lies_in_it() {
     ] {
         assert_eq!(file(&version, path).as_deref(), want, "{path}");
     }
-    assert_eq!(locate(&version.config, &version.handlers.find(b"/img/\xff").expect("matches"), b"/img/\xff"), None);
+    assert_eq!(locate(&version.config, &version.handlers().find(b"/img/\xff").expect("matches"), b"/img/\xff"), None);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn y14_ranges_and_if_range() {
 }
 
 fn answer(version: &Version, answer: Answer) -> String {
-    let matched = version.handlers.find(b"/img/a.png").expect("a handler");
+    let matched = version.handlers().find(b"/img/a.png").expect("a handler");
     let entity = Entity { etag: ETAG, modified: NOW - 3_600, length: 100 };
     text(&headers(&version.config, &matched, &entity, answer, &mime_type(&matched, "a.png"), NOW))
 }

@@ -312,7 +312,7 @@ fn static_match(input: &Value, expected: &Value) -> Verdicts {
     config.handlers = vec![handler];
     let version = version(config);
     let path = text(&input["path"]).as_bytes();
-    let file = version.handlers.find(path).and_then(|matched| asset::locate(&version.config, &matched, path));
+    let file = version.handlers().find(path).and_then(|matched| asset::locate(&version.config, &matched, path));
     vec![pair(serde_json::to_value(file).expect("a value"), &expected["file"])]
 }
 
@@ -339,7 +339,7 @@ fn static_file(input: &Value, expected: &Value) -> Verdicts {
         "ENOENT" => return vec![pair(asset::missing(&headers).as_u16(), status)],
         _ => {}
     }
-    let matched = version.handlers.find(text(&spec["url"]).as_bytes()).expect("a handler");
+    let matched = version.handlers().find(text(&spec["url"]).as_bytes()).expect("a handler");
     let file = asset::locate(&version.config, &matched, text(&spec["url"]).as_bytes()).expect("a file");
     let length = u64::try_from(text(&input["file"]).len()).expect("small");
     // The tag is ours; its use is the SDK's.

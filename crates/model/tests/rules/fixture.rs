@@ -106,6 +106,7 @@ pub(crate) fn table(services: Vec<Service>, dispatch: Vec<DispatchRule>) -> Rout
             allowed: Vec::new(),
             addresses: false,
             default_hostname: "localhost:8080".into(),
+            ..Naming::default()
         },
         services,
         dispatch,

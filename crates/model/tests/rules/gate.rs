@@ -120,7 +120,7 @@ fn y21_lifecycle_handlers_are_there_for_the_house_only() {
     for (config, kind, paths) in [(first, Script::Nothing, &["/_ah/warmup", "/_ah/start"][..]), (second, Script::Auto, &["/_ah/start"])] {
         let version = version(config);
         for path in paths {
-            let matched = version.handlers.find(path.as_bytes()).expect("a handler");
+            let matched = version.handlers().find(path.as_bytes()).expect("a handler");
             assert_eq!(matched.handler.kind, HandlerKind::Script(kind.clone()), "{path}");
             assert!(matches!(check(matched.handler, &ask()), Verdict::LogIn { .. }));
             assert_eq!(check(matched.handler, &Ask { caller: Caller::Internal(Internal::Start), ..ask() }), Verdict::Pass);

@@ -4,6 +4,7 @@ mod aim;
 mod asset;
 mod cases;
 mod environ;
+mod estate;
 mod explain;
 mod fixture;
 mod gate;
