@@ -122,8 +122,8 @@ impl Call<'_> {
     async fn made(&self) -> Result<u16, String> {
         let (at, begun) = (SystemTime::now(), Instant::now());
         let log_id = Hex::new(self.core.draws.id());
-        let estate = self.core.house.estate.load_full();
-        let naming = estate.apps.get(&self.version.app).map(|table| table.naming.clone()).unwrap_or_default();
+        // Not held while the instance is asked: whoever publishes a snapshot waits for those who follow the one before.
+        let naming = self.core.house.estate.load_full().apps.get(&self.version.app).map(|table| table.naming.clone()).unwrap_or_default();
         let authority = host::of_version(&naming, &self.version.config.key);
         let notes = Rc::new(Notes::default());
         let found = self.handler();
@@ -141,6 +141,7 @@ impl Call<'_> {
             record.status = status.as_u16();
             record.bytes = bytes;
             record.took = begun.elapsed();
+            record.app = Some(self.version.app.clone());
             record.version = Some(self.version.config.key.clone());
             record.instance = Some(self.instance.id.clone());
             record.handler = found.as_ref().map(handler_name);

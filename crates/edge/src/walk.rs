@@ -82,7 +82,9 @@ pub(crate) struct Arrival<'a> {
 /// One request on its way.
 struct Walk<'a> {
     core: &'a Rc<Core>,
-    estate: &'a Estate,
+    /// The snapshot that this request follows, until it has its place at an instance or in a queue: whoever publishes the next snapshot waits for
+    /// that, so that no version goes away under a request that is on its way to it.
+    estate: Option<Arc<Estate>>,
     peer: &'a Peer,
     refusal: Option<Refusal>,
     visit: &'a mut Visit,
@@ -109,9 +111,9 @@ pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
     let record = core.house.journal.wants_requests().then(|| record(core, parts, peer.ip, at, log_id.as_str()));
     let mut visit = Box::new(Visit::new(core.clone(), link, record, at));
     visit.stall = stall;
-    let estate = core.house.estate.load_full();
+    let estate = Some(core.house.estate.load_full());
     let method = parts.method.clone();
-    let mut walk = Walk { core, estate: &estate, peer, refusal, visit: &mut visit, parts, body, version: None, cookie: None };
+    let mut walk = Walk { core, estate, peer, refusal, visit: &mut visit, parts, body, version: None, cookie: None };
     let outcome = {
         // Pinned where it lies: handing it to a function would copy some kilobytes.
         let mut steps = std::pin::pin!(walk.steps(log_id));
@@ -231,9 +233,13 @@ impl Walk<'_> {
             Reading::Bad(text) => return Err(bad(text).into()),
         };
         let nowhere = |error: AimError| Fault::client(error.status(), error.to_string());
-        let found = self.estate.find(&authority).map_err(nowhere)?;
-        let (table, by) = (&**found.table, found.by);
-        let aim = host::aim_at(table, &found.host, by, &path).map_err(nowhere)?;
+        let estate = self.estate.as_deref().ok_or(Fault::Panic)?;
+        let found = estate.find(&authority).map_err(nowhere)?;
+        // A share of its own: the snapshot is let go as soon as the request has its place.
+        let (table, host, by) = (Arc::clone(found.table), found.host, found.by);
+        let table = &*table;
+        self.visit.note(|record| record.app = Some(table.app.clone()));
+        let aim = host::aim_at(table, &host, by, &path).map_err(nowhere)?;
         if authority.is_empty() {
             // HTTP/1.0 needs no Host; what the app is asked in does, and so do redirects.
             authority.clone_from(&table.naming.default_hostname);
@@ -499,8 +505,15 @@ impl Walk<'_> {
         let house = &self.core.house;
         self.visit.mark(|span, now| span.wanted = Some(now));
         let lease = match house.pool.try_acquire(&wanted) {
-            Some(lease) => lease,
-            None => house.pool.acquire(wanted, house.options.patience).await?,
+            Some(lease) => {
+                self.estate = None;
+                lease
+            }
+            None => {
+                let waiting = house.pool.acquire(wanted, house.options.patience);
+                self.estate = None;
+                waiting.await?
+            }
         };
         self.visit.count.pending = Some(self.visit.count.pending.unwrap_or_default() + lease.waited);
         self.visit.count.cold = lease.cold;

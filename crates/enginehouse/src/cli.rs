@@ -196,6 +196,17 @@ pub(crate) enum Isolation {
     None,
 }
 
+impl From<Isolation> for fleet::Isolation {
+    fn from(asked: Isolation) -> Self {
+        match asked {
+            Isolation::Auto => Self::Auto,
+            Isolation::Strict => Self::Strict,
+            Isolation::Oci => Self::Oci,
+            Isolation::None => Self::None,
+        }
+    }
+}
+
 /// `--tls`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Tls {

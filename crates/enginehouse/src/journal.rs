@@ -1,5 +1,8 @@
 //! Where every entry goes: counted, written to disk, shown, exported. Requests only put it in a queue; a thread does the rest.
 
+use std::collections::HashMap;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use control::Metrics;
 use control::otlp::Exporter;
-use model::ids::VersionKey;
+use model::ids::{AppId, VersionKey};
 use model::journal::{Entry, Journal, Severity, Tally, Turn};
 use store::log::Writer;
 
@@ -23,8 +26,63 @@ pub(crate) const BACKLOG_BYTES: usize = 32 * 1024 * 1024;
 const RETRY: Duration = Duration::from_secs(30);
 
 enum Note {
-    Entry(SystemTime, Entry),
+    /// With the app that it is about.
+    Entry(SystemTime, Option<AppId>, Entry),
     Close,
+}
+
+/// Where entries are kept.
+pub(crate) enum Keeping {
+    /// Nowhere.
+    Nowhere,
+    /// All in one place.
+    Here(Writer),
+    /// Each app's in a folder of its own, and those about no app in another.
+    PerApp(PerApp),
+}
+
+/// The logs of many apps.
+pub(crate) struct PerApp {
+    /// Where the log of an app is, or that of the server itself.
+    place: Box<dyn Fn(Option<&AppId>) -> PathBuf + Send>,
+    /// Bytes that each may take.
+    limit: u64,
+    open: HashMap<Option<AppId>, Writer>,
+}
+
+impl PerApp {
+    /// Logs in the folders that `place` names, which are made on first use.
+    pub(crate) fn new(limit: u64, place: impl Fn(Option<&AppId>) -> PathBuf + Send + 'static) -> Self {
+        Self { place: Box::new(place), limit, open: HashMap::new() }
+    }
+
+    fn writer(&mut self, app: Option<&AppId>) -> std::io::Result<&mut Writer> {
+        let whose = app.cloned();
+        if !self.open.contains_key(&whose) {
+            let dir = (self.place)(app);
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+            self.open.insert(whose.clone(), Writer::open(&dir, self.limit)?);
+        }
+        self.open.get_mut(&whose).ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))
+    }
+}
+
+impl Keeping {
+    fn append(&mut self, at: SystemTime, app: Option<&AppId>, entry: &Entry) -> std::io::Result<()> {
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Here(writer) => writer.append(at, entry),
+            Self::PerApp(all) => all.writer(app)?.append(at, entry),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Here(writer) => writer.flush(),
+            Self::PerApp(all) => all.open.values_mut().map(Writer::flush).fold(Ok(()), |all, one| all.and(one)),
+        }
+    }
 }
 
 /// What is lost, and where.
@@ -50,11 +108,11 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the threads. Without a `writer`, nothing is kept.
+    /// Starts the threads.
     pub(crate) fn start(
         ui: Ui,
         style: Style,
-        writer: Option<Writer>,
+        keeping: Keeping,
         metrics: Arc<Metrics>,
         exporter: Option<Exporter>,
     ) -> std::io::Result<Arc<Self>> {
@@ -68,7 +126,7 @@ impl Recorder {
             waiting: Arc::clone(&waiting),
             losses: Arc::clone(&losses),
             told: 0,
-            writer,
+            keeping,
             resting: None,
             printer: Printer::start(ui, style)?,
         };
@@ -95,17 +153,23 @@ impl Recorder {
     pub(crate) fn notice(&self, severity: Severity, text: impl Into<String>) {
         self.write(Entry::Notice { severity, version: None, text: text.into() });
     }
+
+    /// Takes an entry about an app.
+    pub(crate) fn put(&self, app: Option<AppId>, entry: Entry) {
+        let weight = weight(&entry);
+        let before = self.waiting.fetch_add(weight, Ordering::Relaxed);
+        let fits = before + weight <= BACKLOG_BYTES;
+        if !fits || self.queue.try_send(Note::Entry(SystemTime::now(), app, entry)).is_err() {
+            self.waiting.fetch_sub(weight, Ordering::Relaxed);
+            self.losses.queue.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Journal for Recorder {
     fn write(&self, entry: Entry) {
-        let weight = weight(&entry);
-        let before = self.waiting.fetch_add(weight, Ordering::Relaxed);
-        let fits = before + weight <= BACKLOG_BYTES;
-        if !fits || self.queue.try_send(Note::Entry(SystemTime::now(), entry)).is_err() {
-            self.waiting.fetch_sub(weight, Ordering::Relaxed);
-            self.losses.queue.fetch_add(1, Ordering::Relaxed);
-        }
+        let app = if let Entry::Request(request) = &entry { request.app.clone() } else { None };
+        self.put(app, entry);
     }
 
     fn wants_requests(&self) -> bool {
@@ -140,7 +204,7 @@ struct Desk {
     losses: Arc<Losses>,
     /// Entries lost in the queue that were told of.
     told: u64,
-    writer: Option<Writer>,
+    keeping: Keeping,
     exporter: Option<Exporter>,
     /// Requests are written and shown, not only exported.
     keeps_requests: bool,
@@ -166,7 +230,7 @@ impl Desk {
     }
 
     fn take(&mut self, note: Note) -> bool {
-        let Note::Entry(at, entry) = note else { return false };
+        let Note::Entry(at, app, entry) = note else { return false };
         self.waiting.fetch_sub(weight(&entry), Ordering::Relaxed);
         if let Entry::Request(request) = &entry {
             if let Some(exporter) = &self.exporter {
@@ -176,7 +240,7 @@ impl Desk {
                 return true;
             }
         }
-        self.store(at, &entry);
+        self.store(at, app.as_ref(), &entry);
         self.show(at, entry);
         true
     }
@@ -187,20 +251,21 @@ impl Desk {
         }
     }
 
-    fn store(&mut self, at: SystemTime, entry: &Entry) {
-        let Some(writer) = &mut self.writer else { return };
+    fn store(&mut self, at: SystemTime, app: Option<&AppId>, entry: &Entry) {
+        if matches!(self.keeping, Keeping::Nowhere) {
+            return;
+        }
         if self.resting.is_some_and(|since| since.elapsed() < RETRY) {
             self.losses.disk.fetch_add(1, Ordering::Relaxed);
             return;
         }
         self.resting = None;
-        let written = writer.append(at, entry);
+        let written = self.keeping.append(at, app, entry);
         self.note_failure(written);
     }
 
     fn flush(&mut self) {
-        let Some(writer) = &mut self.writer else { return };
-        let written = writer.flush();
+        let written = self.keeping.flush();
         self.note_failure(written);
     }
 
@@ -219,7 +284,7 @@ impl Desk {
             let text = format!("{} log entries were lost: more came than could be written", lost - self.told);
             self.told = lost;
             let (at, entry) = (SystemTime::now(), Entry::Notice { severity: Severity::Warning, version: None, text });
-            self.store(at, &entry);
+            self.store(at, None, &entry);
             self.show(at, entry);
         }
     }

@@ -23,9 +23,9 @@ use store::log::Writer;
 use crate::addresses::{Addresses, naming};
 use crate::app::{Edition, Source};
 use crate::check::tally;
-use crate::cli::{AdminPort, Isolation, Run, Tls};
+use crate::cli::{AdminPort, Run, Tls};
 use crate::entrance::Entrance;
-use crate::journal::Recorder;
+use crate::journal::{Keeping, Recorder};
 use crate::printer::{Requests, Style};
 use crate::ui::{BOLD, CYAN, DIM, GREEN, Task, Ui, YELLOW};
 use crate::watched::Watched;
@@ -82,8 +82,8 @@ impl Works {
         let metrics = Arc::new(Metrics::default());
         let (exporter, sampler) = traces(ui)?;
         let spans = exporter.as_ref().map(Exporter::tallied);
-        let writer = log_writer(asked, &storage)?;
-        let journal = Recorder::start(ui.clone(), style, writer, Arc::clone(&metrics), exporter).context("cannot start a thread")?;
+        let keeping = log_writer(asked, &storage)?.map_or(Keeping::Nowhere, Keeping::Here);
+        let journal = Recorder::start(ui.clone(), style, keeping, Arc::clone(&metrics), exporter).context("cannot start a thread")?;
         let fleet = Fleet::new(fleet_options(asked, &app, &journal)?).context("cannot prepare to start instances")?;
         for complaint in fleet.complaints() {
             ui.warning(&complaint);
@@ -346,16 +346,11 @@ fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Recorder>) 
     let runtime = tokio::runtime::Handle::current();
     let mut options = fleet::Options::new(app.clone(), Arc::clone(journal) as Arc<dyn Journal>, crate::storage::cache()?, runtime);
     options.pythons.clone_from(&asked.python);
-    options.isolation = match asked.isolation {
-        Isolation::Auto => fleet::Isolation::Auto,
-        Isolation::Strict => fleet::Isolation::Strict,
-        Isolation::Oci => fleet::Isolation::Oci,
-        Isolation::None => fleet::Isolation::None,
-    };
+    options.isolation = asked.isolation.into();
     options.shares.clone_from(&asked.share);
     options.development = true;
     options.build_limit = asked.build_timeout;
-    options.max_instances = asked.max_instances;
+    options.capacity = Arc::new(fleet::Capacity::new(asked.max_instances));
     options.preload = asked.preload;
     Ok(options)
 }

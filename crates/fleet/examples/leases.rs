@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     let base = measure(1, || Nothing);
     for case in cases() {
         let mut options = Options::new("demo".parse().unwrap(), Arc::new(Silent), dir.join("cache"), handle.clone());
-        options.max_instances = Some(64);
+        options.capacity = std::sync::Arc::new(fleet::Capacity::new(Some(64)));
         let fleet = Fleet::new(options).unwrap();
         let version = version(&dir, &case);
         let wanted = Wanted { version: Arc::clone(&version), instance: None };

@@ -16,7 +16,7 @@ const LEAST: u32 = 8;
 /// What all pools of a house share. It bounds what automatic scaling adds; a version's first instance, and the instances of basic and manual
 /// scaling, whose number somebody wrote down, are never withheld.
 #[derive(Debug)]
-pub(crate) struct Capacity {
+pub struct Capacity {
     most: u32,
     why: String,
     used: AtomicU32,
@@ -27,8 +27,8 @@ pub(crate) struct Capacity {
 }
 
 impl Capacity {
-    /// As the user asked, or as this computer is.
-    pub(crate) fn new(asked: Option<u32>) -> Self {
+    /// As the user asked for all versions together, or as this computer is.
+    pub fn new(asked: Option<u32>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
         let own = cores.saturating_mul(PER_CORE).max(LEAST);
         let (most, why) = match asked {

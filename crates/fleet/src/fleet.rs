@@ -54,8 +54,11 @@ pub struct Options {
     pub preload: Option<Preload>,
     /// How long an entrypoint may take until it listens on `$PORT`.
     pub start_limit: Duration,
-    /// The most instances that automatic scaling makes of all versions together; by this computer's cores and memory if absent.
-    pub max_instances: Option<u32>,
+    /// What the computer bears; several fleets may share it.
+    pub capacity: Arc<Capacity>,
+    /// Each deployment of a version has a pool of its own, so that the next one can be made ready beside the one that serves. Otherwise a
+    /// version has one pool, and a new deployment replaces its instances.
+    pub beside: bool,
     /// How long one step of an installation or a build may take.
     pub build_limit: Duration,
     /// Runs the tasks that watch instances; must outlive the fleet.
@@ -78,7 +81,8 @@ impl Options {
             development: false,
             preload: None,
             start_limit: Duration::from_mins(1),
-            max_instances: None,
+            capacity: Arc::new(Capacity::new(None)),
+            beside: false,
             build_limit: Duration::from_mins(10),
             runtime,
             // Not a path that an upgrade might replace while we run.
@@ -118,7 +122,7 @@ pub(crate) struct House {
     pub(crate) limits: Arc<Limits>,
     pub(crate) meter: Meter,
     pub(crate) ports: Ports,
-    pub(crate) capacity: Capacity,
+    pub(crate) capacity: Arc<Capacity>,
     /// Private directory of the agents' sockets; short, because a socket's path has at most 107 bytes.
     pub(crate) run_dir: PathBuf,
     /// Marks the processes of this house.
@@ -147,7 +151,8 @@ impl House {
     }
 }
 
-type Pools = HashMap<VersionKey, Arc<VersionPool>>;
+/// One pool of each version, or one of each deployment, the newest last.
+type Pools = HashMap<VersionKey, Vec<Arc<VersionPool>>>;
 
 /// Instances of every version of the app.
 pub struct Fleet {
@@ -180,7 +185,7 @@ impl Fleet {
         let house = House {
             journal: Arc::clone(&options.journal),
             runtime: options.runtime.clone(),
-            capacity: Capacity::new(options.max_instances),
+            capacity: Arc::clone(&options.capacity),
             options,
             spawner,
             warden,
@@ -221,26 +226,82 @@ impl Fleet {
             }
             let key = version.config.key.clone();
             let deployment = Deployment { version, prepared };
-            let pool = if let Some(pool) = old.get(&key) {
+            let pool = if let Some(pool) = old.get(&key).and_then(|pools| pools.last()) {
                 if pool.deployment().version.deployment != deployment.version.deployment {
                     pool.reload(deployment);
                 }
                 Arc::clone(pool)
             } else {
-                publishing.made += 1;
-                VersionPool::new(Arc::clone(&self.house), deployment, publishing.made << 32, draw())
+                self.make(&mut publishing, deployment)
             };
-            new.insert(key, pool);
+            new.insert(key, vec![pool]);
         }
-        let gone: Vec<_> = old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(_, pool)| Arc::clone(pool)).collect();
+        self.put(&mut publishing, new);
+        drop(publishing);
+        self.warm();
+    }
+
+    /// Lets a version run beside all others. Does nothing if it runs already, or once [`Self::stop`] was called.
+    pub fn add(&self, version: Arc<Version>, prepared: Prepared) {
+        let mut publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.house.closing.load(Ordering::SeqCst) || matches!(prepared.launch, Launch::None) || self.find(&version).is_some() {
+            return;
+        }
+        let mut new = Pools::clone(&self.pools.load());
+        let key = version.config.key.clone();
+        let pool = self.make(&mut publishing, Deployment { version, prepared });
+        new.entry(key).or_default().push(pool);
+        self.put(&mut publishing, new);
+        drop(publishing);
+        self.warm();
+    }
+
+    /// Lets those go that `stays` does not know; it is asked with the version and the number of the deployment. Who waits for one of their instances is
+    /// still served.
+    pub fn retain(&self, stays: impl Fn(&VersionKey, u64) -> bool) {
+        let mut publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new = Pools::clone(&self.pools.load());
+        for (key, pools) in &mut new {
+            pools.retain(|pool| stays(key, pool.first));
+        }
+        new.retain(|_, pools| !pools.is_empty());
+        self.put(&mut publishing, new);
+    }
+
+    fn make(&self, publishing: &mut Publishing, deployment: Deployment) -> Arc<VersionPool> {
+        publishing.made += 1;
+        VersionPool::new(Arc::clone(&self.house), deployment, publishing.made << 32, draw())
+    }
+
+    /// Puts a set of pools in force; those that are not in it leave.
+    fn put(&self, publishing: &mut Publishing, new: Pools) {
+        let old = self.pools.load_full();
+        let stays = |pool: &Arc<VersionPool>| new.get(&pool.key).is_some_and(|pools| pools.iter().any(|other| Arc::ptr_eq(other, pool)));
+        let gone: Vec<_> = old.values().flatten().filter(|pool| !stays(pool)).map(Arc::clone).collect();
         self.pools.store(Arc::new(new));
         publishing.leaving.retain(|pool| pool.strong_count() > 0);
         for pool in gone {
-            pool.drain();
+            pool.leave();
             publishing.leaving.push(Arc::downgrade(&pool));
         }
-        drop(publishing);
-        self.warm();
+    }
+
+    /// [`Pool::acquire`] for whoever does not hold the fleet while it waits.
+    pub fn queue(&self, wanted: &Wanted, patience: Duration) -> Boxed<'static, Result<Lease, Reject>> {
+        match self.find(&wanted.version) {
+            Some(pool) => Box::pin(pool.acquire(wanted, patience)),
+            None => Box::pin(std::future::ready(Err(Reject::NotServing(format!("{} does not run", wanted.version.config.key))))),
+        }
+    }
+
+    /// The pool of a version, of this very deployment if each has its own.
+    pub(crate) fn find(&self, version: &Version) -> Option<Arc<VersionPool>> {
+        self.pick(&self.pools.load(), version).map(Arc::clone)
+    }
+
+    fn pick<'p>(&self, pools: &'p Pools, version: &Version) -> Option<&'p Arc<VersionPool>> {
+        let beside = self.house.options.beside;
+        pools.get(&version.config.key)?.iter().find(|pool| !beside || pool.first == version.deployment)
     }
 
     /// Starts the zygotes at once, so that even the first instance is forked. Not when there are many versions: each costs a process, and most
@@ -251,7 +312,7 @@ impl Fleet {
         if pools.len() > MOST {
             return;
         }
-        for pool in pools.values().map(Arc::clone) {
+        for pool in pools.values().flatten().map(Arc::clone) {
             self.house.runtime.spawn(async move { pool.nest.warm(&pool).await });
         }
     }
@@ -260,7 +321,13 @@ impl Fleet {
     fn all_pools(&self) -> Vec<Arc<VersionPool>> {
         let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let leaving = publishing.leaving.iter().filter_map(Weak::upgrade);
-        self.pools.load().values().map(Arc::clone).chain(leaving).collect()
+        self.pools.load().values().flatten().map(Arc::clone).chain(leaving).collect()
+    }
+
+    /// The pools of a version, the newest deployment's first.
+    pub(crate) fn pools_of(&self, key: &VersionKey) -> Vec<Arc<VersionPool>> {
+        let all = self.pools.load();
+        all.get(key).into_iter().flatten().rev().map(Arc::clone).collect()
     }
 
     /// How many instances every version has in which state; versions that are leaving included.
@@ -313,17 +380,11 @@ impl Drop for Fleet {
 
 impl Pool for Fleet {
     fn try_acquire(&self, wanted: &Wanted) -> Option<Lease> {
-        self.pools.load().get(&wanted.version.config.key)?.try_acquire(wanted)
+        self.pick(&self.pools.load(), &wanted.version)?.try_acquire(wanted)
     }
 
     fn acquire(&self, wanted: Wanted, patience: Duration) -> Boxed<'_, Result<Lease, Reject>> {
-        let pool = self.pools.load().get(&wanted.version.config.key).map(Arc::clone);
-        Box::pin(async move {
-            match pool {
-                Some(pool) => pool.acquire(wanted, patience).await,
-                None => Err(Reject::NotServing(format!("{} does not run", wanted.version.config.key))),
-            }
-        })
+        self.queue(&wanted, patience)
     }
 }
 

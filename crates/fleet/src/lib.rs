@@ -19,6 +19,7 @@ mod process;
 mod process_env;
 mod prune;
 mod python;
+mod report;
 mod spawn;
 mod stage;
 mod tools;
@@ -27,8 +28,10 @@ mod warden;
 mod work;
 mod zygote;
 
+pub use capacity::Capacity;
 pub use fleet::{Fleet, Options, PythonChoice};
 pub use prepare::{PrepareError, Prepared, Progress, Summary};
+pub use report::{Step, Unready};
 pub use sandbox::probe::{Report, State};
 pub use stage::Staged;
 pub use walls::{Isolation, Share};

@@ -12,6 +12,7 @@ use model::table::Version;
 
 use crate::fleet::House;
 use crate::pool::VersionPool;
+use crate::report::Step;
 
 /// Before an instance takes requests. The error says why it does not.
 pub(crate) async fn greet(
@@ -21,6 +22,7 @@ pub(crate) async fn greet(
     hello: Option<Lifecycle>,
 ) -> Result<(), String> {
     let (Some(caller), Some(hello)) = (pool.house.caller.get(), hello) else { return Ok(()) };
+    pool.follow(&Step::Greeting);
     let who = if hello == Lifecycle::Start { Internal::Start } else { Internal::Warmup };
     let limit = version.config.deadline(Caller::Internal(who));
     let answer = caller.call(Arc::clone(version), Arc::clone(instance), hello, limit).await;
@@ -28,6 +30,7 @@ pub(crate) async fn greet(
     if hello == Lifecycle::Start {
         return Err(format!("it did not start: {} {why}; 200 to 299 and 404 mean that it has", hello.path()));
     }
+    pool.follow(&Step::Cold(format!("{} {why}", hello.path())));
     // A loading request will do what the warm-up could not.
     let text = format!("the warm-up of instance {} failed: {} {why}", instance.id, hello.path());
     note(&pool.house, &pool.key, Severity::Warning, text);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use model::sched::{Event, Serial};
+use model::sched::Serial;
 use sandbox::limits::Group;
 
 use crate::pool::VersionPool;
@@ -134,7 +134,7 @@ impl Entry {
         let kills = group.oom_kills();
         let memory = if kills > self.oom_kills { usage.memory.max(beyond(&pool)) } else { usage.memory };
         self.oom_kills = kills;
-        pool.tell(Event::Sample { instance: self.serial, cpu: usage.cpu, memory });
+        pool.measured(self.serial, usage.cpu, memory);
     }
 }
 

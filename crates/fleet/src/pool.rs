@@ -3,22 +3,24 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use model::config::VersionConfig;
+use model::engine::InstanceReport;
 use model::ids::{InstanceId, VersionKey};
 use model::journal::{Entry, Severity, Turn};
 use model::pool::{Instance, Keeper, Lease, Outcome, Reject, Wanted};
-use model::sched::{Action, Census, Event, Memory, ReqId, Scheduler, Serial, Settings};
+use model::sched::{Action, Census, Event, Memory, Place, ReqId, Scheduler, Serial, Settings};
 use model::table::Version;
 use model::time::Tick;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::fleet::House;
 use crate::life::{self, Birth, Ending};
 use crate::meter::Busy;
 use crate::output;
 use crate::prepare::Prepared;
+use crate::report::{Step, Tally};
 use crate::zygote::Nest;
 
 /// A version together with how to start it.
@@ -38,6 +40,8 @@ impl Deployment {
 /// The pool of one version.
 pub(crate) struct VersionPool {
     pub(crate) key: VersionKey,
+    /// The number of the deployment that it was made for.
+    pub(crate) first: u64,
     pub(crate) house: Arc<House>,
     state: Mutex<State>,
     /// The timer should look at the clock again. Apart from the pool, so that the timer does not keep it alive.
@@ -57,6 +61,8 @@ struct State {
     next_request: u64,
     /// The tick that the timer task waits for.
     armed: Option<Tick>,
+    /// Who wants to hear what happens to instances.
+    followers: Vec<mpsc::UnboundedSender<Step>>,
 }
 
 struct Running {
@@ -67,6 +73,10 @@ struct Running {
     stop: Option<oneshot::Sender<Ending>>,
     /// Tells who measures it that it has something to do.
     busy: Busy,
+    /// What it did.
+    work: Tally,
+    /// Bytes, when it was measured last.
+    memory: u64,
 }
 
 /// What is to be done once the lock is released.
@@ -93,12 +103,15 @@ impl VersionPool {
             waiters: HashMap::new(),
             next_request: 0,
             armed: None,
+            followers: Vec::new(),
             deployment: Arc::new(deployment),
         };
         let key = state.deployment.version.config.key.clone();
+        let first = state.deployment.version.deployment;
         let alarm = Arc::new(Notify::new());
         let pool = Arc::new_cyclic(|me| Self {
             key,
+            first,
             house,
             state: Mutex::new(state),
             alarm: Arc::clone(&alarm),
@@ -122,6 +135,11 @@ impl VersionPool {
         let mut state = self.lock();
         state.deployment = Arc::new(deployment);
         self.on(state, Event::Reload(settings));
+    }
+
+    /// Nobody is routed here any more: who waits is served, then it drains.
+    pub(crate) fn leave(&self) {
+        self.on(self.lock(), Event::Leave);
     }
 
     pub(crate) fn drain(&self) {
@@ -161,6 +179,75 @@ impl VersionPool {
         self.on(self.lock(), event);
     }
 
+    /// Keeps so many instances ready for so long, and tells what happens from now on.
+    pub(crate) fn keep(&self, least: u32, time: Duration) -> mpsc::UnboundedReceiver<Step> {
+        let (sender, steps) = mpsc::unbounded_channel();
+        let mut state = self.lock();
+        state.followers.push(sender);
+        let until = self.house.now().after(time);
+        self.on(state, Event::Keep { least, until });
+        steps
+    }
+
+    /// Whether so many instances are ready, as far as limits let them be.
+    pub(crate) fn is_warm(&self, least: u32) -> bool {
+        self.lock().machine.is_warm(least)
+    }
+
+    /// An instance that takes requests.
+    pub(crate) fn any_ready(&self) -> Option<Arc<Instance>> {
+        self.lock().running.values().find_map(|running| running.instance.clone())
+    }
+
+    /// Lets whoever follows know.
+    pub(crate) fn follow(&self, step: &Step) {
+        self.lock().tell(step);
+    }
+
+    /// What is known of each instance.
+    pub(crate) fn reports(&self) -> Vec<InstanceReport> {
+        let (now, clock) = (self.house.now(), SystemTime::now());
+        let mut state = self.lock();
+        let State { machine, running, .. } = &mut *state;
+        let report = |one: model::sched::Report<'_>| {
+            let running = running.get_mut(&one.serial)?;
+            let pace = running.work.pace(now);
+            Some(InstanceReport {
+                id: one.id.clone(),
+                started: clock.checked_sub(now.since(one.started)).unwrap_or(clock),
+                ready: one.place == Place::Ready,
+                leaving: one.place == Place::Leaving,
+                resident: one.resident,
+                requests: one.requests,
+                errors: running.work.errors,
+                qps: pace.qps,
+                latency_ms: pace.latency_ms,
+                memory: running.memory,
+                why: one.why.to_owned(),
+            })
+        };
+        machine.reports().filter_map(report).collect()
+    }
+
+    /// Ends an instance politely; false if there is none of this id.
+    pub(crate) fn end(&self, id: &InstanceId) -> bool {
+        let state = self.lock();
+        let found = state.machine.reports().find(|one| one.id == id && one.place != Place::Leaving).map(|one| one.serial);
+        if let Some(serial) = found {
+            self.on(state, Event::End(serial));
+        }
+        found.is_some()
+    }
+
+    /// What an instance uses.
+    pub(crate) fn measured(&self, serial: Serial, cpu: Duration, memory: u64) {
+        let mut state = self.lock();
+        if let Some(running) = state.running.get_mut(&serial) {
+            running.memory = memory;
+        }
+        self.on(state, Event::Sample { instance: serial, cpu, memory });
+    }
+
     /// Where it is told that the instance has something to do.
     pub(crate) fn busy(&self, serial: Serial) -> Busy {
         self.lock().running.get(&serial).map(|running| running.busy.clone()).unwrap_or_default()
@@ -176,9 +263,10 @@ impl VersionPool {
         let serial = Serial(instance.serial);
         let mut state = self.lock();
         if let Some(running) = state.running.get_mut(&serial) {
-            running.instance = Some(instance);
+            running.instance = Some(Arc::clone(&instance));
         }
         self.on(state, Event::Ready(serial));
+        self.follow(&Step::Ready(instance));
     }
 
     /// An instance's process is gone.
@@ -194,21 +282,24 @@ impl VersionPool {
         let mut state = self.lock();
         let grant = state.machine.grant(self.house.now(), wanted.instance)?;
         self.ring(&state);
-        let request = state.next_request();
         // A granted instance is ready, and `ready` recorded it before the machine heard of it.
         let running = state.running.get(&grant.to)?;
         running.busy.set();
         let instance = Arc::clone(running.instance.as_ref()?);
         drop(state);
-        Some(self.lease(request, instance, grant.cold, Duration::ZERO))
+        Some(self.lease(instance, grant.cold, Duration::ZERO))
     }
 
-    pub(crate) async fn acquire(self: Arc<Self>, wanted: Wanted, patience: Duration) -> Result<Lease, Reject> {
-        let (req, receiver) = self.queue(&wanted, patience);
-        let mut waiting = Waiting { pool: &self, req: Some(req) };
-        let answer = receiver.await.unwrap_or(Err(Reject::Draining));
-        waiting.req = None;
-        answer
+    /// Takes its place in the queue at once, and waits when polled.
+    pub(crate) fn acquire(self: Arc<Self>, wanted: &Wanted, patience: Duration) -> impl Future<Output = Result<Lease, Reject>> + use<> {
+        let (req, receiver) = self.queue(wanted, patience);
+        let waiting = Waiting { pool: self, req: Some(req) };
+        async move {
+            let mut waiting = waiting;
+            let answer = receiver.await.unwrap_or(Err(Reject::Draining));
+            waiting.req = None;
+            answer
+        }
     }
 
     fn queue(&self, wanted: &Wanted, patience: Duration) -> (ReqId, oneshot::Receiver<Result<Lease, Reject>>) {
@@ -224,9 +315,11 @@ impl VersionPool {
         self.me.upgrade().expect("a method runs on a pool that somebody holds")
     }
 
-    fn lease(&self, request: u64, instance: Arc<Instance>, cold: bool, waited: Duration) -> Lease {
+    fn lease(&self, instance: Arc<Instance>, cold: bool, waited: Duration) -> Lease {
         // Whoever calls holds the pool, so the weak handle is good.
         let keeper: Arc<dyn Keeper> = self.me();
+        // What tells a request from others here is when it was given away: that is all that has to be known at its end.
+        let request = self.house.now().0;
         Lease { instance, cold, waited, outcome: Outcome::Abandoned, request, keeper }
     }
 
@@ -274,7 +367,8 @@ impl VersionPool {
                 Action::Start { instance: serial, id, hello, why } => {
                     let (stop, stopped) = oneshot::channel();
                     self.house.capacity.started();
-                    state.running.insert(serial, Running { id: id.clone(), instance: None, stop: Some(stop), busy: Busy::default() });
+                    state.running.insert(serial, Running::new(id.clone(), stop));
+                    state.tell(&Step::Starting(id.clone()));
                     self.house.journal.turn(&self.key, Turn::Started);
                     work.push(Work::Note(Severity::Info, format!("instance {id} starts: {why}")));
                     work.push(Work::Start(Birth { serial, id, hello, deployment: Arc::clone(&state.deployment) }, stopped));
@@ -285,7 +379,7 @@ impl VersionPool {
                         running.instance.clone()
                     });
                     if let (Some(sender), Some(instance)) = (state.waiters.remove(&req), instance) {
-                        work.push(Work::Give(sender, Box::new(Ok(self.lease(req.0, instance, cold, waited)))));
+                        work.push(Work::Give(sender, Box::new(Ok(self.lease(instance, cold, waited)))));
                     }
                 }
                 Action::Reject { req, why } => {
@@ -305,6 +399,7 @@ impl VersionPool {
                 }
                 Action::Died { id, why, again_in } => {
                     self.house.journal.turn(&self.key, Turn::Died);
+                    state.tell(&Step::Died(why.clone()));
                     // The process's last lines are in the journal already.
                     let how = why.lines().next().unwrap_or_default().trim_end_matches(output::LAST_LINES);
                     let pause = if again_in.is_zero() {
@@ -338,11 +433,26 @@ impl State {
         self.next_request += 1;
         self.next_request
     }
+
+    fn tell(&mut self, step: &Step) {
+        self.followers.retain(|follower| follower.send(step.clone()).is_ok());
+    }
+}
+
+impl Running {
+    fn new(id: InstanceId, stop: oneshot::Sender<Ending>) -> Self {
+        Self { id, instance: None, stop: Some(stop), busy: Busy::default(), work: Tally::default(), memory: 0 }
+    }
 }
 
 impl Keeper for VersionPool {
-    fn release(&self, _request: u64, instance: &Arc<Instance>, outcome: Outcome) {
-        self.tell(Event::Done { at: Serial(instance.serial), outcome });
+    fn release(&self, request: u64, instance: &Arc<Instance>, outcome: Outcome) {
+        let now = self.house.now();
+        let mut state = self.lock();
+        if let Some(running) = state.running.get_mut(&Serial(instance.serial)) {
+            running.work.count(now, now.since(Tick(request)), outcome);
+        }
+        self.on(state, Event::Done { at: Serial(instance.serial), outcome });
     }
 }
 
@@ -358,12 +468,12 @@ fn settings(house: &House, config: &VersionConfig) -> Settings {
 }
 
 /// A request in the queue; if its future is dropped, the queue forgets it.
-struct Waiting<'p> {
-    pool: &'p Arc<VersionPool>,
+struct Waiting {
+    pool: Arc<VersionPool>,
     req: Option<ReqId>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(req) = self.req.take() {
             let mut state = self.pool.lock();

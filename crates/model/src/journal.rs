@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InstanceId, VersionKey};
+use crate::ids::{AppId, InstanceId, VersionKey};
 use crate::sched::End;
 use crate::table::Version;
 use crate::trace::Place;
@@ -113,6 +113,8 @@ pub struct Request {
     pub took: Duration,
     /// Time in the pending queue.
     pub pending: Duration,
+    /// The app, once known.
+    pub app: Option<AppId>,
     /// The version, once known.
     pub version: Option<VersionKey>,
     /// The instance, if one was asked.
@@ -154,6 +156,7 @@ impl Request {
             bytes: 0,
             took: Duration::ZERO,
             pending: Duration::ZERO,
+            app: None,
             version: None,
             instance: None,
             cold: false,

@@ -35,8 +35,10 @@ pub struct Instance {
 /// How a request at an instance ended, as far as scheduling cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Answered, whatever the status.
+    /// Answered, whatever the status below 500.
     Answered,
+    /// Answered with a status of 500 or above.
+    Faulty,
     /// The client left, or the front end gave up before the instance was asked.
     Abandoned,
     /// The deadline passed.
@@ -106,7 +108,8 @@ pub trait Pool: Send + Sync {
     /// An instance at once, if one has room; never blocks, never starts one.
     fn try_acquire(&self, wanted: &Wanted) -> Option<Lease>;
 
-    /// An instance, waiting at most `patience` for one to start or to have room.
+    /// An instance, waiting at most `patience` for one to start or to have room. The request has its place in the queue when this returns, not only
+    /// when the future is polled.
     fn acquire(&self, wanted: Wanted, patience: Duration) -> Boxed<'_, Result<Lease, Reject>>;
 }
 

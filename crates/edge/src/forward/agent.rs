@@ -59,6 +59,7 @@ pub(crate) async fn ask(core: &Rc<Core>, socket: &Path, question: Question, writ
         lease: Some(lease),
         left: core.house.options.limits.response_body,
         buffered,
+        faulty: false,
     };
     let (status, headers) = match exchange.head().await {
         Ok(head) => head,
@@ -106,6 +107,8 @@ struct Exchange {
     left: u64,
     /// First generation.
     buffered: bool,
+    /// The status is 500 or above.
+    faulty: bool,
 }
 
 impl Exchange {
@@ -215,6 +218,8 @@ impl Exchange {
         self.outcome(match ending {
             Ending::Replace => Outcome::Replace,
             Ending::Deadline => Outcome::TimedOut,
+            Ending::Exception | Ending::Invalid => Outcome::Faulty,
+            _ if self.faulty => Outcome::Faulty,
             _ => Outcome::Answered,
         });
         let lease = self.lease.take();
@@ -237,7 +242,10 @@ impl Exchange {
 
     async fn head(&mut self) -> Result<(StatusCode, HeaderMap), Fault> {
         match std::future::poll_fn(|cx| self.poll_event(cx)).await? {
-            Event::Head(status, headers) => Ok((status, headers)),
+            Event::Head(status, headers) => {
+                self.faulty = status.is_server_error();
+                Ok((status, headers))
+            }
             Event::End { ending, cpu_us, detail } => {
                 self.over(ending, cpu_us, detail)?;
                 Err(Fault::Garbage("the app answered nothing".into()))

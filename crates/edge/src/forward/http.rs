@@ -54,8 +54,16 @@ enum Sending {
 /// Sends a request and waits for the head of the answer.
 pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question<'_>) -> Result<Reply, Failed> {
     let Question { lease, method, target, authority, headers, facts, upload, buffered, deadline, notes } = question;
-    let mut exchange =
-        Exchange { core: core.clone(), line: None, upload, sending: Sending::Over, lease: Some(lease), left: 0, keep: false };
+    let mut exchange = Exchange {
+        core: core.clone(),
+        line: None,
+        upload,
+        sending: Sending::Over,
+        lease: Some(lease),
+        left: 0,
+        keep: false,
+        faulty: false,
+    };
     exchange.left = core.house.options.limits.response_body;
     let serial = exchange.lease.as_ref().map_or(0, |lease| lease.instance.serial);
     let mut line = match core.idle.http.take(serial) {
@@ -82,6 +90,7 @@ pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question
         Err(failure) => return Err(exchange.failed(failure)),
     };
     exchange.keep = keep;
+    exchange.faulty = status.is_server_error();
     if framing.left().is_some_and(|length| length > exchange.left) {
         exchange.outcome(Outcome::Answered);
         return Err(Fault::ResponseTooLarge.into());
@@ -161,6 +170,8 @@ struct Exchange {
     left: u64,
     /// The connection may serve another request.
     keep: bool,
+    /// The status is 500 or above.
+    faulty: bool,
 }
 
 impl Exchange {
@@ -183,7 +194,7 @@ impl Exchange {
 
     fn outcome(&mut self, outcome: Outcome) {
         if let Some(lease) = &mut self.lease {
-            lease.outcome = outcome;
+            lease.outcome = if self.faulty && outcome == Outcome::Answered { Outcome::Faulty } else { outcome };
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use edge::{Limits, Options, Timeouts};
 use model::journal::Severity;
-use model::pool::Outcome::{self, Answered, Broken, Replace, TimedOut};
+use model::pool::Outcome::{self, Answered, Broken, Faulty, Replace, TimedOut};
 
 use crate::app::{self, Agent, Environ, end};
 use crate::node::{Node, config, folder, options, script, table};
@@ -197,7 +197,7 @@ fn faults_of_the_app_have_their_statuses_and_pages() {
     assert_eq!(node.get("/nonsense").status, 502);
     assert_eq!(node.get("/closes").status, 502);
     // What closes without a word is asked three times.
-    assert_eq!(node.outcomes.wait(9), [Answered, Answered, TimedOut, Answered, Replace, Broken, Broken, Broken, Broken]);
+    assert_eq!(node.outcomes.wait(9), [Faulty, Answered, TimedOut, Faulty, Replace, Broken, Broken, Broken, Broken]);
 }
 
 #[test]

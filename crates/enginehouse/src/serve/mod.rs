@@ -1,8 +1,11 @@
 //! `enginehouse serve`: starts the works, waits for signals, and stops.
 
 mod args;
+mod engine;
 mod fleets;
+mod journal;
 mod ready;
+mod slot;
 mod watched;
 mod works;
 

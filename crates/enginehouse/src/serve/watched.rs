@@ -24,8 +24,7 @@ pub(crate) struct Watched {
 
 impl Subject for Watched {
     fn census(&self) -> Vec<(VersionKey, Census)> {
-        let _ = &self.fleets;
-        Vec::new()
+        self.fleets.census().into_iter().map(|(_, key, census)| (key, census)).collect()
     }
 
     fn state(&self) -> State {
@@ -39,11 +38,11 @@ impl Subject for Watched {
     }
 
     fn preparing(&self) -> BTreeSet<VersionKey> {
-        BTreeSet::new()
+        self.fleets.preparing().into_iter().map(|(_, key)| key).collect()
     }
 
     fn missing_walls(&self) -> Vec<String> {
-        Vec::new()
+        self.fleets.missing_walls()
     }
 
     fn counters(&self) -> Vec<Counter> {

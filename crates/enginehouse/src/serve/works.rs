@@ -1,6 +1,7 @@
 //! The wiring of a server: store, control plane, front end and fleets are made here and meet nowhere else. Readable from top to bottom.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,17 +9,20 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use control::otlp::Exporter;
 use control::{Admin, Bound, Metrics};
+use model::ids::AppId;
 use model::journal::Journal;
 use model::pool::Pool;
 use model::table::Estate;
 use store::Storage;
-use store::log::Writer;
 
 use super::args::Serve;
+use super::engine::House;
+use super::fleets::{Fleets, Front, Ground};
+use super::journal::{AppJournal, FrontJournal, Taps};
 use super::ready::Urls;
 use super::watched::Watched;
 use crate::cli::Tls;
-use crate::journal::Recorder;
+use crate::journal::{Keeping, PerApp, Recorder};
 use crate::printer::Style;
 use crate::ui::{CYAN, DIM, Ui};
 use crate::wire::{requests, traces};
@@ -28,7 +32,8 @@ pub(crate) struct Works {
     ui: Ui,
     grace: std::time::Duration,
     journal: Arc<Recorder>,
-    fleets: Arc<super::fleets::Fleets>,
+    fleets: Arc<Fleets>,
+    house: Arc<House>,
     /// Gone once it has drained.
     edge: Option<edge::Running>,
     urls: Urls,
@@ -48,8 +53,8 @@ impl Works {
         let (exporter, sampler) = traces(ui)?;
         let spans = exporter.as_ref().map(Exporter::tallied);
         let style = Style { format: asked.log_format, requests: requests(asked.quiet) };
-        let writer = log_writer(asked, &storage)?;
-        let journal = Recorder::start(ui.clone(), style, writer, Arc::clone(&metrics), exporter).context("cannot start a thread")?;
+        let journal = Recorder::start(ui.clone(), style, keeping(asked, storage.dir()), Arc::clone(&metrics), exporter)
+            .context("cannot start a thread")?;
         let bound = edge::Edge::bind(edge::Options { sampler, ..edge_options(asked, &storage)? })?;
         let admin = Bound::at(asked.admin.0)?;
         let listening = bound.addresses();
@@ -57,14 +62,33 @@ impl Works {
         let http = *listening.first().context("nothing is listened on")?;
         let urls = Urls::new(http, listening.get(plain).copied(), admin.address());
         let estate = Arc::new(ArcSwap::from_pointee(Estate::default()));
-        let fleets = super::fleets::Fleets::new();
-        let pool = Arc::clone(&fleets) as Arc<dyn Pool>;
-        let edge = bound.start(estate, pool, Arc::clone(&journal) as Arc<dyn Journal>)?;
+        let taps = Arc::new(Taps::default());
+        let fleets = Fleets::new(Ground {
+            options: fleet_options(asked, storage.dir())?,
+            recorder: Arc::clone(&journal),
+            taps: Arc::clone(&taps),
+            estate: Arc::clone(&estate),
+        });
+        let front = Arc::new(FrontJournal { recorder: Arc::clone(&journal), taps }) as Arc<dyn Journal>;
+        let edge = bound.start(estate, Arc::new(Front(Arc::clone(&fleets))) as Arc<dyn Pool>, front)?;
+        fleets.connect(edge.caller());
+        let house = House::new(Arc::clone(&fleets));
         let draining = Arc::new(AtomicBool::new(false));
         let watched =
             Watched { fleets: Arc::clone(&fleets), pulse: edge.pulse(), losses: journal.losses(), spans, draining: Arc::clone(&draining) };
         let admin = admin.start(Arc::new(watched), metrics).context("cannot start a thread")?;
-        Ok(Self { ui: ui.clone(), grace: asked.grace, journal, fleets, edge: Some(edge), urls, draining, _admin: admin, _storage: storage })
+        Ok(Self {
+            ui: ui.clone(),
+            grace: asked.grace,
+            journal,
+            fleets,
+            house,
+            edge: Some(edge),
+            urls,
+            draining,
+            _admin: admin,
+            _storage: storage,
+        })
     }
 
     /// Where it answers.
@@ -104,14 +128,40 @@ impl Works {
     }
 }
 
-/// The log on disk, unless its limit is 0.
-fn log_writer(asked: &Serve, storage: &Storage) -> anyhow::Result<Option<Writer>> {
+/// Logs on disk, one for each app and one for the server itself, unless their limit is 0.
+fn keeping(asked: &Serve, data: &Path) -> Keeping {
     if asked.log_limit == 0 {
-        return Ok(None);
+        return Keeping::Nowhere;
     }
-    let dir = storage.folder(store::log::FOLDER)?;
-    let writer = Writer::open(&dir, asked.log_limit).with_context(|| format!("cannot open the log in {}", dir.display()))?;
-    Ok(Some(writer))
+    let data = data.to_owned();
+    Keeping::PerApp(PerApp::new(asked.log_limit, move |app| match app {
+        Some(app) => app_folder(&data, app).join(store::log::FOLDER),
+        None => data.join(store::log::FOLDER),
+    }))
+}
+
+/// What belongs to one app alone: its log.
+pub(crate) fn app_folder(data: &Path, app: &AppId) -> PathBuf {
+    // `s~example.com:shop` may stand in a file name, but not in lists of paths such as PATH.
+    data.join("apps").join(app.as_str().replace([':', '~'], "_"))
+}
+
+/// What a fleet is made with, for each app.
+#[allow(clippy::type_complexity, reason = "it is named where it is used")]
+fn fleet_options(asked: &Serve, data: &Path) -> anyhow::Result<Box<dyn Fn(&AppId, Arc<AppJournal>) -> fleet::Options + Send + Sync>> {
+    let (asked, cache) = (asked.clone(), std::path::absolute(asked.cache(data)).context("the cache's folder cannot be found")?);
+    let (capacity, runtime) = (Arc::new(fleet::Capacity::new(asked.max_instances)), tokio::runtime::Handle::current());
+    Ok(Box::new(move |app, journal| {
+        let mut options = fleet::Options::new(app.clone(), journal as Arc<dyn Journal>, cache.clone(), runtime.clone());
+        options.pythons.clone_from(&asked.python);
+        options.isolation = asked.isolation.into();
+        options.shares.clone_from(&asked.share);
+        options.build_limit = asked.build_timeout;
+        options.capacity = Arc::clone(&capacity);
+        options.beside = true;
+        options.preload = asked.preload;
+        options
+    }))
 }
 
 fn edge_options(asked: &Serve, storage: &Storage) -> anyhow::Result<edge::Options> {

@@ -26,6 +26,8 @@ pub(super) struct Load {
     pub(super) unserved: Option<(Tick, usize)>,
     /// Instances that take requests now or soon.
     pub(super) current: usize,
+    /// How many are to be ready for traffic that is about to come.
+    pub(super) kept: u32,
     /// Requests at the instances: now, on average, at most within a minute.
     pub(super) level: u32,
     pub(super) mean: f64,
@@ -54,6 +56,7 @@ pub(super) enum Need {
 pub(super) enum Reason {
     FromZero,
     MinInstances(u32),
+    Kept(u32),
     MaxPending { waited: Duration, limit: Duration },
     MinPending { waited: Duration, limit: Duration, ahead: usize, expected: Option<Duration> },
     Concurrency { level: u32, instances: usize, requests: u32, target: f64 },
@@ -73,6 +76,8 @@ impl fmt::Display for Reason {
         match self {
             Self::FromZero => f.write_str("a request waits and no instance runs"),
             Self::MinInstances(least) => write!(f, "min_instances {least}"),
+            Self::Kept(1) => f.write_str("an instance is to be ready for traffic to come"),
+            Self::Kept(least) => write!(f, "{least} instances are to be ready for traffic to come"),
             Self::MaxPending { waited, limit } => {
                 write!(f, "pending {} ms >= max_pending_latency {} ms", waited.as_millis(), limit.as_millis())
             }
@@ -142,6 +147,9 @@ pub(super) fn need(load: &Load, rule: &Automatic, concurrency: u32) -> Need {
     }
     if load.current < rule.min_instances as usize {
         return Need::Start(Reason::MinInstances(rule.min_instances));
+    }
+    if load.current < load.kept as usize {
+        return Need::Start(Reason::Kept(load.kept));
     }
     let mut later = None;
     for part in [pending(load, rule), concurrent(load, rule, concurrency)] {

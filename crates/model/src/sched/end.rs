@@ -27,6 +27,8 @@ pub enum End {
     Deployment,
     /// Manual scaling has so many instances now.
     Resized(u32),
+    /// Somebody asked for its end.
+    Asked,
     /// Everything ends.
     Closing,
 }
@@ -43,6 +45,7 @@ impl End {
             Self::Unreachable => "unreachable",
             Self::Deployment => "deployment",
             Self::Resized(_) => "resize",
+            Self::Asked => "asked",
             Self::Closing => "shutdown",
         }
     }
@@ -59,6 +62,7 @@ impl fmt::Display for End {
             Self::Unreachable => to.write_str("three requests in a row could not reach it"),
             Self::Deployment => to.write_str("a new deployment takes over"),
             Self::Resized(instances) => write!(to, "instances is {instances} now"),
+            Self::Asked => to.write_str("somebody asked for its end"),
             Self::Closing => to.write_str("the house closes"),
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{ReqId, Serial, Settings};
 use crate::pool::Outcome;
+use crate::time::Tick;
 
 /// Something happened. Events about instances or requests that the machine no longer knows are ignored.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +49,18 @@ pub enum Event {
     Reload(Settings),
     /// `set_num_instances`: manual scaling has so many instances from now on. Ignored under the other kinds.
     Resize(u32),
+    /// So many instances are to be ready until then, whatever the load is: traffic is about to come. Under automatic scaling as many as there may
+    /// be, under basic scaling by number; under manual scaling all of them are anyway.
+    Keep {
+        /// How many.
+        least: u32,
+        /// Until when.
+        until: Tick,
+    },
+    /// Somebody wants this instance to end: it finishes what it has. Scaling decides whether another takes its place.
+    End(Serial),
+    /// The version is not routed to any more: who waits is still served, then everything drains.
+    Leave,
     /// The house is closing: nothing is admitted any more, instances finish what they have.
     Drain,
     /// The time that [`super::Scheduler::deadline`] named has come. Also the first event of a machine: instances that are to run before the first

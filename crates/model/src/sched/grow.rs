@@ -31,7 +31,8 @@ impl Scheduler {
         let Scaling::Automatic(rule) = &self.settings.scaling else { return };
         let peak = self.meter.peak(now);
         let needed = automatic::required(self.cpu, peak, rule, self.settings.concurrency);
-        self.roster.set_core(needed.max(rule.min_instances as usize).max(1));
+        let kept = self.kept_until(now) as usize;
+        self.roster.set_core(needed.max(rule.min_instances as usize).max(kept).max(1));
     }
 
     /// After a request took the short way: the average must be looked at while there are many.
@@ -77,7 +78,7 @@ impl Scheduler {
     }
 
     /// The most instances, and who says so.
-    fn most(&self, rule: &Automatic) -> (usize, Most) {
+    pub(super) fn most(&self, rule: &Automatic) -> (usize, Most) {
         let bears = u32::try_from(self.roster.current()).unwrap_or(u32::MAX).saturating_add(self.room);
         let limits = [(rule.max_instances.unwrap_or(u32::MAX), Most::Asked), (self.settings.cap.instances, Most::Cap), (bears, Most::Room)];
         let (most, what) = limits.into_iter().min_by_key(|(most, _)| *most).unwrap_or((u32::MAX, Most::Asked));
@@ -112,6 +113,7 @@ impl Scheduler {
             waiting,
             unserved: self.pending.since(covered).map(|since| (since, covered)),
             current: self.roster.current(),
+            kept: self.kept_until(now),
             level: self.meter.level(),
             mean: self.meter.mean(now),
             peak: self.meter.peak(now),
@@ -149,7 +151,11 @@ impl Scheduler {
                 let blocked = self.roster.current() == 0 && self.deaths_of.values().any(|deaths| deaths.again_at().is_some());
                 let covered = self.roster.starting() * self.settings.concurrency as usize;
                 let unserved = if blocked { 0 } else { self.pending.free().saturating_sub(covered) };
-                basic::next(rule, aimed, unserved, taken)
+                let kept = if blocked { 0 } else { self.kept_until(now).min(rule.max_instances) as usize };
+                basic::next(rule, aimed, unserved, taken).or_else(|| {
+                    let number = (0..rule.max_instances).find(|number| !taken(*number)).filter(|_| self.roster.current() < kept)?;
+                    Some((number, Start { why: format!("{kept} instances are to be ready for traffic to come"), ahead: true }))
+                })
             }
             Scaling::Manual(rule) => {
                 let complete = self.roster.numbers().count() >= rule.instances as usize;
@@ -167,7 +173,7 @@ impl Scheduler {
             None => (start.ahead && self.settings.warmup).then_some(Lifecycle::Warmup),
         };
         self.room = self.room.saturating_sub(1);
-        self.roster.add(Instance::new(serial, id.clone(), hello.is_some(), now));
+        self.roster.add(Instance::new(serial, id.clone(), hello.is_some(), start.why.clone(), now));
         self.actions.push_back(Action::Start { instance: serial, id, hello, why: start.why });
     }
 
@@ -200,7 +206,7 @@ impl Scheduler {
 
 /// Who limits the number of instances.
 #[derive(Debug, Clone, Copy)]
-enum Most {
+pub(super) enum Most {
     /// `max_instances`.
     Asked,
     /// What the computer bears for one version.

@@ -44,6 +44,8 @@ pub(super) struct Instance {
     pub(super) cpu: Option<Cpu>,
     /// The memory of the last sample, if it was above the soft limit.
     pub(super) swollen: Option<u64>,
+    /// Why it was started.
+    pub(super) born: String,
     /// Why it leaves.
     pub(super) why: End,
 }
@@ -52,7 +54,7 @@ pub(super) struct Instance {
 const BROKEN_LIMIT: u32 = 3;
 
 impl Instance {
-    pub(super) fn new(serial: Serial, id: InstanceId, greeted: bool, now: Tick) -> Self {
+    pub(super) fn new(serial: Serial, id: InstanceId, greeted: bool, born: String, now: Tick) -> Self {
         Self {
             serial,
             id,
@@ -68,6 +70,7 @@ impl Instance {
             spare: false,
             cpu: None,
             swollen: None,
+            born,
             why: End::Closing,
         }
     }
@@ -93,7 +96,7 @@ impl Instance {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.idle_since = now;
         match outcome {
-            Outcome::Answered => self.broken = 0,
+            Outcome::Answered | Outcome::Faulty => self.broken = 0,
             Outcome::Broken => self.broken += 1,
             Outcome::Replace => return Some(End::Replaced),
             Outcome::Abandoned | Outcome::TimedOut => {}

@@ -19,6 +19,7 @@ mod manual;
 mod memory;
 mod meter;
 mod pending;
+mod report;
 mod roster;
 mod settings;
 mod shrink;
@@ -32,6 +33,7 @@ pub use action::Action;
 pub use end::End;
 pub use event::Event;
 pub use memory::Memory;
+pub use report::{Place, Report};
 pub use settings::{Cap, Settings};
 
 use deaths::Deaths;
@@ -129,10 +131,21 @@ pub struct Scheduler {
     idle_look: Option<Tick>,
     /// When `max_idle_instances` stops something, while there is a surplus.
     trim_at: Option<Tick>,
+    /// Instances that are to be ready for traffic to come.
+    keep: Option<Keep>,
+    /// Drains once nobody waits.
+    leaving: bool,
     closing: bool,
     next_serial: u64,
     draw: u64,
     actions: VecDeque<Action>,
+}
+
+/// So many instances until then.
+#[derive(Debug, Clone, Copy)]
+struct Keep {
+    least: u32,
+    until: Tick,
 }
 
 /// How fast requests finish while there is work.
@@ -181,6 +194,8 @@ impl Scheduler {
             look: None,
             idle_look: None,
             trim_at: None,
+            keep: None,
+            leaving: false,
             closing: false,
             next_serial: first_serial,
             draw,
@@ -201,6 +216,9 @@ impl Scheduler {
             Event::Sample { instance, cpu, memory } => self.sample(now, instance, cpu, memory),
             Event::Reload(settings) => self.reload(now, settings),
             Event::Resize(instances) => self.resize(now, instances),
+            Event::Keep { least, until } => self.keep = Some(Keep { least, until }),
+            Event::End(serial) => self.retire(now, serial, End::Asked),
+            Event::Leave => self.leaving = true,
             Event::Drain => self.drain(now),
             Event::Tick => {}
         }
@@ -248,6 +266,21 @@ impl Scheduler {
     /// Whether no process is left.
     pub fn is_empty(&self) -> bool {
         self.roster.is_empty()
+    }
+
+    /// Whether the instances that [`Event::Keep`] asked for are ready, as far as limits let them be; under manual scaling whether all are.
+    pub fn is_warm(&self, least: u32) -> bool {
+        let wanted = match &self.settings.scaling {
+            Scaling::Automatic(rule) => (least as usize).min(self.most(rule).0),
+            Scaling::Basic(rule) => least.min(rule.max_instances) as usize,
+            Scaling::Manual(rule) => rule.instances as usize,
+        };
+        self.roster.ready() >= wanted
+    }
+
+    /// How many instances are to be ready, whatever the load is.
+    fn kept_until(&self, now: Tick) -> u32 {
+        self.keep.filter(|keep| keep.until > now).map_or(0, |keep| keep.least)
     }
 
     /// How many instances there are in which state, and how many requests wait.
@@ -307,7 +340,7 @@ impl Scheduler {
         self.measure(now);
         let Some(instance) = self.roster.get(at) else { return };
         self.pace.beat(now);
-        if outcome == Outcome::Answered {
+        if matches!(outcome, Outcome::Answered | Outcome::Faulty) {
             match instance.number() {
                 Some(number) => self.deaths_of.entry(number).or_default().answered(now, instance),
                 None => self.deaths.answered(now, instance),
@@ -419,6 +452,9 @@ impl Scheduler {
         self.expire(now);
         self.assign(now);
         self.measure(now);
+        if self.leaving && !self.closing && self.pending.is_empty() {
+            self.drain(now);
+        }
         if self.closing {
             self.idle_look = None;
             return;

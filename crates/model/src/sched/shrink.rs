@@ -156,10 +156,11 @@ impl Scheduler {
 
     /// How many instances stay, however idle they are.
     fn kept(&mut self, now: Tick) -> usize {
-        let Scaling::Automatic(rule) = &self.settings.scaling else { return 0 };
+        let asked = self.kept_until(now) as usize;
+        let Scaling::Automatic(rule) = &self.settings.scaling else { return asked };
         let peak = self.meter.peak(now);
         let needed = automatic::required(self.cpu, peak, rule, self.settings.concurrency);
-        (needed + rule.min_idle_instances.unwrap_or_default() as usize).max(rule.min_instances as usize)
+        (needed + rule.min_idle_instances.unwrap_or_default() as usize).max(rule.min_instances as usize).max(asked)
     }
 
     fn end_idle(&mut self, now: Tick) {
@@ -181,8 +182,9 @@ impl Scheduler {
                 stays = true;
             }
         }
-        if stays && let Some(at) = self.meter.falls_at(now) {
-            next = Some(next.map_or(at, |before| before.min(at)));
+        if stays {
+            let ends = [self.meter.falls_at(now), self.keep.map(|keep| keep.until).filter(|until| *until > now)];
+            next = ends.into_iter().flatten().chain(next).min();
         }
         self.idle_look = next;
     }

@@ -579,3 +579,51 @@ fn kills_do_not_make_code_hopeless_that_works() {
     let actions = tell(&mut machine, 40, exited(9));
     assert!(actions.iter().any(|action| matches!(action, Action::Reject { why: Reject::StartFailed(_), .. })), "{actions:?}");
 }
+
+#[test]
+fn t3_what_is_kept_for_traffic_to_come_starts_stays_and_goes() {
+    let automatic = Automatic { max_instances: Some(3), ..Automatic::default() };
+    let mut machine = Scheduler::new(scaled(Scaling::Automatic(automatic)), 1, 7);
+    let starts = tell(&mut machine, 0, Event::Keep { least: 5, until: at(3_600) });
+    assert_eq!(starts.len(), 3, "as many as there may be: {starts:?}");
+    assert!(!machine.is_warm(5));
+    for serial in 1..=3 {
+        tell(&mut machine, 1, Event::Ready(Serial(serial)));
+    }
+    assert!(machine.is_warm(5));
+    assert!(machine.reports().all(|one| one.why.contains("traffic to come") && one.place == Place::Ready && !one.resident));
+    assert_eq!(tell(&mut machine, 3_000, Event::Tick), [], "idle for long, but kept");
+    let stops = tell(&mut machine, 3_700, Event::Tick);
+    assert_eq!(stops.iter().filter(|action| matches!(action, Action::Stop { .. })).count(), 3, "{stops:?}");
+}
+
+#[test]
+fn t3_basic_scaling_keeps_numbers_ready_too() {
+    let rule = Basic { max_instances: 2, idle_timeout: 300 * S };
+    let mut machine = Scheduler::new(scaled(Scaling::Basic(rule)), 1, 7);
+    let starts = tell(&mut machine, 0, Event::Keep { least: 1, until: at(1_000) });
+    assert!(matches!(&starts[..], [Action::Start { id: InstanceId::Number(0), .. }]), "{starts:?}");
+    tell(&mut machine, 1, Event::Ready(Serial(1)));
+    assert!(machine.is_warm(1) && machine.reports().all(|one| one.resident));
+    assert_eq!(tell(&mut machine, 900, Event::Tick), []);
+    assert!(matches!(&tell(&mut machine, 1_400, Event::Tick)[..], [Action::Stop { .. }]));
+}
+
+#[test]
+fn t9_an_instance_that_is_deleted_is_replaced_if_scaling_wants_one() {
+    let mut machine = Scheduler::new(scaled(Scaling::Manual(Manual { instances: 1 })), 1, 7);
+    tell(&mut machine, 0, Event::Tick);
+    tell(&mut machine, 1, Event::Ready(Serial(1)));
+    let actions = tell(&mut machine, 2, Event::End(Serial(1)));
+    assert!(matches!(&actions[..], [Action::Stop { why: End::Asked, farewell: true, .. }, Action::Start { .. }]), "{actions:?}");
+}
+
+#[test]
+fn t8_who_waits_is_served_before_a_version_leaves() {
+    let mut machine = Scheduler::new(settings(1), 1, 7);
+    queue(&mut machine, 0, 1);
+    assert_eq!(tell(&mut machine, 1, Event::Leave), [], "somebody waits");
+    let actions = tell(&mut machine, 2, Event::Ready(Serial(1)));
+    assert!(matches!(&actions[..], [Action::Assign { .. }]), "{actions:?}");
+    assert!(matches!(&tell(&mut machine, 3, done(1, Outcome::Answered))[..], [Action::Stop { why: End::Closing, .. }]));
+}
