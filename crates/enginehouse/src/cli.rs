@@ -53,6 +53,24 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Show what a scaling block does under a load: instances, pending latency and cost, without serving anything
     Simulate(Box<crate::simulate::Simulate>),
+    /// Look after the apps of a server
+    Apps(Box<crate::admin::apps::Apps>),
+    /// Look after the services of an app
+    Services(Box<crate::admin::services::Services>),
+    /// Look after the versions of services: list, start, stop, delete, compare
+    Versions(Box<crate::admin::versions::Versions>),
+    /// Look at running instances, and end them
+    Instances(Box<crate::admin::instances::Instances>),
+    /// Say which versions get the traffic of a service
+    Traffic(Box<crate::admin::traffic::Traffic>),
+    /// Look at what a server was ordered to do
+    Operations(Box<crate::admin::operations::Operations>),
+    /// Make tokens for people and programs, and take them back
+    Token(Box<crate::admin::tokens::Token>),
+    /// Remember the server and the app that commands are about
+    Config(crate::client::config::Config),
+    /// Print what a shell needs to complete commands and flags
+    Completions(crate::completions::Completions),
 }
 
 /// Which app.

@@ -1,10 +1,13 @@
 //! The binary: the command line and the wiring. The only crate that sees all others.
 
 mod addresses;
+mod admin;
 mod app;
 mod change;
 mod check;
 mod cli;
+mod client;
+mod completions;
 mod doctor;
 mod entrance;
 mod explain;
@@ -46,5 +49,14 @@ fn main() -> ExitCode {
         Command::Doctor(asked) => doctor::doctor(&ui, &asked),
         Command::Explain(asked) => explain::explain(&ui, &asked),
         Command::Simulate(asked) => simulate::simulate(&ui, &asked),
+        Command::Apps(asked) => admin::apps::apps(&ui, &asked),
+        Command::Services(asked) => admin::services::services(&ui, &asked),
+        Command::Versions(asked) => admin::versions::versions(&ui, &asked),
+        Command::Instances(asked) => admin::instances::instances(&ui, &asked),
+        Command::Traffic(asked) => admin::traffic::traffic(&ui, &asked),
+        Command::Operations(asked) => admin::operations::operations(&ui, &asked),
+        Command::Token(asked) => admin::tokens::token(&ui, &asked),
+        Command::Config(asked) => client::config::config(&ui, &asked),
+        Command::Completions(asked) => completions::completions(&ui, &asked),
     }
 }
