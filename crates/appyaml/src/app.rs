@@ -121,7 +121,7 @@ pub(crate) struct RawApp {
     partial: bool,
     pub(crate) application: Option<Spanned<AppId>>,
     pub(crate) service: Option<Spanned<ServiceId>>,
-    version: Option<Spanned<VersionId>>,
+    pub(crate) version: Option<Spanned<VersionId>>,
     runtime: Option<Spanned<Runtime>>,
     threadsafe: Option<Spanned<bool>>,
     entrypoint: Option<String>,

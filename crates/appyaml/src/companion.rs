@@ -13,8 +13,8 @@ pub(crate) mod queue;
 mod target;
 
 /// Which companion a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Companion {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Companion {
     /// Rules that send requests to services.
     Dispatch,
     /// Scheduled requests.
@@ -31,7 +31,7 @@ impl Companion {
     pub(crate) const ALL: [Self; 5] = [Self::Dispatch, Self::Cron, Self::Queue, Self::Index, Self::Dos];
 
     /// The names that such a file may have.
-    pub(crate) fn names(self) -> [&'static str; 2] {
+    pub fn names(self) -> [&'static str; 2] {
         match self {
             Self::Dispatch => ["dispatch.yaml", "dispatch.yml"],
             Self::Cron => ["cron.yaml", "cron.yml"],
@@ -53,7 +53,7 @@ impl Companion {
     }
 
     /// The companion with this file name.
-    pub(crate) fn of_name(name: &str) -> Option<Self> {
+    pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.names().contains(&name))
     }
 }

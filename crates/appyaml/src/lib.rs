@@ -19,6 +19,7 @@ pub mod source;
 pub mod yaml;
 
 pub use code::{Code, Severity};
+pub use companion::Companion;
 pub use diagnostic::{Diagnostic, Label};
 pub use load::{Loaded, LoadedService, Options, load_app};
 pub use parse::Parsed;

@@ -43,6 +43,8 @@ pub struct LoadedService {
     pub file: PathBuf,
     /// The app folder: where its paths begin.
     pub root: PathBuf,
+    /// The file says its `version`; otherwise that of `config` is a stand-in.
+    pub names_version: bool,
 }
 
 /// What was read.
@@ -63,6 +65,8 @@ pub struct Loaded {
     pub queues: Queues,
     /// index.yaml.
     pub indexes: Vec<Index>,
+    /// The companions that were among the paths; others were found beside the services.
+    pub given: BTreeSet<Companion>,
     /// All mistakes and warnings, in the order of files and places.
     pub diagnostics: Vec<Diagnostic>,
     /// The texts that `diagnostics` point into.
@@ -179,10 +183,11 @@ impl Loader<'_> {
         self.static_sources(&raw, &root);
         let span = raw.service.as_ref().map_or(raw.span, |service| service.span);
         let (service, application, named) = (raw.service.clone(), raw.application.clone(), raw.named);
+        let names_version = raw.version.is_some();
         let mut includes = DiskIncludes { disk: &mut self.disk, root: &root };
         let config = raw.resolve(&mut includes, &self.options.env, &mut self.loaded.sources, &mut self.report);
         let config = config.filter(|_| self.report.errors() == before);
-        let loaded = config.map(|config| LoadedService { config, file: path.to_owned(), root: root.clone() });
+        let loaded = config.map(|config| LoadedService { config, file: path.to_owned(), root: root.clone(), names_version });
         self.services.push(Found { file, service, span, application, root, loaded, named });
     }
 
@@ -247,6 +252,7 @@ impl Loader<'_> {
         let mut folders: Vec<PathBuf> =
             self.services.iter().filter(|found| found.id().is_default()).map(|found| found.root.clone()).collect();
         folders.extend(self.services.iter().map(|found| found.root.clone()));
+        self.loaded.given = given.iter().map(|(kind, _)| *kind).collect();
         for kind in Companion::ALL {
             let mut files: Vec<FileId> = given.iter().filter(|(other, _)| *other == kind).map(|(_, file)| *file).collect();
             if files.is_empty() {

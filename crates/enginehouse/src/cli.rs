@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Show what a scaling block does under a load: instances, pending latency and cost, without serving anything
     Simulate(Box<crate::simulate::Simulate>),
+    /// Bring an app, or its configuration, onto a server
+    Deploy(Box<crate::deploy::Deploy>),
     /// Look after the apps of a server
     Apps(Box<crate::admin::apps::Apps>),
     /// Look after the services of an app

@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod client;
 mod completions;
+mod deploy;
 mod doctor;
 mod entrance;
 mod explain;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Doctor(asked) => doctor::doctor(&ui, &asked),
         Command::Explain(asked) => explain::explain(&ui, &asked),
         Command::Simulate(asked) => simulate::simulate(&ui, &asked),
+        Command::Deploy(asked) => deploy::deploy(&ui, &asked),
         Command::Apps(asked) => admin::apps::apps(&ui, &asked),
         Command::Services(asked) => admin::services::services(&ui, &asked),
         Command::Versions(asked) => admin::versions::versions(&ui, &asked),

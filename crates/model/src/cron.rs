@@ -14,6 +14,8 @@ pub struct CronJob {
     pub url: String,
     /// The owner's note.
     pub description: String,
+    /// `schedule:` as written.
+    pub written: String,
     /// When.
     pub schedule: Schedule,
     /// IANA name of the zone that `schedule` is read in; `UTC` by default.

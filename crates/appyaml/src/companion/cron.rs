@@ -53,21 +53,23 @@ fn job(item: &Node, report: &mut Report) -> Option<CronJob> {
     let schedule = schedule(&fields, report);
     let timezone = timezone(&fields, report);
     let attempt_deadline = queue::age(&fields, "attempt_deadline", report);
+    let (written, schedule) = schedule?;
     Some(CronJob {
         target: target::read(&fields, report),
         retry: fields.get("retry_parameters").and_then(|node| retry(node, report)),
         url: url?,
         description: description.map(|found| found.value).unwrap_or_default(),
-        schedule: schedule?,
+        written,
+        schedule,
         timezone: timezone?,
         attempt_deadline,
     })
 }
 
-fn schedule(fields: &Fields<'_>, report: &mut Report) -> Option<Schedule> {
+fn schedule(fields: &Fields<'_>, report: &mut Report) -> Option<(String, Schedule)> {
     let found = fields.text("schedule", report)?;
     match Schedule::parse(&found.value) {
-        Ok(schedule) => Some(schedule),
+        Ok(schedule) => Some((found.value, schedule)),
         Err(error) => {
             let exact = found.value.len() == found.span.end - found.span.start;
             let span = if exact { found.span.inside(error.span) } else { found.span };

@@ -53,12 +53,8 @@ enum What {
     },
 }
 
-const COLUMNS: [Column; 4] = [
-    ("APP", "id", or_dash),
-    ("STATUS", "servingStatus", state),
-    ("LOCATION", "locationId", or_dash),
-    ("HOST", "defaultHostname", or_dash),
-];
+const COLUMNS: [Column; 4] =
+    [("APP", "id", or_dash), ("STATUS", "servingStatus", state), ("LOCATION", "locationId", or_dash), ("HOST", "defaultHostname", or_dash)];
 
 /// Runs the command.
 pub(crate) fn apps(ui: &Ui, asked: &Apps) -> ExitCode {

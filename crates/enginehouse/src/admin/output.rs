@@ -30,7 +30,8 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is none of table, json, yaml, csv, value(PATH,…); table and csv may name paths too: csv(id,createTime)");
+        let wrong =
+            || format!("`{text}` is none of table, json, yaml, csv, value(PATH,…); table and csv may name paths too: csv(id,createTime)");
         let (name, paths) = match text.split_once('(') {
             None => (text, None),
             Some((name, rest)) => {
@@ -228,7 +229,8 @@ fn table(heads: &[impl AsRef<str>], rows: &[Vec<String>]) -> String {
     // Numbers stand below each other.
     let is_number = |at: usize| {
         let mut cells = rows.iter().map(|row| row[at].as_str()).filter(|cell| !cell.is_empty()).peekable();
-        cells.peek().is_some() && cells.all(|cell| cell.starts_with(|c: char| c.is_ascii_digit()) && cell.trim_end_matches(" %").parse::<f64>().is_ok())
+        cells.peek().is_some()
+            && cells.all(|cell| cell.starts_with(|c: char| c.is_ascii_digit()) && cell.trim_end_matches(" %").parse::<f64>().is_ok())
     };
     let right: Vec<bool> = (0..columns).map(is_number).collect();
     let mut text = String::new();

@@ -1,6 +1,7 @@
 //! `enginehouse services`
 #![allow(clippy::doc_markdown, reason = "the texts are shown in a terminal, where backquotes mean what is typed")]
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -137,7 +138,7 @@ fn delete(ui: &Ui, remote: &Remote, services: &[String], asking: Asking) -> Outc
         let found = session.client.get(&session.app.service(service))?;
         let versions = session.client.list(&format!("{}/versions", session.app.service(service)), "versions", None)?.len();
         let versions = crate::check::count(versions, "version");
-        plan += &format!("\n  {service}  {DIM}{versions}; {}{DIM:#}", shares(&found["split"]["allocations"]));
+        let _ = write!(plan, "\n  {service}  {DIM}{versions}; {}{DIM:#}", shares(&found["split"]["allocations"]));
     }
     ui.status(&plan);
     asking.confirm(ui, "Do you want to continue")?;
@@ -148,24 +149,17 @@ fn delete(ui: &Ui, remote: &Remote, services: &[String], asking: Asking) -> Outc
     Ok(())
 }
 
-fn update(
-    ui: &Ui,
-    remote: &Remote,
-    service: &str,
-    ingress: Option<Ingress>,
-    labels: Option<&str>,
-    asking: Asking,
-) -> Outcome<()> {
+fn update(ui: &Ui, remote: &Remote, service: &str, ingress: Option<Ingress>, labels: Option<&str>, asking: Asking) -> Outcome<()> {
     let labels = labels.map(read_labels).transpose()?;
     let session = open(ui, remote)?;
     let mut body = Map::new();
     let mut plan = format!("The service {service} is to change:");
     if let Some(ingress) = ingress {
-        plan += &format!("\n  ingress  {}", ingress.name());
+        let _ = write!(plan, "\n  ingress  {}", ingress.name());
         body.insert("networkSettings".into(), json!({"ingressTrafficAllowed": ingress.name()}));
     }
     if let Some(labels) = labels {
-        plan += &format!("\n  labels   {}", output::text(&labels));
+        let _ = write!(plan, "\n  labels   {}", output::text(&labels));
         body.insert("labels".into(), labels);
     }
     ui.status(&plan);

@@ -94,7 +94,10 @@ fn create(ui: &Ui, remote: &Remote, name: &str, role: Role, apps: &[String]) -> 
     let role = role.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     let made = client.post("/enginehouse/v1/tokens", &json!({"name": name, "role": role, "apps": apps}))?;
     ui.data(&format!("{}\n", made["token"].as_str().unwrap_or_default()));
-    ui.status(&format!("{DIM}Keep it: it is not shown again. `enginehouse token revoke {}` takes it back.{DIM:#}", output::text(&made["id"])));
+    ui.status(&format!(
+        "{DIM}Keep it: it is not shown again. `enginehouse token revoke {}` takes it back.{DIM:#}",
+        output::text(&made["id"])
+    ));
     Ok(())
 }
 

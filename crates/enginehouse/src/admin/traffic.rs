@@ -223,7 +223,10 @@ fn rollback(ui: &Ui, change: &Change) -> Outcome<()> {
     let path = format!("{}/services/{}/splits", session.app.own(), segment(&change.service));
     let history = session.client.list(&path, "splits", Some(2))?;
     let Some(before) = history.get(1) else {
-        return Err(Failure::Here(format!("the traffic of {} has not been changed yet, so there is nothing to go back to", change.service)));
+        return Err(Failure::Here(format!(
+            "the traffic of {} has not been changed yet, so there is nothing to go back to",
+            change.service
+        )));
     };
     let wanted = Shares::of(before);
     let by = By::of(before);

@@ -1,6 +1,7 @@
 //! `enginehouse versions`
 #![allow(clippy::doc_markdown, reason = "the texts are shown in a terminal, where backquotes mean what is typed")]
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -132,7 +133,7 @@ fn hint(session: &Session, version: &str, failure: Failure) -> Failure {
     let services = session.client.list(&format!("{}/services", session.app.path()), "services", Some(20)).unwrap_or_default();
     let ids = services.iter().filter_map(|service| service["id"].as_str()).filter(|id| *id != "default");
     if let Some(id) = ids.into_iter().find(|id| session.client.get(&session.app.version(id, version)).is_ok()) {
-        status.message += &format!("\n  There is one in the service {id}: write {id}/{version}.");
+        let _ = write!(status.message, "\n  There is one in the service {id}: write {id}/{version}.");
     }
     Failure::Answer(status)
 }

@@ -103,7 +103,7 @@ impl Client {
                 all.truncate(limit.unwrap_or(usize::MAX));
                 return Ok(all);
             }
-            token = next.to_owned();
+            next.clone_into(&mut token);
         }
     }
 
@@ -115,11 +115,6 @@ impl Client {
     /// Changes something.
     pub(crate) fn patch(&self, path: &str, body: &Value) -> Outcome<Value> {
         self.send(&Method::PATCH, path, Some(body))
-    }
-
-    /// Sets something.
-    pub(crate) fn put(&self, path: &str, body: &Value) -> Outcome<Value> {
-        self.send(&Method::PUT, path, Some(body))
     }
 
     /// Removes something.
@@ -151,7 +146,9 @@ impl Client {
 
     fn run(&self, method: &Method, path: &str, request: http::request::Builder, body: impl AsSendBody) -> Outcome<Value> {
         // What cannot stand in a header is the token; it is not to be shown.
-        let request = request.body(body).map_err(|_| Failure::Usage("the server's address or the token has characters that cannot be sent".into()))?;
+        let request = request
+            .body(body)
+            .map_err(|_| Failure::Usage("the server's address or the token has characters that cannot be sent".into()))?;
         let answer = self.agent.run(request);
         let read = answer.and_then(|mut answer| {
             let bytes = answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec()?;

@@ -14,6 +14,7 @@ use crate::ui::Ui;
 
 /// Where `enginehouse serve` listens for administration unless it is told otherwise.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8085";
+const DEFAULT_PORT: u16 = 8085;
 /// The file in the server's folder with the token of its owner.
 const OWNER_TOKEN: &str = "owner-token";
 
@@ -70,8 +71,7 @@ impl Remote {
         let chosen = asked.or_else(|| remembered.server.clone()).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
         let server = server(&chosen)?;
         // Another server must not see the token of the remembered one.
-        let remembered_token =
-            remembered.token.clone().filter(|_| remembered.server.as_deref().unwrap_or(DEFAULT_SERVER) == server);
+        let remembered_token = remembered.token.clone().filter(|_| remembered.server.as_deref().unwrap_or(DEFAULT_SERVER) == server);
         let token = match (&self.token, self.token_file.clone().or_else(|| variables("ENGINEHOUSE_TOKEN_FILE").map(PathBuf::from))) {
             (Some(token), _) => Some(token.clone()),
             (None, Some(file)) if self.token_file.is_some() => Some(token_in(&file)?),
@@ -95,7 +95,12 @@ impl Remote {
         if let Some(folder) = &self.data {
             return token_in(&folder.join(OWNER_TOKEN)).map(Some);
         }
-        let folder = variables("ENGINEHOUSE_DATA").map(PathBuf::from).filter(|_| is_here(server));
+        if !is_here(server) {
+            return Ok(None);
+        }
+        // Only the usual server has the usual folder; another one's is named.
+        let usual = || crate::serve::folder(None).ok().filter(|_| is_usual(server));
+        let folder = variables("ENGINEHOUSE_DATA").map(PathBuf::from).or_else(usual);
         Ok(folder.and_then(|folder| token_in(&folder.join(OWNER_TOKEN)).ok()))
     }
 }
@@ -120,8 +125,14 @@ fn is_here(server: &str) -> bool {
     bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// Whether it is where `enginehouse serve` listens unless it is told otherwise.
+fn is_usual(server: &str) -> bool {
+    server.parse::<Uri>().is_ok_and(|uri| uri.port_u16() == Some(DEFAULT_PORT))
+}
+
 fn token_in(file: &Path) -> Outcome<String> {
-    let text = fs::read_to_string(file).map_err(|error| Failure::Here(format!("the token in {} cannot be read: {error}", file.display())))?;
+    let text =
+        fs::read_to_string(file).map_err(|error| Failure::Here(format!("the token in {} cannot be read: {error}", file.display())))?;
     let token = text.trim();
     if token.is_empty() {
         return Err(Failure::Here(format!("there is no token in {}", file.display())));
@@ -169,7 +180,9 @@ pub(crate) fn only_app(client: &Client) -> Outcome<String> {
     let ids: Vec<&str> = apps.iter().filter_map(|app| app["id"].as_str()).collect();
     match ids[..] {
         [only] => Ok(only.to_owned()),
-        [] => Err(Failure::Usage("the server has no app yet; `enginehouse deploy --project ID` or `enginehouse apps create ID` makes one".into())),
+        [] => Err(Failure::Usage(
+            "the server has no app yet; `enginehouse deploy --project ID` or `enginehouse apps create ID` makes one".into(),
+        )),
         _ => Err(nobody(&format!("the server has the apps {}", ids.join(", ")))),
     }
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-pub(crate) use args::Serve;
+pub(crate) use args::{Serve, folder};
 
 use crate::stop::{Phase, Stop};
 use crate::ui::{DIM, Ui};

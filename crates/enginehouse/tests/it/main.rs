@@ -2,6 +2,7 @@
 
 mod apps;
 mod bad_input;
+mod client;
 mod command;
 mod deaths;
 mod examples;

@@ -1,0 +1,274 @@
+//! dispatch.yaml, cron.yaml, queue.yaml and index.yaml: what becomes of them is what `gcloud app deploy` makes of them, over the same slices of
+//! Google's APIs.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use appyaml::{Companion, Loaded};
+use model::cron::CronJob;
+use model::index::{Index, IndexOrder};
+use model::queue::{Queue, QueueMode};
+use serde_json::{Map, Value, json};
+
+use crate::client::settings::Session;
+use crate::client::{Failure, Outcome, finish, segment};
+
+/// What a file says, in a few words.
+pub(super) fn summary(kind: Companion, loaded: &Loaded) -> String {
+    use crate::check::count;
+    match kind {
+        Companion::Dispatch => count(loaded.dispatch.len(), "rule"),
+        Companion::Cron => count(loaded.cron.len(), "job"),
+        Companion::Queue => count(loaded.queues.queues.len(), "queue"),
+        Companion::Index => {
+            let plural = if loaded.indexes.len() == 1 { "index" } else { "indexes" };
+            format!("{} {plural}", loaded.indexes.len())
+        }
+        Companion::Dos => "not deployed".to_owned(),
+    }
+}
+
+/// Puts a file in force; what was done.
+pub(super) fn put(session: &Session, kind: Companion, loaded: &Loaded) -> Outcome<String> {
+    match kind {
+        Companion::Dispatch => dispatch(session, loaded),
+        Companion::Cron => cron(session, &loaded.cron),
+        Companion::Queue => queues(session, &loaded.queues.queues),
+        Companion::Index => indexes(session, &loaded.indexes),
+        Companion::Dos => Err(Failure::Usage(
+            "dos.yaml is only for `enginehouse run`: a server keeps firewall rules, as production does; see `gcloud app firewall-rules`"
+                .into(),
+        )),
+    }
+}
+
+fn dispatch(session: &Session, loaded: &Loaded) -> Outcome<String> {
+    let rules = loaded.dispatch.iter().map(|rule| {
+        let slash = rule.written.find('/').unwrap_or(rule.written.len());
+        let (domain, path) = rule.written.split_at(slash);
+        json!({"domain": domain, "path": path, "service": rule.service.as_str()})
+    });
+    let body = json!({"dispatchRules": rules.collect::<Value>()});
+    let started = session.client.patch(&format!("{}?updateMask=dispatchRules", session.app.path()), &body)?;
+    finish(&session.client, started, None, &mut |_: &Value| ())?;
+    Ok(format!("{} in force", summary(Companion::Dispatch, loaded)))
+}
+
+/// The app's place, as the neighbours of the Admin API name it.
+fn location(session: &Session, version: &str) -> Outcome<String> {
+    let app = segment(&session.app.id);
+    let all = session.client.list(&format!("/{version}/projects/{app}/locations"), "locations", None)?;
+    let first = all
+        .first()
+        .and_then(|location| location["locationId"].as_str().or_else(|| location["labels"].as_object()?.values().next()?.as_str()));
+    let region = first.ok_or_else(|| Failure::Here(format!("the server does not tell where {} is", session.app.id)))?;
+    Ok(format!("projects/{app}/locations/{}", segment(region)))
+}
+
+/// `600s`, `0.1s`
+fn seconds(time: Duration) -> Value {
+    let text = format!("{:.9}", time.as_secs_f64());
+    format!("{}s", text.trim_end_matches('0').trim_end_matches('.')).into()
+}
+
+/// `[version.]service` as routing; the default service if nothing is said.
+fn routing(target: Option<&str>) -> Value {
+    match target.map(|target| target.split_once('.').map_or((None, target), |(version, service)| (Some(version), service))) {
+        None => json!({"service": "default"}),
+        Some((None, service)) => json!({"service": service}),
+        Some((Some(version), service)) => json!({"service": service, "version": version}),
+    }
+}
+
+fn cron(session: &Session, jobs: &[CronJob]) -> Outcome<String> {
+    let place = format!("/v1beta1/{}/jobs", location(session, "v1beta1")?);
+    let there = session.client.list(&format!("{place}?legacyAppEngineCron=true"), "jobs", None)?;
+    let mut wanted: Vec<Value> = jobs.iter().map(job).collect();
+    let (mut made, mut gone) = (0, 0);
+    for old in there {
+        if let Some(same) = wanted.iter().position(|new| is_same_job(&old, new)) {
+            wanted.swap_remove(same);
+        } else if let Some(id) = old["name"].as_str().and_then(|name| name.rsplit('/').next()) {
+            session.client.delete(&format!("{place}/{}?legacyAppEngineCron=true", segment(id)))?;
+            gone += 1;
+        }
+    }
+    for new in &wanted {
+        session.client.post(&place, new)?;
+        made += 1;
+    }
+    Ok(format!("{} new, {gone} removed, {} as before", made, jobs.len() - made))
+}
+
+fn job(job: &CronJob) -> Value {
+    let mut body = json!({
+        "appEngineHttpTarget": {"appEngineRouting": routing(job.target.as_deref()), "httpMethod": "GET", "relativeUri": job.url},
+        "legacyAppEngineCron": true,
+        "schedule": job.written,
+        "timeZone": job.timezone,
+    });
+    if !job.description.is_empty() {
+        body["description"] = job.description.as_str().into();
+    }
+    if let Some(retry) = &job.retry {
+        let mut config = json!({
+            "minBackoffDuration": seconds(retry.min_backoff),
+            "maxBackoffDuration": seconds(retry.max_backoff),
+            "maxDoublings": retry.max_doublings,
+        });
+        if let Some(limit) = retry.limit {
+            config["retryCount"] = limit.into();
+        }
+        if let Some(age) = retry.age_limit {
+            config["maxRetryDuration"] = seconds(age);
+        }
+        body["retryConfig"] = config;
+    }
+    if let Some(deadline) = job.attempt_deadline {
+        body["attemptDeadline"] = seconds(deadline);
+    }
+    body
+}
+
+/// Jobs have no names in cron.yaml: they are the same if they do the same.
+fn is_same_job(old: &Value, new: &Value) -> bool {
+    let fields = ["appEngineHttpTarget", "schedule", "timeZone", "description", "retryConfig", "attemptDeadline"];
+    fields.iter().all(|field| old[field] == new[field])
+}
+
+fn queues(session: &Session, queues: &[Queue]) -> Outcome<String> {
+    let place = format!("/v2beta3/{}/queues", location(session, "v2")?);
+    let there = session.client.list(&place, "queues", None)?;
+    let mut names: BTreeSet<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
+    for queue in queues {
+        let body = queue_body(queue);
+        let mask = mask_of(&body).join(",");
+        let path = format!("{place}/{}", segment(&queue.name));
+        let now = session.client.patch(&format!("{path}?updateMask={mask}"), &body)?;
+        if now["state"] == "PAUSED" && !is_still(queue) {
+            session.client.post(&format!("{path}:resume"), &json!({}))?;
+        }
+        if is_still(queue) && now["state"] != "PAUSED" {
+            session.client.post(&format!("{path}:pause"), &json!({}))?;
+        }
+    }
+    // As gcloud does: a queue that the file does not name any more is paused, never deleted with its tasks.
+    names.insert("default");
+    let mut paused = 0;
+    for old in &there {
+        let id = old["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
+        if !names.contains(id) && old["state"] != "PAUSED" {
+            session.client.post(&format!("{place}/{}:pause", segment(id)), &json!({}))?;
+            paused += 1;
+        }
+    }
+    let paused = if paused == 0 { String::new() } else { format!(", {paused} others paused") };
+    Ok(format!("{} in force{paused}", crate::check::count(queues.len(), "queue")))
+}
+
+/// A rate of zero stands still, which the API has a state for.
+fn is_still(queue: &Queue) -> bool {
+    matches!(queue.mode, QueueMode::Push { per_second, .. } if per_second <= 0.0)
+}
+
+fn queue_body(queue: &Queue) -> Value {
+    let mut body = Map::new();
+    match &queue.mode {
+        QueueMode::Pull => {
+            body.insert("type".into(), "PULL".into());
+        }
+        QueueMode::Push { per_second, bucket_size, max_concurrent_requests } => {
+            let mut rate = json!({"maxBurstSize": bucket_size});
+            if *per_second > 0.0 {
+                rate["maxDispatchesPerSecond"] = (*per_second).into();
+            }
+            if let Some(most) = max_concurrent_requests {
+                rate["maxConcurrentDispatches"] = (*most).into();
+            }
+            body.insert("rateLimits".into(), rate);
+            if queue.target.is_some() {
+                let routing = routing(queue.target.as_deref());
+                body.insert("appEngineHttpQueue".into(), json!({"appEngineRoutingOverride": routing}));
+            }
+        }
+    }
+    let retry = &queue.retry;
+    // The API counts attempts, the file counts those after the first.
+    let attempts = retry.limit.map_or(-1, |limit| i64::from(limit) + 1);
+    let mut config = json!({
+        "maxAttempts": attempts,
+        "minBackoff": seconds(retry.min_backoff),
+        "maxBackoff": seconds(retry.max_backoff),
+        "maxDoublings": retry.max_doublings,
+    });
+    if let Some(age) = retry.age_limit {
+        config["maxRetryDuration"] = seconds(age);
+    }
+    body.insert("retryConfig".into(), config);
+    Value::Object(body)
+}
+
+/// The paths of what is set, so that what is not said stays as it is.
+fn mask_of(body: &Value) -> Vec<String> {
+    let mut paths = Vec::new();
+    for (field, value) in body.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(inner) => paths.extend(inner.keys().map(|key| format!("{field}.{key}"))),
+            _ => paths.push(field.clone()),
+        }
+    }
+    paths
+}
+
+fn indexes(session: &Session, indexes: &[Index]) -> Outcome<String> {
+    let place = format!("/v1/projects/{}/indexes", segment(&session.app.id));
+    let there = session.client.list(&place, "indexes", None)?;
+    let mut made = 0;
+    for index in indexes {
+        let body = index_body(&session.app.id, index)?;
+        if there.iter().any(|old| ["kind", "ancestor", "properties"].iter().all(|field| old[field] == body[field])) {
+            continue;
+        }
+        session.client.post(&place, &body)?;
+        made += 1;
+    }
+    Ok(format!("{made} new, {} as before", indexes.len() - made))
+}
+
+fn index_body(app: &str, index: &Index) -> Outcome<Value> {
+    let mut properties = Vec::new();
+    for property in &index.properties {
+        let direction = match property.order {
+            IndexOrder::Ascending => "ASCENDING",
+            IndexOrder::Descending => "DESCENDING",
+            IndexOrder::Geospatial => {
+                return Err(Failure::Here(format!("index.yaml: geospatial indexes ({}.{}) cannot be deployed", index.kind, property.name)));
+            }
+        };
+        properties.push(json!({"direction": direction, "name": property.name}));
+    }
+    let ancestor = if index.ancestor { "ALL_ANCESTORS" } else { "NONE" };
+    Ok(json!({"projectId": app, "kind": index.kind, "ancestor": ancestor, "properties": properties, "state": "CREATING"}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn y_targets_are_split_as_the_sdk_splits_them() {
+        assert_eq!(routing(None), json!({"service": "default"}));
+        assert_eq!(routing(Some("api")), json!({"service": "api"}));
+        assert_eq!(routing(Some("v1.api")), json!({"service": "api", "version": "v1"}));
+    }
+
+    #[test]
+    fn durations_are_those_of_the_api() {
+        assert_eq!([seconds(Duration::from_mins(10)), seconds(Duration::from_millis(100))], [json!("600s"), json!("0.1s")]);
+    }
+
+    #[test]
+    fn masks_name_what_is_set() {
+        assert_eq!(mask_of(&json!({"type": "PULL", "retryConfig": {"maxAttempts": 1}})), ["retryConfig.maxAttempts", "type"]);
+    }
+}
