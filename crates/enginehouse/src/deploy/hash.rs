@@ -169,7 +169,7 @@ mod tests {
         let memory = tempfile::tempdir().expect("folder");
         let names: Vec<String> = (0..40).map(|n| format!("file {n}")).collect();
         // Old enough to be remembered, but for the last one, whose length changes.
-        let old = SystemTime::now() - Duration::from_secs(3600);
+        let old = SystemTime::now() - Duration::from_hours(1);
         for name in &names {
             fs::write(dir.path().join(name), name).expect("written");
             fs::File::options().write(true).open(dir.path().join(name)).and_then(|file| file.set_modified(old)).expect("dated");
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(first.read, 40);
         // The change of a file's own times is recent, so that nothing is believed yet.
         let files = all();
-        let later = SystemTime::now() + Duration::from_secs(60);
+        let later = SystemTime::now() + Duration::from_mins(1);
         let file = fs::read_dir(memory.path()).expect("a memory").next().expect("a file").expect("readable").path();
         remember(&file, &files, &first.sums, later).expect("remembered");
         assert_eq!(sum(dir.path(), &files, Some(memory.path())).expect("summed").read, 0);

@@ -92,7 +92,7 @@ fn t3_nothing_changes_without_a_yes() {
     for (input, hint) in [("n\n", "Nothing was done"), ("", "--quiet")] {
         let done = run(&double, &["traffic", "set", "v1=1", "v2=3", "--by", "cookie"], input);
         assert_eq!(done.code, Some(7), "{done:?}");
-        assert!(done.stderr.contains("v1   60 % → 25 %") && done.stderr.contains(hint), "{}", done.stderr);
+        assert!(done.stderr.contains("v1     60 % → 25 %") && done.stderr.contains(hint), "{}", done.stderr);
     }
     assert_eq!(double.mutations().len(), 0);
     for (input, flag) in [("\n", None), ("y\n", None), ("", Some("--quiet"))] {
