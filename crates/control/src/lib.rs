@@ -9,6 +9,8 @@ pub mod otlp;
 mod slices;
 mod socket;
 pub mod status;
+#[cfg_attr(not(test), expect(dead_code, reason = "the router of the Admin API mounts it"))]
+mod storage;
 pub mod version;
 
 use std::collections::BTreeSet;
