@@ -18,4 +18,5 @@ mod login;
 mod node;
 mod protocol;
 mod smoke;
+mod split;
 mod tls;

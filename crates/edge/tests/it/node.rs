@@ -202,6 +202,11 @@ impl Node {
         self.estate.store(Arc::new(Estate::of(table)));
     }
 
+    /// Other apps are in force.
+    pub fn show_all(&self, estate: Estate) {
+        self.estate.store(Arc::new(estate));
+    }
+
     /// The instance was replaced.
     pub fn replace(&self, endpoint: Endpoint) {
         *self.pool.endpoint.lock().expect("unpoisoned") = Ok(endpoint);
