@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleet::{Preload, PythonChoice, Share};
 use model::ids::{AppId, ServiceId, VersionId};
 use model::journal::Severity;
+use model::proxy::Proxies;
 
 /// Runs App Engine standard apps exactly as production would.
 #[derive(Debug, Parser)]
@@ -131,6 +132,9 @@ pub(crate) struct Run {
     /// Also answer under this host name (`*.example.org` for one label below it, `**.example.org` for any number, `*` for any name)
     #[arg(help_heading = "Addresses", long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
+    /// Believe X-Forwarded-For, X-Forwarded-Proto and X-Cloud-Trace-Context of proxies in this network (10.0.0.0/8, 192.0.2.7); may be repeated
+    #[arg(help_heading = "Addresses", long, value_name = "CIDR", hide_short_help = true)]
+    pub(crate) trusted_proxy: Vec<Proxies>,
     /// Speak https with a certificate of our own, made once and kept in the storage
     #[arg(help_heading = "Addresses", long, value_enum, value_name = "KIND", conflicts_with = "tls_cert")]
     pub(crate) tls: Option<Tls>,

@@ -374,6 +374,7 @@ fn edge_options(asked: &Run, storage: &Storage) -> anyhow::Result<edge::Options>
         server_name: concat!("Development/", env!("CARGO_PKG_VERSION")).into(),
         development: true,
         geoip: asked.geoip.clone(),
+        trusted_proxies: asked.trusted_proxy.iter().cloned().collect(),
         login_secret: storage.secret("login")?.to_vec(),
         threads: asked.threads.map_or(0, usize::from),
         ..defaults

@@ -11,6 +11,7 @@ use clap::Args;
 use etcetera::BaseStrategy as _;
 use fleet::{Preload, PythonChoice, Share};
 use model::ids::AppId;
+use model::proxy::Proxies;
 
 use crate::cli::{Isolation, LogFormat, Tls, seconds, size};
 
@@ -65,6 +66,9 @@ pub(crate) struct Serve {
     /// The region that stands in host names, `local` in PROJECT.local.r.DOMAIN
     #[arg(help_heading = "Addresses", long, value_name = "ID", default_value = "local", value_parser = region)]
     pub(crate) region: String,
+    /// Believe X-Forwarded-For, X-Forwarded-Proto and X-Cloud-Trace-Context of proxies in this network (10.0.0.0/8, 192.0.2.7); may be repeated
+    #[arg(help_heading = "Addresses", long, value_name = "CIDR", hide_short_help = true)]
+    pub(crate) trusted_proxy: Vec<Proxies>,
     /// Speak https too, with a certificate of our own that is made once and kept in DATA
     #[arg(help_heading = "Addresses", long, value_enum, value_name = "KIND", conflicts_with = "tls_cert")]
     pub(crate) tls: Option<Tls>,

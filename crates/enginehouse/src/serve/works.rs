@@ -183,6 +183,7 @@ fn edge_options(asked: &Serve, storage: &Storage) -> anyhow::Result<edge::Option
         patience: asked.patience.unwrap_or(defaults.patience),
         server_name: asked.server_header.clone(),
         geoip: asked.geoip.clone(),
+        trusted_proxies: asked.trusted_proxy.iter().cloned().collect(),
         login_secret: storage.secret("login")?.to_vec(),
         threads: asked.threads.map_or(0, usize::from),
         ..defaults

@@ -229,6 +229,17 @@ fn h8_x_forwarded_for_begins_with_the_client() {
 }
 
 #[test]
+fn h8_a_proxy_in_a_trusted_network_is_believed() {
+    on_both(|python| {
+        let node = node().app(&echo(python)).args(["--trusted-proxy", "127.0.0.0/8", "--trusted-proxy", "10.0.0.0/8"]).start();
+        let environ = seen(&node, &[("X-Forwarded-For", "6.6.6.6, 203.0.113.9, 10.0.0.1"), ("X-Forwarded-Proto", "https")]);
+        // What the client wrote before its own address is nobody's word.
+        assert_eq!(environ["HTTP_X_FORWARDED_FOR"], "203.0.113.9, 10.0.0.1, 127.0.0.1");
+        assert_eq!((environ["REMOTE_ADDR"].as_str(), environ["wsgi.url_scheme"].as_str()), (Some("203.0.113.9"), Some("https")));
+    });
+}
+
+#[test]
 fn h9_x_forwarded_proto_tells_the_scheme() {
     on_both(|python| {
         let node = node().app(&echo(python)).args(["--tls", "self-signed", "--tls-port", "0"]).start();
