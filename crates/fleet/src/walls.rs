@@ -12,7 +12,7 @@ use model::runtime::Language;
 use model::sched::Memory;
 use sandbox::limits::{Allowance, Group, Limits, Means};
 use sandbox::probe::{FIRST_UID, LAST_UID, PRETEND_MISSING, Report, State, Wall};
-use sandbox::{Bind, Plan};
+use sandbox::{Bind, Births, Plan};
 
 use crate::Options;
 use crate::fleet::House;
@@ -118,10 +118,11 @@ impl Ground {
         Ok(Some(scratch))
     }
 
-    /// Whether instances may share what a zygote lives in. Not without a `/tmp` of their own, in containers, or where each is to be alone.
+    /// Whether instances may share what a zygote lives in. Not where they cannot get a `/tmp` of their own (it takes namespaces and seccomp), in
+    /// containers, or where each is to be alone.
     pub(crate) fn may_fork(&self) -> bool {
         match self.isolation {
-            Isolation::Auto => self.report.as_ref().is_some_and(|report| report.walls.namespaces),
+            Isolation::Auto => self.report.as_ref().is_some_and(|report| report.walls.namespaces && report.walls.seccomp),
             Isolation::None => true,
             Isolation::Strict | Isolation::Oci => false,
         }
@@ -238,6 +239,7 @@ pub(crate) fn plan(
         groups: group.map(Group::doors).unwrap_or_default(),
         keep: Vec::new(),
         linger: false,
+        births: None,
     })
 }
 
@@ -245,8 +247,8 @@ pub(crate) fn plan(
 pub(crate) fn for_many(mut plan: Plan) -> Plan {
     /// So many instances at their limit; the kernel counts all of a user together.
     const INSTANCES: u64 = 4;
+    plan.births = Some(Births { tmp_bytes: plan.tmp_bytes, processes: plan.processes });
     plan.processes = plan.processes.map(|most| most * INSTANCES);
-    plan.tmp_bytes *= INSTANCES;
     plan.linger = true;
     plan
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
@@ -10,7 +11,7 @@ use rustix::process::{Resource, Rlimit, Signal};
 use crate::plan::Plan;
 use crate::sys::{self, Side};
 use crate::view::{self, At as _, Owners, Result};
-use crate::{filter, init, rules, user};
+use crate::{birth, filter, init, rules, user};
 
 /// What the launcher becomes.
 pub(crate) struct Order<'a> {
@@ -18,6 +19,8 @@ pub(crate) struct Order<'a> {
     pub(crate) command: Command,
     /// Shown when the command cannot be found.
     pub(crate) program: &'a OsStr,
+    /// The way to whom the command's children call.
+    pub(crate) midwife: Option<UnixStream>,
 }
 
 /// Exit code when a wall could not be built; the reason is on stderr.
@@ -29,7 +32,7 @@ const NO_WALL: u8 = 126;
 pub fn enter(plan: &Plan, program: &OsStr, args: impl IntoIterator<Item = OsString>, hidden: &str) -> ExitCode {
     let mut command = Command::new(program);
     command.args(args).env_remove(hidden);
-    let order = Order { plan, command, program };
+    let order = Order { plan, command, program, midwife: None };
     let ended = join_groups(plan).and_then(|()| if plan.walls.namespaces { within(order) } else { become_command(order, own_ids(plan)) });
     match ended {
         Ok(code) => code,
@@ -57,23 +60,44 @@ fn join_groups(plan: &Plan) -> Result<()> {
 }
 
 /// Forks into new namespaces; the parent keeps watch.
-fn within(order: Order<'_>) -> Result<ExitCode> {
+fn within(mut order: Order<'_>) -> Result<ExitCode> {
     let who = own_ids(order.plan);
     let owners = if order.plan.uid.is_some() { owners(order.plan, who) } else { Owners::default() };
     let (heard, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at(|| "making a pipe".into())?;
+    let mut zygote = None;
+    if order.plan.births.is_some() && order.plan.walls.seccomp {
+        let (ours, theirs) = UnixStream::pair().at(|| "making a socket".into())?;
+        (zygote, order.midwife) = (Some(ours), Some(theirs));
+    }
     // From here on signals wait until somebody asks for them.
     init::signals().block();
     match sys::fork(flags(order.plan)).at(|| "making namespaces".into())? {
         Side::Parent(child) => {
-            drop(told);
+            drop((told, order.midwife));
             init::let_go(&order.plan.keep);
+            if let Some(zygote) = zygote {
+                attend_births(&zygote, order.plan, who)?;
+            }
             Ok(init::keep(child, heard))
         }
         Side::Child => {
-            drop(heard);
+            drop((heard, zygote));
             first(order, who, &owners, told)
         }
     }
+}
+
+/// Starts the midwife beside the keeper, with whom she ends.
+fn attend_births(zygote: &UnixStream, plan: &Plan, who: (u32, u32)) -> Result<()> {
+    let keeper = rustix::process::getpid();
+    if let Side::Child = sys::fork(0).at(|| "starting the midwife".into())? {
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        if rustix::process::getppid() == Some(keeper) {
+            birth::serve(zygote, plan, who);
+        }
+        sys::exit(0);
+    }
+    Ok(())
 }
 
 /// What belongs to the owners of the app's files is shown as the instance's own. Where that cannot be done the files' modes decide.
@@ -92,7 +116,7 @@ fn owners(plan: &Plan, who: (u32, u32)) -> Owners {
 }
 
 /// The first process of the new namespaces: arranges them, starts the command, and stays to wait for it.
-fn first(order: Order<'_>, who: (u32, u32), owners: &Owners, told: OwnedFd) -> Result<ExitCode> {
+fn first(mut order: Order<'_>, who: (u32, u32), owners: &Owners, told: OwnedFd) -> Result<ExitCode> {
     furnish(order.plan, who, owners)?;
     // Only now: a change of user cancels it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(|| "ordering the end".into())?;
@@ -101,6 +125,7 @@ fn first(order: Order<'_>, who: (u32, u32), owners: &Owners, told: OwnedFd) -> R
     }
     match sys::fork(0).at(|| "starting the command".into())? {
         Side::Parent(app) => {
+            drop(order.midwife.take());
             init::let_go(&order.plan.keep);
             Ok(init::attend(app, &told, order.plan.linger))
         }
@@ -151,7 +176,10 @@ fn become_command(mut order: Order<'_>, who: (u32, u32)) -> Result<ExitCode> {
         rules::restrict(plan)?;
     }
     if plan.walls.seccomp {
-        filter::install()?;
+        if let Some(midwife) = &order.midwife {
+            birth::announce(midwife)?;
+        }
+        filter::install(order.midwife.is_some())?;
     }
     sys::Signals::of(&[]).block();
     let error = order.command.exec();

@@ -1,6 +1,7 @@
 //! seccomp: system calls that no app needs and that have opened too many doors. They fail with EPERM, so that programs that merely try go on.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 use libc::c_long;
 use seccompiler::{
@@ -8,6 +9,7 @@ use seccompiler::{
 };
 
 use crate::view::Result;
+use crate::{birth, sys};
 
 /// Refused whatever the arguments: mounts and namespaces, other processes' memory, the kernel itself, the clock, keys, files by handle.
 const REFUSED: [c_long; 53] = [
@@ -79,15 +81,35 @@ const NEW_NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP) as u64;
 
-/// Installs the filters on this process, and all that come from it, for good.
-pub(crate) fn install() -> Result<()> {
-    let programs = programs().map_err(|error| format!("seccomp: {error}"))?;
+/// Installs the filters on this process, and all that come from it, for good. Where a midwife decides about `unshare`, they leave it to her.
+pub(crate) fn install(midwife: bool) -> Result<()> {
+    let programs = programs(midwife).map_err(|error| format!("seccomp: {error}"))?;
     programs.iter().try_for_each(|program| seccompiler::apply_filter(program)).map_err(|error| format!("seccomp: {error}"))
 }
 
-fn programs() -> std::result::Result<Vec<BpfProgram>, seccompiler::BackendError> {
+/// Installs the filter that lets a midwife decide about `unshare`; she hears the calls on what is returned.
+pub(crate) fn listen() -> std::io::Result<OwnedFd> {
+    // Instruction codes of <linux/bpf_common.h>: load a word of `struct seccomp_data`; jump if equal; return.
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let low_half = if cfg!(target_endian = "little") { 16 } else { 20 };
+    sys::listen(&mut [
+        step(0x20, 0, 0, 0),
+        step(0x15, 0, 4, u32::try_from(libc::SYS_unshare).unwrap_or(u32::MAX)),
+        step(0x20, 0, 0, low_half),
+        step(0x15, 1, 0, birth::ASIDE.cast_unsigned()),
+        step(0x15, 0, 2, birth::READY.cast_unsigned()),
+        step(0x06, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
+        step(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+        step(0x06, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned()),
+    ])
+}
+
+fn programs(midwife: bool) -> std::result::Result<Vec<BpfProgram>, seccompiler::BackendError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.into_iter().map(|call| (call, Vec::new())).collect();
+    if midwife {
+        refused.remove(&libc::SYS_unshare);
+    }
     let mut flags = Vec::new();
     // Any of the bits: one rule each, since a condition compares all bits of its mask at once.
     for bit in (0..64).map(|n| 1_u64 << n).filter(|bit| NEW_NAMESPACES & bit != 0) {

@@ -4,6 +4,7 @@
 //! The house writes a [`Plan`]; the launcher, a short-lived process of our own binary, hands it to [`enter`], which builds the walls around itself
 //! and becomes the instance.
 
+mod birth;
 mod enter;
 mod etc;
 mod filter;
@@ -18,4 +19,4 @@ mod user;
 mod view;
 
 pub use enter::enter;
-pub use plan::{Bind, Plan, Walls};
+pub use plan::{Bind, Births, Plan, Walls};

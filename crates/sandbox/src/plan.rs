@@ -46,6 +46,15 @@ impl Bind {
     }
 }
 
+/// What each process that a zygote forks gets for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Births {
+    /// Most bytes in its `/tmp`, and in its `/dev/shm`.
+    pub tmp_bytes: u64,
+    /// Most processes and threads.
+    pub processes: Option<u64>,
+}
+
 /// Everything that the launcher needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -73,4 +82,6 @@ pub struct Plan {
     pub keep: Vec<i32>,
     /// The command leaves processes behind that live on without it; the sandbox ends with the last.
     pub linger: bool,
+    /// The command forks instances (a zygote), each of which gets this for itself.
+    pub births: Option<Births>,
 }

@@ -147,6 +147,7 @@ fn rehearsal(uid: Option<u32>) -> Plan {
         groups: Vec::new(),
         keep: Vec::new(),
         linger: false,
+        births: None,
     }
 }
 
@@ -222,7 +223,7 @@ fn system_calls(pretended: bool) -> State {
     }
     let install = || {
         rustix::thread::set_no_new_privs(true).at(|| "no_new_privs".into())?;
-        filter::install()
+        filter::install(false)
     };
     match attempt(0, install) {
         Ok(()) => State::stands(Wall::SystemCalls, "a list of refused system calls (seccomp)"),

@@ -8,7 +8,7 @@ use landlock::{
 };
 
 use crate::plan::Plan;
-use crate::view::Result;
+use crate::view::{self, Result};
 
 /// The newest version of Landlock whose walls are used.
 const NEWEST: ABI = ABI::V6;
@@ -35,8 +35,10 @@ fn attempt(plan: &Plan) -> std::result::Result<(), landlock::RulesetError> {
         .create()?;
     if plan.walls.namespaces {
         rules = allow(rules, Path::new("/"), read)?;
-        rules = allow(rules, Path::new("/tmp"), all)?;
-        rules = allow(rules, Path::new("/dev/shm"), all)?;
+        // Where one is not there, the others say the same.
+        for path in ["/tmp", "/dev/shm", view::ABOVE_TEMPORARY] {
+            rules = allow(rules, Path::new(path), all)?;
+        }
     } else {
         for path in READABLE {
             rules = allow(rules, Path::new(path), read)?;

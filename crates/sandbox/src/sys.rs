@@ -3,7 +3,7 @@
 
 use std::ffi::{c_int, c_long, c_uint};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use rustix::process::Pid;
 
@@ -85,6 +85,63 @@ pub(crate) fn become_input(descriptor: RawFd) {
     // SAFETY: numbers of descriptors that nothing of Rust's own owns; standard input is never closed by Rust.
     unsafe { libc::dup2(descriptor, 0) };
     close(descriptor);
+}
+
+/// Installs a filter of system calls. What it says about some of them is decided by who holds the descriptor.
+pub(crate) fn listen(program: &mut [libc::sock_filter]) -> io::Result<OwnedFd> {
+    let program = libc::sock_fprog { len: u16::try_from(program.len()).unwrap_or(0), filter: program.as_mut_ptr() };
+    let (operation, flags) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER);
+    // SAFETY: the program lives through the call, which copies it, and its length is the one given.
+    let descriptor = checked(unsafe { libc::syscall(libc::SYS_seccomp, operation, flags, &raw const program) })?;
+    let descriptor = RawFd::try_from(descriptor).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made it, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// A system call that waits for somebody's decision.
+pub(crate) struct Call {
+    pub(crate) id: u64,
+    /// Who makes it.
+    pub(crate) pid: u32,
+    /// Its first argument.
+    pub(crate) flags: u64,
+}
+
+/// What becomes of a call.
+pub(crate) enum Answer {
+    /// It is carried out.
+    GoOn,
+    /// It succeeds without doing anything.
+    Done,
+    /// It fails with this error.
+    Refused(c_int),
+}
+
+/// Waits for the next call.
+pub(crate) fn hear(calls: BorrowedFd<'_>) -> io::Result<Call> {
+    // SAFETY: all zeros are a valid value of this plain structure, and what the kernel demands.
+    let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure is the one that this request fills, and lives through the call.
+    checked(c_long::from(unsafe { libc::ioctl(calls.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut call) }))?;
+    Ok(Call { id: call.id, pid: call.pid, flags: call.data.args[0] })
+}
+
+/// Whether who made the call still waits for it.
+pub(crate) fn is_waiting(calls: BorrowedFd<'_>, id: u64) -> bool {
+    // SAFETY: the number is the one that this request reads, and lives through the call.
+    unsafe { libc::ioctl(calls.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) == 0 }
+}
+
+/// Decides about a call.
+pub(crate) fn answer(calls: BorrowedFd<'_>, id: u64, answer: &Answer) -> io::Result<()> {
+    let (error, flags) = match answer {
+        Answer::GoOn => (0, u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(1)),
+        Answer::Done => (0, 0),
+        Answer::Refused(error) => (-error, 0),
+    };
+    let answer = libc::seccomp_notif_resp { id, val: 0, error, flags };
+    // SAFETY: the structure is the one that this request reads, and lives through the call.
+    checked(c_long::from(unsafe { libc::ioctl(calls.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const answer) })).map(drop)
 }
 
 /// Signals that a stub waits for instead of being interrupted by them.

@@ -54,12 +54,20 @@ pub(crate) fn build(plan: &Plan, who: (u32, u32), owners: &Owners) -> Result<()>
         root.system(Path::new(folder))?;
     }
     root.etc(plan, who)?;
-    root.temporary("/tmp", plan.tmp_bytes)?;
+    root.folder(Path::new("/run"))?;
+    for target in TEMPORARY {
+        if plan.births.is_some() {
+            let inner = format!("{ABOVE_TEMPORARY}{target}");
+            root.temporary(&inner, plan.tmp_bytes)?;
+            root.link(&inner, Path::new(target))?;
+        } else {
+            root.temporary(target, plan.tmp_bytes)?;
+        }
+    }
     root.folder(Path::new("/var"))?;
     root.link("../tmp", Path::new("/var/tmp"))?;
-    root.folder(Path::new("/run"))?;
     root.link("../run", Path::new("/var/run"))?;
-    root.devices(plan.tmp_bytes)?;
+    root.devices()?;
     root.folder(Path::new("/proc"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("proc", root.path.join("proc"), "proc", flags, None).at(|| "mounting /proc".into())?;
@@ -70,6 +78,36 @@ pub(crate) fn build(plan: &Plan, who: (u32, u32), owners: &Owners) -> Result<()>
         root.attach(bind, owners)?;
     }
     root.enter()
+}
+
+/// What programs write to, in memory; each as large as the plan says.
+const TEMPORARY: [&str; 2] = ["/tmp", "/dev/shm"];
+/// Where that really is behind a zygote's walls. Landlock looks at the folder *above* a mount, never at the one below it, so this folder's rule
+/// also holds for what is mounted there later.
+pub(crate) const ABOVE_TEMPORARY: &str = "/run/instance";
+
+/// Puts fresh file systems over the temporary ones of a root that was built before, for `who` alone. What is shown below them stays.
+///
+/// Must be called inside the instance's own mount namespace.
+pub(crate) fn renew_temporary(binds: &[Bind], bytes: u64, (uid, gid): (u32, u32)) -> Result<()> {
+    let below = |target: &Path| TEMPORARY.iter().any(|top| target.starts_with(top));
+    let shown: Vec<&Path> = binds.iter().map(|bind| bind.target.as_path()).filter(|target| below(target)).collect();
+    let outermost = shown.iter().filter(|path| !shown.iter().any(|other| other != *path && path.starts_with(other)));
+    let kept: Vec<_> = outermost.map(|path| clone_tree(path).map(|tree| (*path, tree))).collect::<Result<_>>()?;
+    let options = std::ffi::CString::new(format!("mode=1777,size={bytes},uid={uid},gid={gid}")).unwrap_or_default();
+    for target in TEMPORARY {
+        rustix::mount::mount("tmpfs", target, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(options.as_c_str()))
+            .at(|| format!("mounting {target}"))?;
+    }
+    let folder = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(|| "the root".into())?;
+    let root = Root { path: PathBuf::from("/"), folder };
+    kept.iter().try_for_each(|(target, tree)| root.place(tree, target))
+}
+
+/// A copy of the mounts at a place, to be put elsewhere.
+fn clone_tree(path: &Path) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    rustix::mount::open_tree(CWD, path, flags).at(|| format!("showing {}", path.display()))
 }
 
 impl Root {
@@ -137,8 +175,7 @@ impl Root {
     /// Binds one thing.
     fn attach(&self, bind: &Bind, owners: &Owners) -> Result<()> {
         let what = || format!("showing {}", bind.source.display());
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let tree = rustix::mount::open_tree(CWD, &bind.source, flags).at(what)?;
+        let tree = clone_tree(&bind.source)?;
         let read_only = if bind.writable { 0 } else { MOUNT_RDONLY };
         let attr = MountAttr { set: MOUNT_NOSUID | MOUNT_NODEV | read_only, ..MountAttr::default() };
         sys::mount_setattr(tree.as_fd(), true, &attr).at(what)?;
@@ -147,10 +184,17 @@ impl Root {
             // Not every file system can; then files that only their owner may read stay unreadable, as on any server.
             let _ = sys::mount_setattr(tree.as_fd(), false, &MountAttr { set: MOUNT_IDMAP, userns_fd, ..MountAttr::default() });
         }
-        let is_folder = fs::metadata(&bind.source).at(what)?.is_dir();
-        let place = if is_folder { self.folder(&bind.target)? } else { self.file(&bind.target)? };
+        self.place(&tree, &bind.target)
+    }
+
+    /// Shows mounts at a place, which is made if there is none.
+    fn place(&self, tree: &OwnedFd, target: &Path) -> Result<()> {
+        let what = || format!("showing {}", target.display());
+        let found = rustix::fs::fstat(tree).at(what)?;
+        let is_folder = rustix::fs::FileType::from_raw_mode(found.st_mode).is_dir();
+        let place = if is_folder { self.folder(target)? } else { self.file(target)? };
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        rustix::mount::move_mount(&tree, "", &place, "", flags).at(what)
+        rustix::mount::move_mount(tree, "", &place, "", flags).at(what)
     }
 
     fn etc(&self, plan: &Plan, who: (u32, u32)) -> Result<()> {
@@ -173,22 +217,18 @@ impl Root {
             .at(|| format!("mounting {target}"))
     }
 
-    fn devices(&self, bytes: u64) -> Result<()> {
+    fn devices(&self) -> Result<()> {
         let dev = Path::new("/dev");
         for name in DEVICES {
             let path = dev.join(name);
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            let tree = rustix::mount::open_tree(CWD, &path, flags).at(|| format!("showing {}", path.display()))?;
-            let place = self.file(&path)?;
-            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-            rustix::mount::move_mount(&tree, "", &place, "", flags).at(|| format!("showing {}", path.display()))?;
+            self.place(&clone_tree(&path)?, &path)?;
         }
         for (name, to) in
             [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
         {
             self.link(to, &dev.join(name))?;
         }
-        self.temporary("/dev/shm", bytes)
+        Ok(())
     }
 
     /// Makes the root read-only and the only one.

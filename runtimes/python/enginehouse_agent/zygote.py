@@ -15,13 +15,12 @@ import ctypes
 import gc
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
 
 from . import config as settings
-from . import connection, environment, loader, logs, preload, protocol, rebirth
+from . import aside, connection, environment, loader, logs, preload, protocol, rebirth
 from .server import Furniture, close_on_exec, take_socket
 
 PRELOAD, FORK, REAP = ord('P'), ord('F'), ord('R')
@@ -39,8 +38,6 @@ class Zygote(object):
         self._furniture = Furniture(config)
         sys.path[:0] = config.paths
         self._preloaded = preload.Preloaded(config)
-        # Instances with a temporary folder of their own.
-        self._folders = set()
 
     def run(self):
         """Returns only in a forked instance: (config, listener, furniture, line)."""
@@ -114,8 +111,6 @@ class Zygote(object):
             return None
         sys.stdout.flush()
         sys.stderr.flush()
-        if order.get('folder'):
-            self._folders.add(order['serial'])
         try:
             pid = self._preloaded.fork()
         except OSError as error:
@@ -140,9 +135,6 @@ class Zygote(object):
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         self._say(REAPED, {'serial': serial, 'status': status})
-        if serial in self._folders:
-            self._folders.remove(serial)
-            shutil.rmtree(temporary(serial), True)
 
     def _be_born(self, order, config, descriptors):
         listener, stdout, stderr, line = descriptors
@@ -155,12 +147,11 @@ class Zygote(object):
         connection.settle()
         mark(order['mark'])
         line = adopt(line)
+        if order.get('aside'):
+            aside.step()
         # The house learns our number from the kernel's word about who sent this: in a namespace we do not know it ourselves.
         line.sendall(ASLEEP)
         self._dress(order['env'])
-        if order.get('folder'):
-            environment.process['TMPDIR'] = folder = temporary(order['serial'])
-            os.mkdir(folder, 0o700)
         rebirth.afresh(self._preloaded)
         guard = self._furniture.guard
         if guard is not None:
@@ -181,11 +172,6 @@ class Zygote(object):
         for name in self._environ:
             if name not in wanted and name in process:
                 del process[name]
-
-
-def temporary(serial):
-    """The folder for temporary files of an instance, where `/tmp` is the zygote's own and in memory."""
-    return '/tmp/%x' % serial
 
 
 def adopt(fd):

@@ -73,6 +73,12 @@ def flood(megabytes):
         os.write(1, piece)
 
 
+def fill(megabytes):
+    with open('/tmp/full', 'wb') as file:
+        for _ in range(megabytes):
+            file.write(b'x' * (1 << 20))
+
+
 def who():
     status = dict(line.split(':\t', 1) for line in open('/proc/self/status').read().splitlines() if ':\t' in line)
     return {'uid': os.getuid(), 'caps': status['CapEff'].strip(), 'bounding': status['CapBnd'].strip(), 'nnp': status['NoNewPrivs'].strip(), 'seccomp': status['Seccomp'].strip(), 'home': os.environ['HOME'], 'pgid': os.getpgrp() == os.getpid(), 'port': os.environ.get('PORT')}
@@ -95,7 +101,10 @@ DEEDS = {
     'listen': lambda port: listen(int(port)),
     'processes': lambda _: [int(name) for name in os.listdir('/proc') if name.isdigit()],
     'kill': lambda pid: os.kill(int(pid), 9),
-    'unshare': lambda _: call(272, 0x10000000),
+    'unshare': lambda flags: call(272, int(flags or '268435456')),
+    'parent': lambda _: os.getppid(),
+    'pid': lambda _: os.getpid(),
+    'fill': lambda megabytes: fill(int(megabytes)),
     'ptrace': lambda _: call(101, 0, 0, 0, 0),
     'mount': lambda _: call(165, b'x', b'/tmp', b'tmpfs', 0, None),
     'clone3': lambda _: call(435, None, 0),
@@ -210,6 +219,60 @@ fn nothing_can_be_written_outside() {
         assert!(!Path::new(file.as_str().expect("a path")).exists(), "/tmp is the machine's");
         let home = allowed(&node, "who", "")["home"].as_str().expect("a path").to_owned();
         allowed(&node, "write", format!("{home}/x"));
+    });
+}
+
+/// Lets one of several instances try something.
+#[track_caller]
+fn attempt_in(node: &Node, instance: u32, deed: &str, argument: &str) -> Value {
+    let host = format!("{instance}.default.localhost");
+    node.send(&Request::get(&format!("/{deed}?{}", encode(argument))).host(&host)).expect(200).json()
+}
+
+#[test]
+fn forked_instances_share_no_tmp() {
+    as_each(|builder| {
+        let yaml = Python::Three.yaml("manual_scaling:\n  instances: 2");
+        let node = builder.app(&App::with_yaml(&yaml).file("main.py", INTRUDER)).start();
+        for instance in [0, 1] {
+            let parent = attempt_in(&node, instance, "parent", "");
+            assert!(parent["value"].as_u64() > Some(1), "instance {instance} was not forked: {parent}\n{}", node.everything());
+        }
+        for folder in ["/tmp", "/dev/shm"] {
+            assert_eq!(attempt_in(&node, 0, "write", &format!("{folder}/mine"))["done"], true);
+            // The app itself may be in /tmp.
+            let seen = |instance| attempt_in(&node, instance, "list", folder)["value"].to_string();
+            assert!(seen(0).contains("mine") && !seen(1).contains("mine"), "{} {}", seen(0), seen(1));
+        }
+        // As large as the instance class (B2: 768 MB), for each of them.
+        if stands("signals") {
+            for deed in ["parent", "pid"] {
+                let other = attempt_in(&node, 0, deed, "")["value"].to_string();
+                assert_eq!(attempt_in(&node, 1, "kill", &other)["why"], "EPERM", "{deed}");
+            }
+        }
+        let full = attempt_in(&node, 0, "fill", "769");
+        assert_eq!(full["why"], "ENOSPC", "{full}");
+        assert_eq!(attempt_in(&node, 1, "fill", "1")["done"], true);
+    });
+}
+
+#[test]
+fn forked_instances_have_every_wall() {
+    as_each(|builder| {
+        let node = builder.app(&intruder()).start();
+        assert!(allowed(&node, "parent", "").as_u64() > Some(1), "it was not forked: {}", node.everything());
+        let who = allowed(&node, "who", "");
+        for set in ["caps", "bounding"] {
+            assert!(who[set].as_str().expect("a number").bytes().all(|digit| digit == b'0'), "{who}");
+        }
+        if cfg!(target_arch = "x86_64") {
+            // What let it step aside is closed: into all namespaces at once, into each, into none.
+            for flags in [0x1802_0000_u32, 0x1000_0000, 0x0002_0000, 0x4000_0000, 0] {
+                assert_eq!(refused(&node, "unshare", flags), "EPERM", "{flags:x}");
+            }
+            assert_eq!(refused(&node, "mount", ""), "EPERM");
+        }
     });
 }
 

@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shelf
+import tempfile
 
 
 def app(environ, start_response):
@@ -25,6 +26,8 @@ def app(environ, start_response):
         'born_in': shelf.PID,
         'mark': marks[0],
         'random': random.random(),
+        'temporary': (tempfile.mkdtemp(prefix='mine'), [name for name in os.listdir('/tmp') if name.startswith('mine')])[1],
+        'owner': os.stat(tempfile.mkdtemp()).st_uid == os.getuid(),
         'other': os.environ.get('OTHER'),
         'instance': os.environ.get('GAE_INSTANCE') or os.environ.get('INSTANCE_ID'),
     }
@@ -104,9 +107,12 @@ fn instances_are_forked_from_a_zygote_and_share_nothing_but_libraries() {
         assert!(first.zygote.is_some());
         assert_eq!(first.answer["born_in"], first.answer["pid"], "the app's own modules are imported by each instance");
         assert_eq!(first.answer["session"], first.answer["pid"]);
+        let alone = |seen: &Seen| seen.answer["temporary"].as_array().is_some_and(|all| all.len() == 1) && seen.answer["owner"] == true;
+        assert!(alone(&first), "/tmp is its own: {}", first.answer);
         first.kill(&node, "killed by SIGKILL");
         let second = Seen::of(&node);
         assert_eq!(second.zygote, first.zygote, "both come from one zygote");
+        assert!(alone(&second), "and ended with the first: {}", second.answer);
         for different in ["pid", "random", "mark", "instance", "session"] {
             assert_ne!(first.answer[different], second.answer[different], "{different}");
         }

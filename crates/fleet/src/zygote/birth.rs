@@ -33,8 +33,8 @@ pub(crate) struct Order<'a> {
     pub(crate) mark: String,
     /// The socket that the front end connects to; it listens already.
     pub(crate) listener: &'a OwnedFd,
-    /// Its zygote's `/tmp` is in memory: it gets a folder of its own there, which is removed with it.
-    pub(crate) folder: bool,
+    /// Its zygote is behind walls: it steps aside into namespaces, where it gets a `/tmp` of its own.
+    pub(crate) aside: bool,
     /// Where it is limited and measured.
     pub(crate) group: Option<&'a Group>,
 }
@@ -79,7 +79,7 @@ fn text(order: &Order<'_>) -> Option<Value> {
         env.insert(name.to_str()?.to_owned(), value.to_str()?.into());
     }
     let agent: Value = serde_json::from_str(&order.agent).ok()?;
-    Some(json!({ "serial": order.serial.0, "folder": order.folder, "mark": order.mark, "env": env, "agent": agent }))
+    Some(json!({ "serial": order.serial.0, "aside": order.aside, "mark": order.mark, "env": env, "agent": agent }))
 }
 
 pub(super) fn nonblocking(socket: Pair) -> io::Result<UnixStream> {

@@ -171,7 +171,7 @@ impl Nest {
         let mark = house.mark(newborn.serial);
         env.push((crate::warden::MARK.into(), mark.clone().into()));
         let agent = agent::config(house, newborn.deployment, breed.launch, newborn.id, Role::Forked { learn });
-        let order = Order { serial: newborn.serial, env, agent, mark, listener, folder: breed.is_walled(), group: newborn.group };
+        let order = Order { serial: newborn.serial, env, agent, mark, listener, aside: breed.is_walled(), group: newborn.group };
         match birth::fork(house, &link, order).await {
             Ok((process, reports)) => {
                 if learn {
