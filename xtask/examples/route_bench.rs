@@ -7,16 +7,10 @@ use std::time::Instant;
 use model::handler::{Handler, HandlerKind, Script};
 use model::pattern::{Anchor, Pattern};
 use model::route::handler::HandlerSet;
+use testkit::process::resident;
 
 fn handler(source: &str) -> Handler {
     Handler::new(Pattern::new(source, Anchor::Whole).expect("compiles"), HandlerKind::Script(Script::Auto))
-}
-
-/// Resident memory in kilobytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 type Shape = fn(usize) -> String;
@@ -35,17 +29,17 @@ fn main() {
     );
     for (name, shape) in [("ordinary", ordinary), ("wild", wild)] {
         for count in [10, 100, 1_000, 10_000] {
-            let before = resident();
+            let before = resident(std::process::id());
             let start = Instant::now();
             let mut handlers: Vec<Handler> = (0..count - 1).map(|n| handler(&shape(n))).collect();
             handlers.push(handler("/.*"));
             let set = HandlerSet::new(handlers);
             let built = start.elapsed().as_millis();
-            let held = resident();
+            let held = resident(std::process::id());
             let last = time(&set, &["/some/path/that/only/the/last/one/takes".to_owned()]);
             let paths: Vec<String> = (0..200).map(|n| format!("/section{}/edit/{n}", n * 7 % count)).collect();
             let spread = time(&set, &paths);
-            let states = resident().saturating_sub(held) / 1024;
+            let states = resident(std::process::id()).saturating_sub(held) / 1024;
             println!("{name:8} {count:>8} {built:>10} {last:>12} {spread:>12} {:>12} {states:>12}", held.saturating_sub(before) / 1024);
         }
     }

@@ -8,20 +8,14 @@ use model::pattern::{Anchor, Pattern};
 use model::runtime::Runtime;
 use model::sched::{Scheduler, Settings};
 use model::table::Version;
+use testkit::process::resident;
 
 const COUNT: usize = 1_000;
 
-/// Resident memory in kilobytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
-}
-
 fn weigh<T>(name: &str, make: impl Fn() -> T) {
-    let before = resident();
+    let before = resident(std::process::id());
     let all: Vec<T> = (0..COUNT).map(|_| make()).collect();
-    let each = resident().saturating_sub(before);
+    let each = resident(std::process::id()).saturating_sub(before);
     println!("{name:<32} {each:>6} KB for {COUNT}");
     drop(all);
 }

@@ -36,6 +36,7 @@ use crate::walls::{self, Scratch};
 /// How long the pipes may stay open after the process is gone before its last lines are taken as they are.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
+/// How long it is waited for the end of a process whose pipes or socket have closed: they close a moment before it counts as ended.
 const LAST_LOOK: Duration = Duration::from_millis(5);
 
 /// Which instance, of what, and what it is asked first.

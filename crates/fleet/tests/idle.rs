@@ -28,13 +28,6 @@ fn config(number: u64) -> VersionConfig {
     config
 }
 
-/// Memory in KB.
-fn memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
-    line.split_whitespace().next().expect("a number").parse().expect("a number")
-}
-
 /// CPU time in hundredths of a second.
 fn cpu() -> u64 {
     let text = std::fs::read_to_string("/proc/self/stat").expect("Linux");
@@ -54,10 +47,10 @@ async fn y29_a_thousand_idle_versions_cost_little_memory_and_no_cpu() {
     let fleet = Fleet::new(options).expect("a fleet");
     let version = |number| Arc::new(Version::new("demo".parse().expect("an id"), config(number), root.clone(), 1));
     let prepared = fleet.prepare(&version(0), &Quiet).expect("prepared");
-    let before = memory();
+    let before = testkit::process::resident(std::process::id());
     fleet.publish((0..VERSIONS).map(|number| (version(number), prepared.clone())).collect());
     tokio::task::yield_now().await;
-    let grown = memory().saturating_sub(before);
+    let grown = testkit::process::resident(std::process::id()).saturating_sub(before);
     assert!(grown < 50 * 1024, "{grown} KB for {VERSIONS} versions");
     assert!(fleet.census().iter().all(|(_, census)| *census == Census::default()));
     // What the tasks of a thousand pools do while nothing happens.

@@ -1,9 +1,9 @@
-//! What the walls add to the start of a process (`/bin/true`): `cargo run --release -p sandbox --example start [ROUNDS]`.
+//! What the walls add to the start of a process (`/bin/echo`): `cargo run --release -p sandbox --example start [ROUNDS]`.
 //!
-//! One start of each kind in turn, so that whatever else the machine does meets them alike. Shown are the shortest and the middle time until the end
-//! of the process, and the CPU time of all processes that had a part in it.
+//! One start of each kind in turn, so that whatever else the machine does meets them alike. Shown are the shortest and the middle time until the
+//! program's first byte, and the CPU time of all processes that had a part in it, their end included.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -118,20 +118,24 @@ fn command(plan: &Plan) -> Command {
     command
 }
 
-/// How long one start took.
+/// How long one start took, to the first byte.
 fn start(plan: Option<&Plan>) -> Duration {
     let mut command = match plan {
-        None => Command::new("/bin/true"),
+        None => Command::new("/bin/echo"),
         Some(plan) => {
             let mut command = command(plan);
-            command.arg("/bin/true");
+            command.arg("/bin/echo");
             command
         }
     };
     let begun = Instant::now();
-    let status = command.stdin(Stdio::null()).status().expect("it starts");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut byte = [0];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut byte).expect("a byte");
+    let taken = begun.elapsed();
+    let status = child.wait().expect("it ends");
     assert!(status.success(), "{status}");
-    begun.elapsed()
+    taken
 }
 
 /// Milliseconds of CPU of all processes that were waited for. The kernel shows whole ticks, whose errors cancel out over many starts.

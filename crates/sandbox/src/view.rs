@@ -1,11 +1,13 @@
 //! What the instance sees: a root in memory with the system, the app and little else in it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
@@ -42,6 +44,8 @@ pub(crate) type Owners = BTreeMap<(u32, u32), OwnedFd>;
 struct Root {
     path: PathBuf,
     folder: OwnedFd,
+    /// Those that are open already.
+    folders: RefCell<BTreeMap<PathBuf, Rc<OwnedFd>>>,
 }
 
 /// Builds the root and moves into it. `owners` shows what belongs to somebody as the instance's, where that is possible.
@@ -100,7 +104,7 @@ pub(crate) fn renew_temporary(binds: &[Bind], bytes: u64, (uid, gid): (u32, u32)
             .at(|| format!("mounting {target}"))?;
     }
     let folder = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(|| "the root".into())?;
-    let root = Root { path: PathBuf::from("/"), folder };
+    let root = Root { path: PathBuf::from("/"), folder, folders: RefCell::default() };
     kept.iter().try_for_each(|(target, tree)| root.place(tree, target))
 }
 
@@ -119,7 +123,7 @@ impl Root {
         rustix::mount::mount("tmpfs", &path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(options.as_c_str()))
             .at(|| "mounting the root".into())?;
         let folder = rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(|| "the root".into())?;
-        Ok(Self { path, folder })
+        Ok(Self { path, folder, folders: RefCell::default() })
     }
 
     /// Opens something of the new root; links in it lead nowhere else.
@@ -128,30 +132,34 @@ impl Root {
         rustix::fs::openat2(&self.folder, target, flags, Mode::empty(), ResolveFlags::IN_ROOT)
     }
 
-    /// Makes a folder and those above it.
-    fn folder(&self, target: &Path) -> Result<OwnedFd> {
-        if let Ok(found) = self.open(target) {
-            return Ok(found);
+    /// Makes a folder and those above it, each only once: most of what building a root costs is looking up names.
+    fn folder(&self, target: &Path) -> Result<Rc<OwnedFd>> {
+        if let Some(found) = self.folders.borrow().get(target) {
+            return Ok(Rc::clone(found));
         }
-        let (parent, name) = split(target)?;
-        let above = self.folder(parent)?;
-        match rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(format!("making {}: {error}", target.display())),
+        if let (Some(parent), Some(Component::Normal(name))) = (target.parent(), target.components().next_back()) {
+            let above = self.folder(parent)?;
+            match rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(format!("making {}: {error}", target.display())),
+            }
         }
-        self.open(target).at(|| format!("opening {}", target.display()))
+        let opened = Rc::new(self.open(target).at(|| format!("opening {}", target.display()))?);
+        self.folders.borrow_mut().insert(target.to_owned(), Rc::clone(&opened));
+        Ok(opened)
     }
 
     /// Makes an empty file, to bind another over it.
-    fn file(&self, target: &Path) -> Result<OwnedFd> {
-        if let Ok(found) = self.open(target) {
-            return Ok(found);
-        }
+    fn file(&self, target: &Path) -> Result<Rc<OwnedFd>> {
         let (parent, name) = split(target)?;
         let above = self.folder(parent)?;
-        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-        rustix::fs::openat(&above, name, flags, Mode::from_raw_mode(0o644)).at(|| format!("making {}", target.display()))?;
-        self.open(target).at(|| format!("opening {}", target.display()))
+        // A link may be there; then what it leads to is what is covered.
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::openat(&above, name, flags, Mode::from_raw_mode(0o644)) {
+            Ok(made) => Ok(Rc::new(made)),
+            Err(rustix::io::Errno::EXIST) => self.open(target).map(Rc::new).at(|| format!("opening {}", target.display())),
+            Err(error) => Err(format!("making {}: {error}", target.display())),
+        }
     }
 
     fn link(&self, to: &str, target: &Path) -> Result<()> {
@@ -179,7 +187,8 @@ impl Root {
         let read_only = if bind.writable { 0 } else { MOUNT_RDONLY };
         let attr = MountAttr { set: MOUNT_NOSUID | MOUNT_NODEV | read_only, ..MountAttr::default() };
         sys::mount_setattr(tree.as_fd(), true, &attr).at(what)?;
-        if let Some(owner) = owners.get(&owner_of(&bind.source).unwrap_or_default()).filter(|_| bind.owned) {
+        let owner = if bind.owned && !owners.is_empty() { owner_of(&bind.source) } else { None };
+        if let Some(owner) = owner.and_then(|owner| owners.get(&owner)) {
             let userns_fd = u64::try_from(owner.as_raw_fd()).unwrap_or_default();
             // Not every file system can; then files that only their owner may read stay unreadable, as on any server.
             let _ = sys::mount_setattr(tree.as_fd(), false, &MountAttr { set: MOUNT_IDMAP, userns_fd, ..MountAttr::default() });
@@ -194,7 +203,10 @@ impl Root {
         let is_folder = rustix::fs::FileType::from_raw_mode(found.st_mode).is_dir();
         let place = if is_folder { self.folder(target)? } else { self.file(target)? };
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        rustix::mount::move_mount(tree, "", &place, "", flags).at(what)
+        rustix::mount::move_mount(tree, "", &*place, "", flags).at(what)?;
+        // What was opened there is covered now.
+        self.folders.borrow_mut().retain(|path, _| !path.starts_with(target));
+        Ok(())
     }
 
     fn etc(&self, plan: &Plan, who: (u32, u32)) -> Result<()> {
@@ -214,7 +226,9 @@ impl Root {
         let options = std::ffi::CString::new(format!("mode=1777,size={bytes}")).unwrap_or_default();
         let path = self.path.join(target.trim_start_matches('/'));
         rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(options.as_c_str()))
-            .at(|| format!("mounting {target}"))
+            .at(|| format!("mounting {target}"))?;
+        self.folders.borrow_mut().retain(|path, _| !path.starts_with(target));
+        Ok(())
     }
 
     fn devices(&self) -> Result<()> {

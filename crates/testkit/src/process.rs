@@ -81,13 +81,32 @@ pub fn wait_gone(processes: &BTreeSet<Process>) {
     }
 }
 
+/// A variable's entry (`NAME=VALUE`) in the environment that a process began with.
+pub fn variable(pid: u32, name: &str) -> Option<String> {
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut entries = environ.split(|&byte| byte == 0).map(String::from_utf8_lossy);
+    entries.find(|entry| entry.strip_prefix(name).is_some_and(|rest| rest.starts_with('='))).map(std::borrow::Cow::into_owned)
+}
+
+/// KiB in memory of a process.
+///
+/// # Panics
+///
+/// If it does not run.
+#[track_caller]
+pub fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
 /// Processes that carry `mark` in their environment, or work in one of `folders`.
 pub fn marked(mark: &str, folders: &[&Path]) -> BTreeSet<Process> {
     let own = std::process::id();
+    let name = mark.split_once('=').map_or(mark, |(name, _)| name);
     let belongs = |pid: u32| {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let place = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
-        environ.split(|&b| b == 0).any(|entry| entry == mark.as_bytes()) || folders.iter().any(|folder| place.starts_with(folder))
+        variable(pid, name).is_some_and(|entry| entry == mark) || folders.iter().any(|folder| place.starts_with(folder))
     };
     all().into_iter().filter(|one| !one.zombie && one.process.pid != own && belongs(one.process.pid)).map(|one| one.process).collect()
 }

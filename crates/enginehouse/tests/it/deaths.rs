@@ -144,11 +144,8 @@ fn kill_one(node: &Node, number: usize) -> Death {
 
 /// What dies with a process, a moment later: whatever it started; but the instances that were forked from a zygote live on without it.
 fn family(one: Process) -> BTreeSet<Process> {
-    let instance = |one: &Process| -> Option<Vec<u8>> {
-        let environ = std::fs::read(format!("/proc/{}/environ", one.pid)).ok()?;
-        environ.split(|&byte| byte == 0).find(|entry| entry.starts_with(b"ENGINEHOUSE_INSTANCE=")).map(<[u8]>::to_vec)
-    };
-    // The two processes around a sandbox are our own binary; everybody inside ends with them.
+    let instance = |one: &Process| testkit::process::variable(one.pid, "ENGINEHOUSE_INSTANCE");
+    // The processes around a sandbox are our own binary; everybody inside ends with them.
     let around = describe(one).contains("`enginehouse ");
     let own = instance(&one);
     let started = descendants(one.pid).into_iter().filter(|started| around || instance(started) == own);

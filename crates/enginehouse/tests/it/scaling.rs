@@ -165,6 +165,79 @@ fn wait_ready(node: &Node, count: usize) {
     });
 }
 
+/// As `SLOW`, but computes while it waits.
+const BUSY: &str = r"
+def app(environ, start_response):
+    import os, socket
+    if environ['PATH_INFO'] == '/slow':
+        behind = socket.create_connection(('127.0.0.1', int(environ['QUERY_STRING'])))
+        behind.sendall(b'busy\n')
+        behind.setblocking(False)
+        waits = True
+        while waits:
+            try:
+                waits = len(behind.recv(1)) == 0
+            except (IOError, OSError):
+                pass
+    start_response('200 OK', [])
+    return [(os.environ.get('GAE_INSTANCE') or os.environ.get('INSTANCE_ID')).encode('ascii')]
+";
+
+#[test]
+fn y29_cpu_above_its_target_starts_an_instance() {
+    on_both(|python| {
+        // Neither concurrency nor waiting can be the reason.
+        let scaling = "automatic_scaling:\n  target_cpu_utilization: 0.5\n  max_instances: 2\n  max_concurrent_requests: 10\n  \
+                       target_throughput_utilization: 0.95\n  min_pending_latency: 15s\n  max_pending_latency: 15s";
+        let node = serve(&app(python, scaling, BUSY));
+        let behind = Behind::new();
+        std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..2).map(|_| scope.spawn(|| node.get(&behind.target()).expect(200).text())).collect();
+            let held: Vec<Held> = (0..2).map(|_| behind.next()).collect();
+            notice(&node, &[" starts: CPU ", ">= target_cpu_utilization 50 %"]);
+            wait_ready(&node, 2);
+            // The new one is not asked for what the old one has, but for what comes.
+            let third = node.get("/").expect(200).text();
+            held.into_iter().for_each(Held::release);
+            for one in asking {
+                assert_ne!(one.join().expect("answered"), third);
+            }
+        });
+    });
+}
+
+/// A Node.js server that answers with its instance; `/slow?PORT` waits for who is behind the port.
+const SERVER: &str = r"
+const net = require('net');
+require('http').createServer((request, response) => {
+  const url = new URL(request.url, 'http://x');
+  const text = process.env.GAE_INSTANCE;
+  if (url.pathname !== '/slow') return response.end(text);
+  const behind = net.connect(Number(url.search.slice(1)), '127.0.0.1', () => behind.write(text + '\n'));
+  behind.on('data', () => { behind.destroy(); response.end(text); });
+}).listen(process.env.PORT);
+";
+
+#[test]
+fn y29_idle_instances_of_a_server_of_its_own_wait_ahead_of_the_load() {
+    let yaml = "runtime: nodejs22\nautomatic_scaling:\n  min_idle_instances: 1\n  max_instances: 3\n  max_concurrent_requests: 1\n";
+    let node = serve(&App::with_yaml(yaml).file("server.js", SERVER));
+    notice(&node, &["starts: min_idle_instances 1, and 0 of 0 are idle"]);
+    wait_ready(&node, 1);
+    let behind = Behind::new();
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| node.get(&behind.target()).expect(200).text());
+        let held = behind.next();
+        // The idle one is taken: another starts, although nobody waits for it.
+        notice(&node, &["starts: min_idle_instances 1, and 0 of 1 are idle"]);
+        wait_ready(&node, 2);
+        // It is there before its request.
+        let spare = node.get("/").expect(200).text();
+        held.release();
+        assert_ne!(asking.join().expect("answered"), spare);
+    });
+}
+
 #[test]
 fn y29_max_instances_of_the_command_line_bounds_what_the_file_does_not() {
     let scaling = "automatic_scaling:\n  max_concurrent_requests: 1\n  min_pending_latency: 10ms";
