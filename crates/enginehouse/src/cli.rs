@@ -66,8 +66,14 @@ pub(crate) enum Command {
     Instances(Box<crate::admin::instances::Instances>),
     /// Say which versions get the traffic of a service
     Traffic(Box<crate::admin::traffic::Traffic>),
+    /// Say whose requests an app takes
+    Firewall(Box<crate::admin::firewall::Firewall>),
+    /// Let domains of your own lead to an app
+    Domains(Box<crate::admin::domains::Domains>),
     /// Look at what a server was ordered to do
     Operations(Box<crate::admin::operations::Operations>),
+    /// Read who changed what
+    Audit(Box<crate::admin::audit::Audit>),
     /// Make tokens for people and programs, and take them back
     Token(Box<crate::admin::tokens::Token>),
     /// Remember the server and the app that commands are about

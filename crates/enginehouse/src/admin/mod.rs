@@ -2,7 +2,10 @@
 
 pub(crate) mod apps;
 pub(crate) mod ask;
+pub(crate) mod audit;
 mod diff;
+pub(crate) mod domains;
+pub(crate) mod firewall;
 pub(crate) mod instances;
 pub(crate) mod operations;
 pub(crate) mod output;

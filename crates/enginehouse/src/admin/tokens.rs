@@ -30,9 +30,9 @@ enum What {
         /// What it may do
         #[arg(long, value_enum, default_value_t = Role::Deployer)]
         role: Role,
-        /// Only for this app; may be repeated [default: all apps]
-        #[arg(long = "app", value_name = "ID")]
-        apps: Vec<String>,
+        /// Only for this app [default: all apps]
+        #[arg(long, value_name = "ID")]
+        app: Option<String>,
         #[command(flatten)]
         remote: Remote,
     },
@@ -62,8 +62,10 @@ enum Role {
     Viewer,
     /// Deploy and move traffic too
     Deployer,
-    /// Everything, tokens too
+    /// Everything in an app: firewall, domains, deleting services
     Admin,
+    /// Everything on the server: apps and tokens too
+    Owner,
 }
 
 const COLUMNS: [Column; 6] = [
@@ -78,7 +80,7 @@ const COLUMNS: [Column; 6] = [
 /// Runs the command.
 pub(crate) fn token(ui: &Ui, asked: &Token) -> ExitCode {
     let done = match &asked.what {
-        What::Create { name, role, apps, remote } => create(ui, remote, name, *role, apps),
+        What::Create { name, role, app, remote } => create(ui, remote, name, *role, app.as_deref()),
         What::List { listing, remote } => connect(ui, remote).and_then(|(client, _)| {
             let rows = client.list("/enginehouse/v1/tokens", "tokens", None)?;
             output::list(ui, rows, &COLUMNS, listing, &format!("{DIM}no tokens{DIM:#}"));
@@ -89,10 +91,10 @@ pub(crate) fn token(ui: &Ui, asked: &Token) -> ExitCode {
     exit(ui, done)
 }
 
-fn create(ui: &Ui, remote: &Remote, name: &str, role: Role, apps: &[String]) -> Outcome<()> {
+fn create(ui: &Ui, remote: &Remote, name: &str, role: Role, app: Option<&str>) -> Outcome<()> {
     let (client, _) = connect(ui, remote)?;
     let role = role.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-    let made = client.post("/enginehouse/v1/tokens", &json!({"name": name, "role": role, "apps": apps}))?;
+    let made = client.post("/enginehouse/v1/tokens", &json!({"name": name, "role": role, "apps": app.iter().collect::<Vec<_>>()}))?;
     ui.data(&format!("{}\n", made["token"].as_str().unwrap_or_default()));
     ui.status(&format!(
         "{DIM}Keep it: it is not shown again. `enginehouse token revoke {}` takes it back.{DIM:#}",

@@ -57,6 +57,9 @@ enum What {
         /// Stop and go back by itself if this comes true: error-rate>1%,p99>2x; the new version beside the old one
         #[arg(long, value_name = "CONDITION,…")]
         abort_if: Option<String>,
+        /// How long it takes [default: as the server thinks fit]
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+        over: Option<u32>,
         /// Do not wait until it is done
         #[arg(long)]
         r#async: bool,
@@ -146,7 +149,11 @@ pub(crate) fn traffic(ui: &Ui, asked: &Traffic) -> ExitCode {
     let done = match &asked.what {
         What::Show { service, listing, remote } => show(ui, remote, service.as_deref(), listing),
         What::Set { shares, by, change } => set(ui, shares, *by, change),
-        What::Migrate { version, abort_if, r#async, change } => migrate(ui, version, abort_if.as_deref(), *r#async, change),
+        What::Migrate { version, abort_if, over, r#async, change } => {
+            let over = over.map(|over| format!("&migrateOver={over}s")).unwrap_or_default();
+            let guard = abort_if.as_ref().map(|conditions| format!("&abortIf={}", segment(conditions))).unwrap_or_default();
+            migrate(ui, version, &(over + &guard), *r#async, change)
+        }
         What::Rollback { change } => rollback(ui, change),
         What::Pause(step) => control(ui, step, "pause", "is paused; `enginehouse traffic resume` goes on, `abort` goes back"),
         What::Resume(step) => control(ui, step, "resume", "goes on"),
@@ -183,19 +190,19 @@ fn set(ui: &Ui, shares: &[Share], by: Option<By>, change: &Change) -> Outcome<()
     let wanted = Shares::asked(shares, by)?;
     session.ui.status(&plan::text(&change.service, &Shares::of(&service), &wanted, Some(by)));
     change.asking.confirm(ui, "Do you want to continue")?;
-    put(&session, &change.service, &wanted, by, "")?;
-    Ok(())
+    put(&session, &change.service, &wanted, by)
 }
 
-fn put(session: &Session, service: &str, wanted: &Shares, by: By, more: &str) -> Outcome<Value> {
+fn put(session: &Session, service: &str, wanted: &Shares, by: By) -> Outcome<()> {
     // The server decides what a split of one version goes by; saying it would keep a cookie alive that nobody needs.
     let by = if wanted.is_one() { "UNSPECIFIED" } else { by.name() };
     let body = json!({"split": {"allocations": wanted.allocations(), "shardBy": by}});
-    let started = session.client.patch(&format!("{}?updateMask=split{more}", session.app.service(service)), &body)?;
-    carry_out(session, "switching", &format!("{service}: {}", wanted.summary()), started)
+    let started = session.client.patch(&format!("{}?updateMask=split", session.app.service(service)), &body)?;
+    carry_out(session, "switching", &format!("{service}: {}", wanted.summary()), started)?;
+    Ok(())
 }
 
-fn migrate(ui: &Ui, version: &str, abort_if: Option<&str>, leave: bool, change: &Change) -> Outcome<()> {
+fn migrate(ui: &Ui, version: &str, how: &str, leave: bool, change: &Change) -> Outcome<()> {
     let session = open(ui, &change.remote)?;
     let service = session.client.get(&session.app.service(&change.service))?;
     let by = By::of(&service).unwrap_or(By::Ip);
@@ -203,9 +210,8 @@ fn migrate(ui: &Ui, version: &str, abort_if: Option<&str>, leave: bool, change: 
     session.ui.status(&plan::text(&change.service, &Shares::of(&service), &wanted, None));
     session.ui.status(&format!("{DIM}step by step, by {}{DIM:#}", by.name().to_lowercase()));
     change.asking.confirm(ui, "Do you want to continue")?;
-    let guard = abort_if.map(|conditions| format!("&abortIf={}", segment(conditions))).unwrap_or_default();
     let body = json!({"split": {"allocations": wanted.allocations(), "shardBy": by.name()}});
-    let path = format!("{}?updateMask=split&migrateTraffic=true{guard}", session.app.service(&change.service));
+    let path = format!("{}?updateMask=split&migrateTraffic=true{how}", session.app.service(&change.service));
     let started = session.client.patch(&path, &body)?;
     if leave {
         let id = started["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default().to_owned();
@@ -232,8 +238,7 @@ fn rollback(ui: &Ui, change: &Change) -> Outcome<()> {
     let by = By::of(before);
     session.ui.status(&plan::text(&change.service, &Shares::of(&service), &wanted, by));
     change.asking.confirm(ui, "Do you want to continue")?;
-    put(&session, &change.service, &wanted, by.unwrap_or(By::Ip), "")?;
-    Ok(())
+    put(&session, &change.service, &wanted, by.unwrap_or(By::Ip))
 }
 
 fn control(ui: &Ui, step: &Step, what: &str, done: &str) -> Outcome<()> {
