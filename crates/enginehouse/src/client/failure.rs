@@ -86,6 +86,10 @@ impl Status {
                 let text = |name: &str| violation[name].as_str().unwrap_or_default().to_owned();
                 status.violations.push((text("field"), text("description")));
             }
+            // The message of an operation has the log in it for clients that show nothing else.
+            if let Some(said) = detail["detail"].as_str().filter(|said| !said.is_empty()) {
+                said.clone_into(&mut status.message);
+            }
             let lines = detail["stackEntries"].as_array().into_iter().flatten();
             status.log.extend(lines.filter_map(Value::as_str).map(str::to_owned));
         }
@@ -229,8 +233,9 @@ mod tests {
 
     #[test]
     fn the_log_of_an_app_that_does_not_start_is_shown() {
-        let error = json!({"code": 9, "message": "It does not start.", "details": [{"stackEntries": ["Traceback", "ImportError: x"]}]});
+        let details = json!([{"stackEntries": ["Traceback", "ImportError: x"], "detail": "It does not start."}]);
+        let error = json!({"code": 9, "message": "It does not start.\n\nTraceback\nImportError: x", "details": details});
         let text = Failure::Operation(Box::new(Status::of_operation(&error))).text();
-        assert!(text.contains("ImportError: x"), "{text}");
+        assert_eq!(anstream::adapter::strip_str(&text).to_string(), "It does not start.\n  | Traceback\n  | ImportError: x");
     }
 }

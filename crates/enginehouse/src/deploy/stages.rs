@@ -97,14 +97,7 @@ impl Watch for Making {
 
 /// The stage that a message of the server belongs to.
 fn stage_of(message: &str) -> &'static str {
-    let lower = message.to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    match () {
-        () if has(&["warm"]) => "warm",
-        () if has(&["boot", "starting an instance", "starts an instance", "start an instance"]) => "boot",
-        () if has(&["install", "build", "compil", "package"]) => "build",
-        () if has(&["copy", "copies", "files"]) => "copy",
-        () if has(&["switch", "traffic", "publish", "ready"]) => "switch",
-        () => "create",
-    }
+    const STAGES: [(&str, &str); 5] =
+        [("Copying", "copy"), ("Unpacking", "copy"), ("Building", "build"), ("Starting", "boot"), ("Warming", "warm")];
+    STAGES.iter().find(|(beginning, _)| message.starts_with(beginning)).map_or("ready", |(_, stage)| stage)
 }

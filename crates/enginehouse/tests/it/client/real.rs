@@ -1,0 +1,204 @@
+//! The commands before the real server, with real apps.
+
+use std::path::Path;
+
+use serde_json::Value;
+use testkit::{App, Finished, Python, ServeNode};
+
+use super::ask;
+use crate::apps::app;
+
+/// A server with the app `shop`, and a home for commands.
+struct Shop {
+    server: ServeNode,
+    home: tempfile::TempDir,
+}
+
+impl Shop {
+    fn open() -> Self {
+        let server = ServeNode::with(env!("CARGO_BIN_EXE_enginehouse"), ["--project", "shop"]);
+        let home = tempfile::tempdir().expect("a folder");
+        let remember = |key: &str, value: &str| {
+            let done = ask(home.path(), "", &["config", "set", key, "-"], value);
+            assert_eq!(done.code, Some(0), "{done:?}");
+        };
+        remember("server", &server.admin_url());
+        remember("token", &server.owner_token());
+        Self { server, home }
+    }
+
+    /// A command, whatever comes of it.
+    fn ask(&self, args: &[&str]) -> Finished {
+        ask(self.home.path(), "", args, "")
+    }
+
+    /// A command that succeeds; its standard output.
+    #[track_caller]
+    fn run(&self, args: &[&str]) -> String {
+        let done = self.ask(args);
+        assert_eq!(done.code, Some(0), "{args:?}: {done:?}");
+        done.stdout
+    }
+
+    #[track_caller]
+    fn deploy(&self, app: &App, more: &[&str]) -> Finished {
+        let args: Vec<&str> = ["deploy", path(app.path()), "--quiet"].iter().chain(more).copied().collect();
+        let done = self.ask(&args);
+        assert_eq!(done.code, Some(0), "{done:?}");
+        done
+    }
+
+    /// What a version of the default service says, or the service itself.
+    fn says(&self, version: &str) -> String {
+        let dot = if version.is_empty() { String::new() } else { format!("{version}-dot-") };
+        self.server.get(&format!("{dot}shop.local.r.localhost"), "/").text()
+    }
+
+    fn versions(&self) -> String {
+        self.run(&["versions", "list", "--format", "value(id,trafficAllocation,servingStatus)"])
+    }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+fn saying(python: Python, text: &str) -> App {
+    app(python, "", &main(text))
+}
+
+fn main(text: &str) -> String {
+    format!("def app(environ, start):\n    start('200 OK', [('Content-Type', 'text/plain')])\n    return [b'{text}']\n")
+}
+
+#[test]
+fn t3_an_app_is_deployed_changed_and_taken_back() {
+    crate::on_both(|python| {
+        let shop = Shop::open();
+        let app = saying(python, "one").file("static/a.txt", "a");
+        let first = shop.deploy(&app, &["--version", "v1"]);
+        assert!(first.stderr.contains("3 files") && first.stderr.contains("v1 is ready"), "{}", first.stderr);
+        let url = first.stdout.trim();
+        assert_eq!(url, format!("http://shop.local.r.localhost:{}", shop.server.http().port()));
+        assert_eq!(shop.says(""), "one");
+
+        let same = shop.deploy(&app, &["--version", "v1-again", "--no-promote"]);
+        assert!(same.stderr.contains("the server has all files"), "{}", same.stderr);
+        assert!(same.stdout.contains("//v1-again-dot-shop."), "{}", same.stdout);
+
+        app.write("main.py", main("two"));
+        let changed = shop.deploy(&app, &["--version", "v2"]);
+        assert!(changed.stderr.contains("1 file,") && changed.stderr.contains("all traffic of default to v2"), "{}", changed.stderr);
+        assert_eq!((shop.says(""), shop.says("v1"), shop.says("v1-again")), ("two".into(), "one".into(), "one".into()));
+
+        shop.run(&["traffic", "rollback", "--quiet"]);
+        assert_eq!(shop.says(""), "one");
+        assert_eq!(shop.versions(), "v1\t1.0\tSERVING\nv1-again\t0.0\tSERVING\nv2\t0.0\tSERVING\n");
+    });
+}
+
+#[test]
+fn t3_an_app_that_does_not_start_leaves_the_old_one_serving() {
+    let shop = Shop::open();
+    let app = saying(Python::Three, "fine");
+    shop.deploy(&app, &["--version", "good"]);
+    app.write("main.py", "import this_does_not_exist\n");
+    let failed = shop.ask(&["deploy", path(app.path()), "--quiet", "--version", "bad"]);
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    assert!(failed.stderr.contains("this_does_not_exist") && failed.stderr.contains("goes on serving"), "{}", failed.stderr);
+    assert_eq!(shop.says(""), "fine");
+    assert_eq!(shop.versions(), "good\t1.0\tSERVING\n");
+}
+
+#[test]
+fn t3_versions_services_and_instances_are_looked_after() {
+    let shop = Shop::open();
+    let manual = |text: &str| app(Python::Three, "manual_scaling:\n  instances: 1\n", &main(text));
+    shop.deploy(&manual("one"), &["--version", "v1"]);
+    shop.deploy(&manual("two"), &["--version", "v2"]);
+    assert_eq!(shop.versions(), "v1\t0.0\tSTOPPED\nv2\t1.0\tSERVING\n", "the version before would run for nobody");
+    let instances = shop.run(&["instances", "list", "--format", "value(version,id)"]);
+    assert_eq!(instances, "v2\t0\n");
+    shop.run(&["versions", "start", "v1", "-q"]);
+    shop.run(&["traffic", "set", "v1=60", "v2=40", "--by", "cookie", "-q"]);
+    let table = shop.run(&["traffic", "show"]);
+    assert!(table.contains("v1       60 %     COOKIE") && table.contains("v2       40 %     COOKIE"), "{table}");
+    let explained: Value = serde_json::from_str(&shop.run(&["traffic", "explain", "--cookie", "999", "--format", "json"])).expect("JSON");
+    assert!(explained["version"].is_string() && explained["why"].is_string(), "{explained}");
+    let refused = shop.ask(&["versions", "delete", "v1", "-q"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    shop.run(&["traffic", "set", "v2", "-q"]);
+    shop.run(&["versions", "delete", "v1", "-q"]);
+    assert_eq!(shop.versions(), "v2\t1.0\tSERVING\n");
+    let missing = shop.ask(&["versions", "describe", "v1"]);
+    assert_eq!(missing.code, Some(5), "{missing:?}");
+    let operations = shop.run(&["operations", "list", "--format", "value(metadata.method,status)"]);
+    assert!(operations.lines().any(|line| line == "google.appengine.v1.Versions.DeleteVersion\tDONE"), "{operations}");
+    let audit = shop.run(&["audit", "--format", "value(action,target)"]);
+    assert!(audit.contains("apps/shop/services/default"), "{audit}");
+    let diff = shop.deploy(&saying(Python::Three, "three"), &["--version", "v3", "--no-promote"]);
+    assert_eq!(diff.code, Some(0));
+    let diff = shop.run(&["versions", "diff", "v2", "v3"]);
+    assert!(diff.contains("manualScaling.instances") && diff.contains("main.py"), "{diff}");
+}
+
+#[test]
+fn t3_tokens_may_do_what_their_role_says() {
+    let shop = Shop::open();
+    let secret = shop.run(&["token", "create", "guest", "--role", "viewer", "--app", "shop"]);
+    let as_guest = |args: &[&str]| {
+        let args: Vec<&str> = args.iter().copied().chain(["--token", secret.trim()]).collect();
+        shop.ask(&args)
+    };
+    assert_eq!(as_guest(&["services", "list"]).code, Some(0));
+    let app = saying(Python::Three, "never");
+    let refused = as_guest(&["deploy", path(app.path()), "-q"]);
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert!(!refused.stderr.contains(secret.trim()), "{}", refused.stderr);
+    let id = shop.run(&["token", "list", "--format", "value(id,name)"]);
+    let id = id.lines().find_map(|line| line.strip_suffix("\tguest")).expect("the token is listed").to_owned();
+    shop.run(&["token", "revoke", &id, "-q"]);
+    assert_eq!(as_guest(&["services", "list"]).code, Some(4));
+}
+
+#[test]
+fn t3_configuration_of_the_app_is_deployed() {
+    let shop = Shop::open();
+    let app = saying(Python::Three, "one")
+        .file("dispatch.yaml", "dispatch:\n- url: \"*/mobile/*\"\n  service: default\n")
+        .file(
+            "cron.yaml",
+            "cron:\n- url: /a\n  schedule: every 24 hours\n- url: /b\n  schedule: every monday 09:00\n  timezone: Europe/Berlin\n",
+        )
+        .file("queue.yaml", "queue:\n- name: mail\n  rate: 5/s\n- name: slow\n  rate: 0/s\n")
+        .file("index.yaml", "indexes:\n- kind: Cat\n  properties:\n  - name: name\n  - name: age\n    direction: desc\n");
+    shop.deploy(&app, &["--version", "v1"]);
+    let deploy = |name: &str| {
+        let done = shop.ask(&["deploy", path(&app.join(name)), "-q"]);
+        assert_eq!(done.code, Some(0), "{name}: {done:?}");
+        done.stderr
+    };
+    assert!(deploy("dispatch.yaml").contains("1 rule in force"));
+    assert!(shop.run(&["apps", "describe"]).contains("/mobile/*"));
+    assert!(deploy("cron.yaml").contains("2 new, 0 removed, 0 as before"));
+    assert!(deploy("cron.yaml").contains("0 new, 0 removed, 2 as before"));
+    app.write("cron.yaml", "cron:\n- url: /a\n  schedule: every 24 hours\n");
+    assert!(deploy("cron.yaml").contains("0 new, 1 removed, 1 as before"));
+    assert!(deploy("queue.yaml").contains("2 queues in force"));
+    assert!(deploy("queue.yaml").contains("2 queues in force"));
+    assert!(deploy("index.yaml").contains("1 new, 0 as before"));
+    assert!(deploy("index.yaml").contains("0 new, 1 as before"));
+}
+
+#[test]
+fn t3_an_app_that_does_not_exist_is_made() {
+    let shop = Shop::open();
+    let app = saying(Python::Three, "new");
+    shop.deploy(&app, &["--project", "other", "--version", "v1"]);
+    assert_eq!(shop.server.get("other.local.r.localhost", "/").text(), "new");
+    let apps = shop.run(&["apps", "list", "--format", "value(id)"]);
+    assert_eq!(apps, "other\nshop\n");
+    let which = shop.ask(&["services", "list"]);
+    assert_eq!(which.code, Some(2), "with two apps nothing is guessed: {which:?}");
+    assert!(which.stderr.contains("other, shop"), "{}", which.stderr);
+}
