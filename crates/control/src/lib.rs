@@ -1,6 +1,10 @@
 //! The house seen from outside: metrics, health, the admin port, the Admin API. A crate of its own because it is a failure boundary: the front end
 //! must go on serving while whoever watches or administers it misbehaves, so everything here runs on threads of its own.
 #![warn(missing_docs)]
+#![allow(
+    clippy::redundant_closure_for_method_calls,
+    reason = "`store::control::View` has a lifetime, with which a method's path is not general enough"
+)]
 
 mod admin;
 mod metrics;
@@ -12,6 +16,7 @@ pub mod status;
 #[cfg_attr(not(test), expect(dead_code, reason = "the router of the Admin API mounts it"))]
 mod storage;
 pub mod version;
+pub mod work;
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,7 @@
 //! The durable truth: a server's state ([`control`]) and files ([`files`]), an app's storage folder, its lock, its secrets and its log. A crate of its
 //! own because the database is a heavy dependency that the other crates need not wait for.
 #![warn(missing_docs)]
+#![allow(clippy::redundant_closure_for_method_calls, reason = "`View` has a lifetime, with which a method's path is not general enough")]
 
 mod atomic;
 pub mod control;

@@ -11,6 +11,7 @@ mod configs;
 mod domains;
 mod error;
 mod firewall;
+mod garbage;
 mod lock;
 mod objects;
 mod operations;
@@ -43,7 +44,7 @@ pub use domains::Domain;
 pub use error::{OpenError, StoreError};
 pub use firewall::{Action, FirewallRow};
 pub use objects::{Bucket, Object, Upload};
-pub use operations::{Begin, Failure, Operation, OperationId, Outcome};
+pub use operations::{Begin, Failure, Lock, Operation, OperationId, Outcome};
 pub use services::Service;
 pub use tokens::{Role, Token, TokenSecret};
 pub use versions::{NewVersion, ServingStatus, Version, VersionStamp};
@@ -261,12 +262,14 @@ impl Store {
         drop(conn);
         if changed {
             let listeners = locked(&self.0.listeners).clone();
-            listeners.iter().for_each(|tell| tell(rev));
+            for tell in &listeners {
+                tell(rev);
+            }
         }
         Ok(answer)
     }
 
-    /// Whether the database is whole, as SQLite's own check says; an empty list means that it is.
+    /// Whether the database is whole, as `SQLite`'s own check says; an empty list means that it is.
     ///
     /// # Errors
     /// If it cannot be asked.

@@ -127,8 +127,19 @@ pub struct Begin {
     pub target: String,
     /// What there is to do: the driver's own.
     pub work: Value,
-    /// Nobody else may work on the target's children either, and none of them may be worked on now.
-    pub whole: bool,
+    /// What the operation has for itself.
+    pub lock: Lock,
+}
+
+/// What an operation has for itself until it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// Nothing.
+    Nothing,
+    /// Its target.
+    Target,
+    /// Its target and everything below it.
+    Whole,
 }
 
 /// `apps/A/operations/UUID`.
@@ -193,10 +204,10 @@ impl View<'_> {
 }
 
 impl Change<'_> {
-    /// Begins an operation, which has its target for itself until it ends; what follows in this change belongs to it.
+    /// Begins an operation, which has what it locks for itself until it ends; what follows in this change belongs to it.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if another operation has the target, or something above it, or (with `whole`) something below it.
+    /// [`StoreError::Busy`] if another operation has what it locks.
     pub fn begin(&mut self, begin: Begin) -> Result<Operation> {
         self.refuse_busy(&begin)?;
         let id = OperationId::draw()?;
@@ -214,21 +225,30 @@ impl Change<'_> {
                 to_json(&begin.work)?
             ],
         )?;
-        let resource = if begin.whole { format!("{}/*", begin.target) } else { begin.target };
-        self.run("INSERT INTO locks (resource, operation) VALUES (?1, ?2)", params![resource, id.to_string()])?;
+        let resource = match begin.lock {
+            Lock::Nothing => None,
+            Lock::Target => Some(begin.target),
+            Lock::Whole => Some(format!("{}/*", begin.target)),
+        };
+        if let Some(resource) = resource {
+            self.run("INSERT INTO locks (resource, operation) VALUES (?1, ?2)", params![resource, id.to_string()])?;
+        }
         self.operation = Some(id);
         self.view.operation(&begin.app, &id.to_string())
     }
 
     fn refuse_busy(&self, begin: &Begin) -> Result<()> {
         let target = &begin.target;
+        if begin.lock == Lock::Nothing {
+            return Ok(());
+        }
         let above = target.match_indices('/').map(|(at, _)| format!("{}/*", &target[..at]));
         for resource in above.chain([target.clone(), format!("{target}/*")]) {
             if let Some(other) = self.holder(&resource)? {
                 return Err(StoreError::Busy { target: target.clone(), holder: other.name() });
             }
         }
-        if !begin.whole {
+        if begin.lock != Lock::Whole {
             return Ok(());
         }
         // Names have no character between `/` and `0`.
@@ -243,6 +263,12 @@ impl Change<'_> {
     pub fn progress(&mut self, id: OperationId, work: &Value, message: &str) -> Result<()> {
         let sql = "UPDATE operations SET work = ?2, message = ?3 WHERE id = ?1 AND ended IS NULL";
         self.run(sql, params![id.to_string(), to_json(work)?, message])?;
+        Ok(())
+    }
+
+    /// Says what a running operation does at the moment. Does not raise `rev`.
+    pub fn tell(&mut self, id: OperationId, message: &str) -> Result<()> {
+        self.run("UPDATE operations SET message = ?2 WHERE id = ?1 AND ended IS NULL", params![id.to_string(), message])?;
         Ok(())
     }
 
@@ -272,7 +298,7 @@ impl Change<'_> {
             Outcome::Failed(failure) => (None, Some(to_json(failure)?)),
         };
         self.run(
-            "UPDATE operations SET ended = ?2, response = ?3, error = ?4, message = '' WHERE id = ?1 AND ended IS NULL",
+            "UPDATE operations SET ended = ?2, response = ?3, error = ?4, message = '', work = 'null' WHERE id = ?1 AND ended IS NULL",
             params![id.to_string(), micros(self.now), response, error],
         )?;
         self.run("DELETE FROM locks WHERE operation = ?1", [id.to_string()])?;

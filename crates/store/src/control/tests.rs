@@ -1,3 +1,5 @@
+//! The state as its callers see it.
+
 use std::collections::BTreeMap;
 
 use model::ids::{AppId, ServiceId, VersionId};
@@ -49,7 +51,16 @@ impl House {
             }
             let spec = json!({ "id": version, "runtime": "python312", "deployment": { "files": {} }, "envVariables": { "KEY": "hush" } });
             let status = ServingStatus::Serving;
-            change.put_version(NewVersion { app: app.clone(), service: service.clone(), id: id(version), spec, manifest, status })
+            let deployment = change.rev();
+            change.put_version(NewVersion {
+                app: app.clone(),
+                service: service.clone(),
+                id: id(version),
+                spec,
+                manifest,
+                status,
+                deployment,
+            })
         });
         deployed.expect("deployed")
     }
@@ -98,7 +109,8 @@ fn a_failed_change_leaves_nothing() {
 fn a_running_operation_has_its_target_for_itself() {
     let house = house();
     let begin = |target: &str, whole| {
-        let begin = Begin { app: id("demo"), method: "m", target: target.to_owned(), work: json!({}), whole };
+        let lock = if whole { Lock::Whole } else { Lock::Target };
+        let begin = Begin { app: id("demo"), method: "m", target: target.to_owned(), work: json!({}), lock };
         house.store.change(&actor(), |change| change.begin(begin))
     };
     let version = "apps/demo/services/default/versions/v1";

@@ -104,6 +104,8 @@ pub struct NewVersion {
     pub manifest: Sha256,
     /// Whether it takes requests.
     pub status: ServingStatus,
+    /// The number of the deployment: the `rev` of the change that began it.
+    pub deployment: u64,
 }
 
 impl Version {
@@ -237,7 +239,7 @@ impl Change<'_> {
             status: new.status,
             creator: self.actor.name.clone(),
             created: self.now,
-            deployment: self.rev,
+            deployment: new.deployment,
             disk: size,
             rev: self.rev,
         };

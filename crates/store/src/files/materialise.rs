@@ -13,6 +13,9 @@ use crate::control::{Result, Store, StoreError};
 /// Begins the names of folders that are not whole yet, or not any more.
 pub(super) const DRAFT: char = '.';
 
+/// How many drafts this process began.
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
+
 impl Store {
     /// Where a manifest's folder is, once it was made.
     pub fn folder(&self, manifest: &Sha256) -> PathBuf {
@@ -29,7 +32,6 @@ impl Store {
         if folder.exists() {
             return Ok(folder);
         }
-        static DRAFTS: AtomicU64 = AtomicU64::new(0);
         let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
         let draft = self.dir().join("versions").join(format!("{DRAFT}{}-{number}", std::process::id()));
         remove_folder(&draft)?;
@@ -44,6 +46,24 @@ impl Store {
         made?;
         sync_folder(&self.dir().join("versions"))?;
         Ok(folder)
+    }
+
+    /// Makes the folders again that versions need and that are not there, as after a restore of a backup without them.
+    ///
+    /// # Errors
+    /// If the system refuses. A file that is missing is told in the log of the house and does not keep the others from being made.
+    pub fn restore_folders(&self) -> Result<Vec<String>> {
+        let used = self.read(|view| view.manifests_in_use())?;
+        let mut lost = Vec::new();
+        for hash in used.into_iter().filter(|hash| !self.folder(hash).exists()) {
+            let manifest = self.read(|view| view.manifest(&hash))?;
+            match self.materialise(&manifest) {
+                Ok(_) => {}
+                Err(StoreError::Missing(what)) => lost.push(what),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(lost)
     }
 
     fn fill(&self, draft: &Path, manifest: &Manifest) -> Result<()> {

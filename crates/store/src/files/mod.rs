@@ -1,7 +1,9 @@
 //! Content-addressed files. `DIR/files/ab/cdef…` holds a file's bytes under the SHA-256 of them, written once and never changed;
 //! `DIR/versions/HASH/` is a version's folder, made of hard links to them. A row of `blobs` says that a file is whole.
 
+mod archive;
 mod blobs;
+mod collect;
 mod digest;
 mod manifest;
 mod materialise;
@@ -10,7 +12,9 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+pub use archive::{ArchiveError, Limits};
 pub use blobs::{Blob, Draft, Expected};
+pub use collect::{Collected, Grace};
 pub use digest::{BadDigest, Sha1, Sha256};
 pub use manifest::{BadPath, Manifest, ManifestFile, check_path};
 
@@ -25,6 +29,13 @@ impl Store {
     pub(crate) fn keep_files(&self) -> Result<Shared> {
         let file = self.files_lock()?;
         file.lock_shared().map_err(StoreError::io("lock", self.dir()))?;
+        Ok(Shared(file))
+    }
+
+    /// Waits for everybody who keeps the collector away.
+    pub(crate) fn clear_files(&self) -> Result<Shared> {
+        let file = self.files_lock()?;
+        file.lock().map_err(StoreError::io("lock", self.dir()))?;
         Ok(Shared(file))
     }
 
