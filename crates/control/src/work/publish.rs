@@ -128,8 +128,8 @@ impl Publisher {
                     known.0.insert(app.id.clone(), self.app(view, rev, &app, services)?);
                 }
             }
-            let apps = known.0.iter().map(|(id, app)| (id.clone(), Arc::clone(&app.table))).collect();
-            Ok::<_, StoreError>(Estate { generation: rev, apps })
+            let tables = known.0.values().map(|app| Arc::clone(&app.table));
+            Ok::<_, StoreError>(Estate::build(rev, tables, self.settings.fallback.as_ref()))
         })?;
         Ok(Arc::new(estate))
     }
