@@ -67,6 +67,16 @@ impl Bound {
         bind().map_err(|why| AdminError { port, why })
     }
 
+    /// Takes a socket that listens already.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn on(listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, address })
+    }
+
     /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -98,7 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let instance = Arc::new(Instance { serial: 1, id: InstanceId::Opaque("e4b565394caa".into()), version: key, endpoint });
     let certificate = Certificate::SelfSigned { directory: PathBuf::from(folder).join("tls") };
     let options = Options {
-        listeners: vec![Listener::plain(http.parse()?), Listener { address: tls.parse()?, tls: Some(certificate) }],
+        listeners: vec![Listener::plain(http.parse()?), Listener::secure(tls.parse()?, certificate)],
         login_secret: vec![1; 32],
         threads: std::env::var("THREADS").ok().and_then(|threads| threads.parse().ok()).unwrap_or(0),
         ..Options::default()

@@ -11,13 +11,14 @@ use model::journal::Journal;
 use model::pool::Pool;
 use model::table::Estate;
 
+use crate::Secured;
 use crate::assets::Shelf;
 use crate::geo::Places;
 use crate::guard::Bounds;
 use crate::link::Pacing;
 use crate::listen::Census;
 use crate::login::Seal;
-use crate::options::Options;
+use crate::options::{Certificate, Options};
 
 /// The shared state.
 pub(crate) struct House {
@@ -36,6 +37,8 @@ pub(crate) struct House {
     pub(crate) http_port: u16,
     pub(crate) https_port: u16,
     pub(crate) draining: AtomicBool,
+    /// Where each TLS listener has its certificate from, and what it goes by.
+    pub(crate) secured: Vec<(Certificate, Secured)>,
 }
 
 impl House {

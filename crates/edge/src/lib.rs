@@ -112,9 +112,12 @@ pub struct Edge {
 #[derive(Debug)]
 struct Bound {
     address: SocketAddr,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Secured>,
     listeners: Vec<std::net::TcpListener>,
 }
+
+/// The TLS settings of a listener, which may be read again while it listens.
+type Secured = Arc<ArcSwap<rustls::ServerConfig>>;
 
 impl Edge {
     /// Takes the addresses, reads certificates and databases. Nothing is accepted before [`Edge::start`].
@@ -133,7 +136,9 @@ impl Edge {
         let mut sockets = Vec::new();
         for listener in &options.listeners {
             let tls = listener.tls.as_ref().map(|certificate| tls::configure(certificate, &options.names)).transpose()?;
-            let (address, listeners) = listen::bind(listener.address, cores)?;
+            let tls = tls.map(|config| Arc::new(ArcSwap::new(config)));
+            let (address, listeners) =
+                if listener.given.is_empty() { listen::bind(listener.address, cores)? } else { listen::adopt(listener, cores)? };
             sockets.push(Bound { address, tls, listeners });
         }
         Ok(Self { options, sockets, cores, places })
@@ -144,12 +149,23 @@ impl Edge {
         self.sockets.iter().map(|bound| bound.address).collect()
     }
 
+    /// The sockets of each listener, for a process that is to go on with them.
+    ///
+    /// # Errors
+    /// If the system has no descriptors left.
+    pub fn sockets(&self) -> io::Result<Vec<Vec<std::net::TcpListener>>> {
+        let of = |bound: &Bound| bound.listeners.iter().map(std::net::TcpListener::try_clone).collect();
+        self.sockets.iter().map(of).collect()
+    }
+
     /// Begins to serve. Each new snapshot in `estate` takes effect with the next request.
     ///
     /// # Errors
     /// If the system gives no threads.
     pub fn start(self, estate: Arc<ArcSwap<Estate>>, pool: Arc<dyn Pool>, journal: Arc<dyn Journal>) -> Result<Running, BindError> {
         let port = |tls: bool| self.sockets.iter().find(|bound| bound.tls.is_some() == tls).map_or(0, |bound| bound.address.port());
+        let secured = self.options.listeners.iter().zip(&self.sockets);
+        let secured = secured.filter_map(|(listener, bound)| Some((listener.tls.clone()?, bound.tls.clone()?))).collect();
         let limits = &self.options.limits;
         let house = Arc::new(house::House {
             bounds: guard::Bounds { line: limits.request_line, bytes: limits.head_bytes, fields: limits.head_fields },
@@ -165,6 +181,7 @@ impl Edge {
             http_port: port(false),
             https_port: port(true),
             draining: AtomicBool::new(false),
+            secured,
             options: self.options,
         });
         running::start(&house, self.sockets, self.cores)

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::BindError;
+use crate::options::Listener;
 
 /// Connections that the kernel keeps until we accept them.
 const BACKLOG: i32 = 1024;
@@ -27,6 +28,21 @@ pub(crate) fn bind(address: SocketAddr, cores: usize) -> Result<(SocketAddr, Vec
     for _ in 1..cores {
         all.push(shared(address).map_err(fail)?);
     }
+    Ok((address, all))
+}
+
+/// Takes over sockets that listen already: at least one for each core, so that each hears the same.
+pub(crate) fn adopt(listener: &Listener, cores: usize) -> Result<(SocketAddr, Vec<std::net::TcpListener>), BindError> {
+    let fail = |source| BindError::Listen { address: listener.address, source };
+    let mut all = Vec::new();
+    for given in listener.given.iter().cycle().take(cores.max(listener.given.len())) {
+        let socket = given.try_clone().map_err(fail)?;
+        socket.set_nonblocking(true).map_err(fail)?;
+        // Connections inherit it. Best effort, as systemd may have set it, or not.
+        let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
+        all.push(socket);
+    }
+    let address = all.first().ok_or(BindError::NoListener)?.local_addr().map_err(fail)?;
     Ok((address, all))
 }
 

@@ -1,7 +1,8 @@
 //! How an edge is set up: addresses, certificates, limits and timeouts. Every bound is listed in docs/reference/limits.md.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::proxy::Proxies;
@@ -65,12 +66,25 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The certificate, if it speaks TLS.
     pub tls: Option<Certificate>,
+    /// Sockets that listen already, handed over by another process or by systemd; the address is then theirs, and nothing is bound.
+    pub given: Vec<Arc<TcpListener>>,
 }
 
 impl Listener {
     /// A cleartext listener.
     pub fn plain(address: SocketAddr) -> Self {
-        Self { address, tls: None }
+        Self { address, tls: None, given: Vec::new() }
+    }
+
+    /// One that speaks TLS.
+    pub fn secure(address: SocketAddr, certificate: Certificate) -> Self {
+        Self { tls: Some(certificate), ..Self::plain(address) }
+    }
+
+    /// The same on sockets that listen already.
+    #[must_use]
+    pub fn on(self, given: Vec<Arc<TcpListener>>) -> Self {
+        Self { given, ..self }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::core::Core;
 use crate::house::House;
 use crate::internal::{self, Counter, Jobs};
 use crate::listen::Seat;
-use crate::{BindError, Bound, conn};
+use crate::{BindError, Bound, Secured, conn};
 
 /// What the cores are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl std::fmt::Debug for House {
 }
 
 /// What one core listens on.
-type Ears = Vec<(std::net::TcpListener, u16, Option<Arc<rustls::ServerConfig>>)>;
+type Ears = Vec<(std::net::TcpListener, u16, Option<Secured>)>;
 
 pub(crate) fn start(house: &Arc<House>, sockets: Vec<Bound>, cores: usize) -> Result<Running, BindError> {
     let (order, orders) = watch::channel(Order::Serve);
@@ -78,8 +78,9 @@ pub(crate) fn start(house: &Arc<House>, sockets: Vec<Bound>, cores: usize) -> Re
     let mut running = Running { order, drained, threads: Vec::new(), house: house.clone(), counter, alive: Arc::new(()) };
     let mut ears: Vec<Ears> = (0..cores).map(|_| Vec::new()).collect();
     for bound in sockets {
-        for (ears, listener) in ears.iter_mut().zip(bound.listeners) {
-            ears.push((listener, bound.address.port(), bound.tls.clone()));
+        // There may be more sockets than cores, if they were handed over; none of them may go unheard.
+        for (number, listener) in bound.listeners.into_iter().enumerate() {
+            ears[number % cores].push((listener, bound.address.port(), bound.tls.clone()));
         }
     }
     for (number, (ears, jobs)) in ears.into_iter().zip(jobs).enumerate() {
@@ -151,7 +152,7 @@ async fn live(core: &Rc<Core>, ears: Ears, mut orders: watch::Receiver<Order>, b
     let _ = orders.wait_for(|order| *order == Order::Stop).await;
 }
 
-async fn accept(core: Rc<Core>, listener: TcpListener, port: u16, tls: Option<Arc<rustls::ServerConfig>>) {
+async fn accept(core: Rc<Core>, listener: TcpListener, port: u16, tls: Option<Secured>) {
     loop {
         match listener.accept().await {
             Ok((socket, from)) => {
@@ -160,7 +161,8 @@ async fn accept(core: Rc<Core>, listener: TcpListener, port: u16, tls: Option<Ar
                     tracing::debug!(client = %from.ip(), "too many connections; one is closed at once");
                     continue;
                 };
-                tokio::task::spawn_local(conn::serve(core.clone(), socket, from, port, tls.clone(), seat));
+                let tls = tls.as_ref().map(|tls| tls.load_full());
+                tokio::task::spawn_local(conn::serve(core.clone(), socket, from, port, tls, seat));
             }
             // Out of file descriptors: give the connections that are there time to end.
             Err(error) if !transient(&error) => {
@@ -184,6 +186,20 @@ impl Running {
     /// What tells whether every core serves.
     pub fn pulse(&self) -> Pulse {
         Pulse { alive: Arc::downgrade(&self.alive), cores: self.threads.len() }
+    }
+
+    /// Reads the certificates again, for the connections that follow.
+    ///
+    /// # Errors
+    /// If one cannot be used; then all stay as they are.
+    pub fn renew(&self) -> Result<(), BindError> {
+        let house = &self.house;
+        let read = |(from, _): &(_, _)| crate::tls::configure(from, &house.options.names);
+        let fresh: Vec<_> = house.secured.iter().map(read).collect::<Result<_, _>>()?;
+        for ((_, place), config) in house.secured.iter().zip(fresh) {
+            place.store(config);
+        }
+        Ok(())
     }
 
     /// Stops accepting and lets requests in flight end within `grace`. Lifecycle requests go on, and what is left of others, until this is dropped.

@@ -44,6 +44,10 @@ pub(crate) enum Command {
     Run(Box<Run>),
     /// Serve many apps in production: versions, traffic, the Admin API
     Serve(Box<crate::serve::Serve>),
+    /// Let a server read its certificates and its state again
+    Reload(crate::serve::Reload),
+    /// Let a new binary take over from a running server, without a refused connection
+    Upgrade(crate::serve::Upgrade),
     /// Validate all configuration files and report every mistake at once
     Check(Check),
     /// Read the log of an app, while it runs or afterwards

@@ -45,6 +45,8 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Run(asked) => run::run(&ui, &asked),
         Command::Serve(asked) => serve::serve(&ui, &asked),
+        Command::Reload(asked) => serve::reload(&ui, &asked),
+        Command::Upgrade(asked) => serve::upgrade(&ui, &asked),
         Command::Check(asked) => check::check(&ui, &asked),
         Command::Logs(asked) => logs::logs(&ui, &asked),
         Command::Doctor(asked) => doctor::doctor(&ui, &asked),

@@ -364,7 +364,7 @@ fn edge_options(asked: &Run, storage: &Storage) -> anyhow::Result<edge::Options>
     };
     if let Some(certificate) = certificate {
         let port = asked.tls_port.unwrap_or(if asked.port == 0 { 0 } else { 8443 });
-        listeners.push(edge::Listener { address: (asked.host, port).into(), tls: Some(certificate) });
+        listeners.push(edge::Listener::secure((asked.host, port).into(), certificate));
     }
     let defaults = edge::Options::default();
     Ok(edge::Options {

@@ -20,3 +20,11 @@ mod view;
 
 pub use enter::enter;
 pub use plan::{Bind, Births, Plan, Walls};
+
+/// A descriptor that this process was started with and that nothing of it owns yet, as systemd hands over sockets. It will not be inherited further.
+///
+/// # Errors
+/// If there is no such descriptor, or it is one of the three standard ones.
+pub fn inherited(descriptor: i32) -> std::io::Result<std::os::fd::OwnedFd> {
+    sys::inherited(descriptor)
+}

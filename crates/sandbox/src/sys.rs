@@ -80,6 +80,19 @@ pub(crate) fn close(descriptor: RawFd) {
     unsafe { libc::close(descriptor) };
 }
 
+/// A copy of a descriptor that came from before this process; the original is closed.
+pub(crate) fn inherited(descriptor: RawFd) -> io::Result<OwnedFd> {
+    if descriptor < 3 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: a number that is not open is an error and nothing else; a copy is made, and only that is owned.
+    let copy = checked(c_long::from(unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) }))?;
+    close(descriptor);
+    let copy = RawFd::try_from(copy).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
 /// Puts a descriptor that came from before this process in the place of standard input.
 pub(crate) fn become_input(descriptor: RawFd) {
     // SAFETY: numbers of descriptors that nothing of Rust's own owns; standard input is never closed by Rust.

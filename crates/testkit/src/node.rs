@@ -182,6 +182,7 @@ impl Builder {
         folders.push(home.path().to_path_buf());
         Node {
             child: Some(child),
+            heir: None,
             home,
             mark,
             ready_file,
@@ -292,6 +293,8 @@ fn follow(stream: impl Read + Send + 'static, lines: Arc<Lines>, channel: Channe
 /// A running node.
 pub struct Node {
     child: Option<Child>,
+    /// The process that took over from the child.
+    heir: Option<Process>,
     home: TempDir,
     mark: String,
     ready_file: PathBuf,
@@ -372,7 +375,7 @@ impl Node {
     /// The number of the process.
     #[track_caller]
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("the node runs").id()
+        self.heir.map_or_else(|| self.child.as_ref().expect("the node runs").id(), |heir| heir.pid)
     }
 
     /// The processes below it.
@@ -467,13 +470,33 @@ impl Node {
         kill_process(pid, signal).expect("the signal is sent");
     }
 
+    /// The process of this number has taken over: waits until the one before has ended, cleanly.
+    #[track_caller]
+    pub fn handed_over(&mut self, to: u32) {
+        let old = self.heir.take();
+        self.heir = process::find(to);
+        assert!(self.heir.is_some(), "process {to} is gone:\n{}", self.everything());
+        if let Some(old) = old {
+            process::wait_gone(&BTreeSet::from([old]));
+        } else if let Some(mut child) = self.child.take() {
+            let status = wait_until(&mut child, Instant::now() + STOPS_WITHIN).expect("the old process ends");
+            assert_eq!(status.code(), Some(0), "the old process ends cleanly:\n{}", self.everything());
+        }
+    }
+
     /// Ends it as a power cut would, and waits until nothing of it is left.
     #[track_caller]
     pub fn kill(&mut self) {
-        let family = self.children();
-        let mut child = self.child.take().expect("the node runs");
-        let _ = child.kill();
-        let _ = child.wait();
+        let mut family = self.children();
+        if let Some(heir) = self.heir.take() {
+            family.insert(heir);
+            let pid = i32::try_from(heir.pid).ok().and_then(Pid::from_raw).expect("a process number");
+            let _ = kill_process(pid, Signal::KILL);
+        } else {
+            let mut child = self.child.take().expect("the node runs");
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         // The warden needs a moment for what the house left.
         process::wait_gone(&family);
         for reader in self.readers.drain(..) {
@@ -485,6 +508,14 @@ impl Node {
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let family = self.children();
+        if let Some(heir) = self.heir.take() {
+            process::wait_gone(&BTreeSet::from([heir]));
+            let left = self.left_behind(&family);
+            assert!(left.is_empty(), "processes were left behind: {left:?}\n{}", self.everything());
+            self.readers.drain(..).for_each(|reader| drop(reader.join()));
+            // It is nobody's child here; how it ended is not known.
+            return ExitStatus::default();
+        }
         let mut child = self.child.take().expect("the node runs");
         let status = wait_until(&mut child, Instant::now() + STOPS_WITHIN);
         if status.is_none() {
@@ -526,11 +557,14 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if self.child.is_none() {
+        if self.child.is_none() && self.heir.is_none() {
             return;
         }
         if std::thread::panicking() {
             say(&format!("--- what the node wrote:\n{}", self.everything()));
+            if self.heir.is_some() {
+                return self.kill();
+            }
             let mut child = self.child.take().expect("checked above");
             let family = process::descendants(child.id());
             let _ = child.kill();

@@ -35,6 +35,11 @@ fn all() -> Vec<Stat> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(stat).collect()
 }
 
+/// The process of this number, if there is one.
+pub fn find(pid: u32) -> Option<Process> {
+    stat(pid).filter(|found| !found.zombie).map(|found| found.process)
+}
+
 /// Everything that descends from `root`.
 pub fn descendants(root: u32) -> BTreeSet<Process> {
     let all = all();

@@ -49,6 +49,17 @@ impl ServeNode {
         self.node = node(&self.binary, self.home.path(), &self.args);
     }
 
+    /// Lets the same binary take over, as `enginehouse upgrade` does.
+    #[track_caller]
+    pub fn upgrade(&mut self) {
+        let data = self.data();
+        let command = ["upgrade".into(), "--data".into(), data.clone().into_os_string()];
+        let finished = command.into_iter().fold(Builder::new(&self.binary), Builder::arg).output();
+        assert_eq!(finished.code, Some(0), "{finished:?}\n{}", self.node.everything());
+        let pid = std::fs::read_to_string(data.join("lock")).expect("the lock").trim().parse().expect("a number");
+        self.node.handed_over(pid);
+    }
+
     /// The process, its log and its signals.
     pub fn node(&mut self) -> &mut Node {
         &mut self.node

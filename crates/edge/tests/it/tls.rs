@@ -37,7 +37,7 @@ fn node(timeouts: Timeouts) -> (tempfile::TempDir, Node) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let tls = Some(Certificate::SelfSigned { directory: directory.path().to_owned() });
     let options = Options {
-        listeners: vec![Listener::plain(any), Listener { address: any, tls }],
+        listeners: vec![Listener::plain(any), Listener { tls, ..Listener::plain(any) }],
         names: vec!["shop.localhost".into()],
         timeouts,
         ..options()
@@ -101,7 +101,7 @@ fn large_answers_over_tls_are_whole_and_end_with_a_farewell() {
     let (_keep, root) = folder(&[("s/large.bin", &large), ("s/small.bin", b"small")]);
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let tls = Some(Certificate::SelfSigned { directory: directory.path().to_owned() });
-    let options = Options { listeners: vec![Listener::plain(any), Listener { address: any, tls }], ..options() };
+    let options = Options { listeners: vec![Listener::plain(any), Listener { tls, ..Listener::plain(any) }], ..options() };
     let node = Node::files(options, table(config("python312", vec![files("/s", "s")]), &root));
     h2::runtime().block_on(async {
         for (name, content) in [("small", &b"small"[..]), ("large", &large)] {

@@ -4,67 +4,82 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
+use control::Metrics;
 use control::otlp::Exporter;
-use control::{Admin, Bound, Metrics};
-use model::ids::AppId;
-use model::journal::Journal;
+use model::engine::Engine;
+use model::ids::{AppId, VersionKey};
+use model::journal::{Journal, Severity};
 use model::pool::Pool;
 use model::table::Estate;
-use store::Storage;
+use store::control::{Actor, Store, StoreError};
 
 use super::args::Serve;
 use super::engine::House;
 use super::fleets::{Fleets, Front, Ground};
+use super::handover::Warm;
 use super::journal::{AppJournal, FrontJournal, Taps};
+use super::plane::Plane;
 use super::ready::Urls;
+use super::sockets::{Given, Sockets};
 use super::watched::Watched;
 use crate::cli::Tls;
 use crate::journal::{Keeping, PerApp, Recorder};
 use crate::printer::Style;
-use crate::ui::{CYAN, DIM, Ui};
+use crate::ui::{BOLD, CYAN, DIM, Ui};
 use crate::wire::{requests, traces};
+
+/// Instances that a new process starts before it serves, to replace those of the old one, may take so long.
+const WARM: Duration = Duration::from_mins(1);
+/// The old process lets the state go within this time.
+const TAKE: Duration = Duration::from_secs(20);
 
 /// A running server.
 pub(crate) struct Works {
     ui: Ui,
-    grace: std::time::Duration,
+    grace: Duration,
+    store: Store,
     journal: Arc<Recorder>,
     fleets: Arc<Fleets>,
     house: Arc<House>,
+    plane: Plane,
     /// Gone once it has drained.
     edge: Option<edge::Running>,
+    /// What is listened on; gone once it is not any more.
+    sockets: Option<Sockets>,
     urls: Urls,
+    projects: Vec<AppId>,
     draining: Arc<AtomicBool>,
-    /// Answers until the end.
-    _admin: Admin,
-    /// Holds the lock.
-    _storage: Storage,
 }
 
 impl Works {
-    /// Starts everything: when it returns, every listener answers.
-    pub(crate) fn start(ui: &Ui, asked: &Serve) -> anyhow::Result<Self> {
+    /// Starts everything but the control plane: when it returns, every listener answers. `beside`: another process has the state for now.
+    pub(crate) fn start(ui: &Ui, asked: &Serve, given: Given, beside: bool) -> anyhow::Result<Self> {
         let folder = asked.folder()?;
-        let storage = Storage::open(&folder, false)?;
+        let store = if beside { Store::open_beside(&folder)? } else { Store::open(&folder)? };
         let metrics = Arc::new(Metrics::default());
         let (exporter, sampler) = traces(ui)?;
         let spans = exporter.as_ref().map(Exporter::tallied);
         let style = Style { format: asked.log_format, requests: requests(asked.quiet) };
-        let journal = Recorder::start(ui.clone(), style, keeping(asked, storage.dir()), Arc::clone(&metrics), exporter)
+        let journal = Recorder::start(ui.clone(), style, keeping(asked, store.dir()), Arc::clone(&metrics), exporter)
             .context("cannot start a thread")?;
-        let bound = edge::Edge::bind(edge::Options { sampler, ..edge_options(asked, &storage)? })?;
-        let admin = Bound::at(asked.admin.0)?;
+        let admin = super::plane::listen(given.admin, asked.admin.0)?;
+        let edge_options = edge_options(asked, &store, given.http, given.https)?;
+        let plain = edge_options.listeners.iter().filter(|listener| listener.tls.is_none()).count();
+        let bound = edge::Edge::bind(edge::Options { sampler, ..edge_options })?;
         let listening = bound.addresses();
-        let plain = asked.listen.len();
         let http = *listening.first().context("nothing is listened on")?;
-        let urls = Urls::new(http, listening.get(plain).copied(), admin.address());
+        let urls = Urls::new(http, listening.get(plain).copied(), admin.local_addr().context("the admin socket has no address")?);
+        let mut sockets = bound.sockets().context("cannot copy sockets")?;
+        let https = sockets.split_off(plain.min(sockets.len()));
+        let sockets = Sockets { http: sockets, https, admin: admin.try_clone().context("cannot copy a socket")? };
         let estate = Arc::new(ArcSwap::from_pointee(Estate::default()));
         let taps = Arc::new(Taps::default());
         let fleets = Fleets::new(Ground {
-            options: fleet_options(asked, storage.dir())?,
+            options: fleet_options(asked, store.dir())?,
             recorder: Arc::clone(&journal),
             taps: Arc::clone(&taps),
             estate: Arc::clone(&estate),
@@ -76,19 +91,104 @@ impl Works {
         let draining = Arc::new(AtomicBool::new(false));
         let watched =
             Watched { fleets: Arc::clone(&fleets), pulse: edge.pulse(), losses: journal.losses(), spans, draining: Arc::clone(&draining) };
-        let admin = admin.start(Arc::new(watched), metrics).context("cannot start a thread")?;
+        let plane = Plane::new(store.clone(), Arc::clone(&house) as Arc<dyn Engine>, admin, watched, metrics, asked, &urls);
         Ok(Self {
             ui: ui.clone(),
             grace: asked.grace,
+            store,
             journal,
             fleets,
             house,
+            plane,
             edge: Some(edge),
+            sockets: Some(sockets),
             urls,
+            projects: asked.project.clone(),
             draining,
-            _admin: admin,
-            _storage: storage,
         })
+    }
+
+    /// Puts the state in force. Nothing is changed or driven yet.
+    pub(crate) async fn publish(&self) -> anyhow::Result<()> {
+        self.plane.publish().await
+    }
+
+    /// Opens the control plane: this process has the state.
+    pub(crate) async fn open(&mut self) -> anyhow::Result<()> {
+        self.plane.start().await?;
+        for project in self.projects.clone() {
+            if self.plane.ensure_app(&project).await? {
+                self.journal.notice(Severity::Info, format!("made the app {project}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts instances in place of those of the process before this one, as far as that takes no longer than a minute.
+    pub(crate) async fn warm(&self, wanted: &[Warm]) {
+        let mut warming = tokio::task::JoinSet::new();
+        for one in wanted {
+            if let Ok(key) = VersionKey::new(one.service.clone(), one.version.clone()) {
+                warming.spawn(self.house.warm(&one.app, &key, one.count));
+            }
+        }
+        // A version that does not come up does not come up later either: its first request will tell.
+        let _ = tokio::time::timeout(WARM, async { while warming.join_next().await.is_some() {} }).await;
+    }
+
+    /// Takes the state over, as soon as the process before this one has let it go.
+    pub(crate) async fn take_over(&mut self) -> anyhow::Result<()> {
+        let store = self.store.clone();
+        let taken = tokio::task::spawn_blocking(move || store.take_over(TAKE)).await.context("taking the state over broke off")??;
+        ensure!(taken, "the process before this one did not let the state go");
+        self.open().await
+    }
+
+    /// Lets the state go, for the process that follows. Requests are served on.
+    pub(crate) async fn let_go(&mut self) {
+        self.plane.stop().await;
+        self.store.release();
+    }
+
+    /// Which versions have instances that take requests.
+    pub(crate) fn running(&self) -> Vec<Warm> {
+        let census = self.fleets.census().into_iter();
+        let some = census.filter_map(|(app, key, census)| {
+            let count = u32::try_from(census.idle + census.busy).ok().filter(|count| *count > 0)?;
+            Some(Warm { app, service: key.service, version: key.version, count })
+        });
+        some.collect()
+    }
+
+    /// What is listened on.
+    pub(crate) fn sockets(&self) -> Option<&Sockets> {
+        self.sockets.as_ref()
+    }
+
+    /// Reads again what can change without a restart.
+    pub(crate) async fn reload(&self) {
+        let renewed = self.edge.as_ref().map_or(Ok(()), edge::Running::renew);
+        let published = self.plane.publish().await;
+        match (renewed, published) {
+            (Err(error), _) => self.journal.notice(Severity::Error, format!("{error}; the certificates stay as they are")),
+            (_, Err(error)) => self.journal.notice(Severity::Error, format!("{error:#}; what was in force stays")),
+            _ => self.journal.notice(Severity::Info, "certificates and state were read again"),
+        }
+    }
+
+    /// Lets go of what nobody needs any more. To be called now and then.
+    pub(crate) fn tidy(&self) {
+        self.house.tidy();
+    }
+
+    /// Every thread that serves requests is there.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.edge.as_ref().is_some_and(edge::Running::is_whole)
+    }
+
+    /// A notice of the server itself.
+    pub(crate) fn notice(&self, severity: Severity, text: impl Into<String>) {
+        self.journal.notice(severity, text);
     }
 
     /// Where it answers.
@@ -97,18 +197,27 @@ impl Works {
     }
 
     /// Prints where it answers.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn tell(&self, first: bool) {
         let ui = &self.ui;
+        let dir = self.store.dir();
+        ui.status(&format!("{BOLD}enginehouse {}{BOLD:#}  {DIM}{}{DIM:#}", env!("CARGO_PKG_VERSION"), dir.display()));
         ui.status(&format!("  {CYAN}{}{CYAN:#}  {DIM}apps{DIM:#}", self.urls.http));
         if let Some(https) = &self.urls.https {
             ui.status(&format!("  {CYAN}{https}{CYAN:#}  {DIM}apps{DIM:#}"));
         }
         ui.status(&format!("  {CYAN}{}{CYAN:#}  {DIM}Admin API, /metrics, /healthz{DIM:#}", self.urls.admin));
+        if first {
+            let token = dir.join("owner-token");
+            ui.status(&format!("  a token with all rights was made: {BOLD}{}{BOLD:#}; keep it secret", token.display()));
+        }
     }
 
     /// Takes no new requests, lets those under way finish, and ends every process.
     pub(crate) async fn drain(&mut self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.plane.stop().await;
+        // Without this, the kernel would still take connections that nobody accepts.
+        self.sockets = None;
         if let Some(edge) = &mut self.edge {
             edge.close(self.grace).await;
         }
@@ -119,7 +228,7 @@ impl Works {
 
     /// Ends every process at once.
     pub(crate) async fn halt(&self) {
-        self.fleets.stop(std::time::Duration::ZERO).await;
+        self.fleets.stop(Duration::ZERO).await;
     }
 
     /// Writes what the log still holds.
@@ -146,9 +255,10 @@ pub(crate) fn app_folder(data: &Path, app: &AppId) -> PathBuf {
     data.join("apps").join(app.as_str().replace([':', '~'], "_"))
 }
 
-/// What a fleet is made with, for each app.
-#[allow(clippy::type_complexity, reason = "it is named where it is used")]
-fn fleet_options(asked: &Serve, data: &Path) -> anyhow::Result<Box<dyn Fn(&AppId, Arc<AppJournal>) -> fleet::Options + Send + Sync>> {
+/// Options of an app's fleet.
+type FleetOptions = Box<dyn Fn(&AppId, Arc<AppJournal>) -> fleet::Options + Send + Sync>;
+
+fn fleet_options(asked: &Serve, data: &Path) -> anyhow::Result<FleetOptions> {
     let (asked, cache) = (asked.clone(), std::path::absolute(asked.cache(data)).context("the cache's folder cannot be found")?);
     let (capacity, runtime) = (Arc::new(fleet::Capacity::new(asked.max_instances)), tokio::runtime::Handle::current());
     Ok(Box::new(move |app, journal| {
@@ -164,18 +274,31 @@ fn fleet_options(asked: &Serve, data: &Path) -> anyhow::Result<Box<dyn Fn(&AppId
     }))
 }
 
-fn edge_options(asked: &Serve, storage: &Storage) -> anyhow::Result<edge::Options> {
-    let mut listeners: Vec<edge::Listener> = asked.listen.iter().map(|address| edge::Listener::plain(address.0)).collect();
+/// Sockets of each listener, handed over.
+type Inherited = Vec<Vec<Arc<std::net::TcpListener>>>;
+
+fn edge_options(asked: &Serve, store: &Store, http: Inherited, https: Inherited) -> anyhow::Result<edge::Options> {
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut listeners: Vec<edge::Listener> = if http.is_empty() {
+        asked.listen.iter().map(|address| edge::Listener::plain(address.0)).collect()
+    } else {
+        http.into_iter().map(|given| edge::Listener::plain(nowhere).on(given)).collect()
+    };
     let certificate = match (&asked.tls_cert, &asked.tls_key, asked.tls) {
         (Some(chain), Some(key), _) => Some(edge::Certificate::Files { chain: chain.clone(), key: key.clone() }),
-        (_, _, Some(Tls::SelfSigned)) => Some(edge::Certificate::SelfSigned { directory: storage.folder("tls")? }),
+        (_, _, Some(Tls::SelfSigned)) => Some(edge::Certificate::SelfSigned { directory: store.dir().join("tls") }),
         _ => None,
     };
     if let Some(certificate) = certificate {
+        let secure = |address| edge::Listener::secure(address, certificate.clone());
         let usual = [SocketAddr::from(([127, 0, 0, 1], 8443))];
-        let addresses: Vec<SocketAddr> =
-            if asked.listen_tls.is_empty() { usual.into() } else { asked.listen_tls.iter().map(|address| address.0).collect() };
-        listeners.extend(addresses.into_iter().map(|address| edge::Listener { address, tls: Some(certificate.clone()) }));
+        if !https.is_empty() {
+            listeners.extend(https.into_iter().map(|given| secure(nowhere).on(given)));
+        } else if asked.listen_tls.is_empty() {
+            listeners.extend(usual.map(secure));
+        } else {
+            listeners.extend(asked.listen_tls.iter().map(|address| secure(address.0)));
+        }
     }
     let defaults = edge::Options::default();
     Ok(edge::Options {
@@ -183,9 +306,18 @@ fn edge_options(asked: &Serve, storage: &Storage) -> anyhow::Result<edge::Option
         patience: asked.patience.unwrap_or(defaults.patience),
         server_name: asked.server_header.clone(),
         geoip: asked.geoip.clone(),
-        trusted_proxies: asked.trusted_proxy.iter().cloned().collect(),
-        login_secret: storage.secret("login")?.to_vec(),
+        login_secret: login_secret(store)?,
         threads: asked.threads.map_or(0, usize::from),
         ..defaults
     })
+}
+
+/// The key of sign-in cookies, drawn once.
+fn login_secret(store: &Store) -> anyhow::Result<Vec<u8>> {
+    const NAME: &str = "login";
+    let known = store.read(|view| view.secret(NAME))?;
+    match known {
+        Some(known) => Ok(known),
+        None => Ok(store.change::<_, StoreError>(&Actor::house(), |change| change.secret_or_draw(NAME))?.to_vec()),
+    }
 }
