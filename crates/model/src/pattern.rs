@@ -10,7 +10,9 @@ mod translate;
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use regex_automata::util::syntax;
 
 use self::translate::{Dialect, Translated, translate};
 
@@ -21,6 +23,8 @@ pub const BACKTRACK_LIMIT: usize = 100_000;
 const MAX_SOURCE: usize = 10_000;
 /// Most memory of a compiled pattern.
 const MAX_COMPILED: usize = 1 << 20;
+/// A pattern that is shorter and counts nothing stays far below that.
+const SHORT: usize = 500;
 const LOOK_BEHIND: &str = "what a look-behind looks for must have one length: `(?<=ab|cd)`, but not `(?<=a*)`";
 const TOO_LARGE: &str = "the pattern takes more than 1 MB once compiled; make the numbers in its `{…}` smaller";
 
@@ -46,8 +50,37 @@ pub struct PatternError {
 #[derive(Clone)]
 enum Engine {
     /// Shared by all clones, with the memory that matching keeps: a thousand versions have the same `skip_files`.
-    Linear(Arc<regex::bytes::Regex>),
+    Linear(Arc<Linear>),
     Backtracking(Box<fancy_regex::Regex>),
+}
+
+/// A pattern for `regex`, compiled when it is first used: a server keeps the patterns of thousands of versions that nobody asks, and those of a version
+/// that is asked are mostly searched all at once ([`crate::route::handler`]).
+struct Linear {
+    text: String,
+    compiled: OnceLock<Option<regex::bytes::Regex>>,
+}
+
+impl Linear {
+    fn compile(text: &str) -> Result<regex::bytes::Regex, regex::Error> {
+        regex::bytes::RegexBuilder::new(text).size_limit(MAX_COMPILED).build()
+    }
+
+    /// Reads the pattern. What may turn out too large is compiled at once.
+    fn new(text: String) -> Result<Self, regex::Error> {
+        let small = text.len() <= SHORT && !text.contains('{');
+        let compiled = if small && syntax::parse_with(&text, &syntax::Config::new().utf8(false)).is_ok() {
+            OnceLock::new()
+        } else {
+            OnceLock::from(Some(Self::compile(&text)?))
+        };
+        Ok(Self { text, compiled })
+    }
+
+    /// `None` if it cannot be compiled after all: it matches nothing then.
+    fn engine(&self) -> Option<&regex::bytes::Regex> {
+        self.compiled.get_or_init(|| Self::compile(&self.text).ok()).as_ref()
+    }
 }
 
 /// A backtracking pattern took more than [`BACKTRACK_LIMIT`] steps.
@@ -58,7 +91,6 @@ pub struct Exhausted;
 #[derive(Clone)]
 pub struct Pattern {
     source: String,
-    linear_source: Option<String>,
     engine: Engine,
     groups: usize,
 }
@@ -89,13 +121,8 @@ impl Pattern {
         // Whether it needs backtracking is known even where the linear dialect cannot say something.
         if let Ok(Translated { body, groups, needs_backtracking: false }) = &linear {
             let text = format!(r"(?-u)\A{body}{end}");
-            return match regex::bytes::RegexBuilder::new(&text).size_limit(MAX_COMPILED).build() {
-                Ok(engine) => Ok(Self {
-                    source: source.to_owned(),
-                    groups: *groups,
-                    linear_source: Some(text),
-                    engine: Engine::Linear(Arc::new(engine)),
-                }),
+            return match Linear::new(text) {
+                Ok(linear) => Ok(Self { source: source.to_owned(), groups: *groups, engine: Engine::Linear(Arc::new(linear)) }),
                 Err(regex::Error::CompiledTooBig(_)) => fail(TOO_LARGE),
                 Err(error) => fail(&last_line(&error.to_string())),
             };
@@ -105,9 +132,7 @@ impl Pattern {
         let text = format!(r"\A{body}{end}");
         let mut builder = fancy_regex::RegexBuilder::new(&text);
         match builder.bytes_mode(fancy_regex::BytesMode::Ascii).backtrack_limit(BACKTRACK_LIMIT).delegate_size_limit(MAX_COMPILED).build() {
-            Ok(engine) => {
-                Ok(Self { source: source.to_owned(), groups, linear_source: None, engine: Engine::Backtracking(Box::new(engine)) })
-            }
+            Ok(engine) => Ok(Self { source: source.to_owned(), groups, engine: Engine::Backtracking(Box::new(engine)) }),
             Err(fancy_regex::Error::CompileError(cause)) if cause.to_string().contains("ookbehind") => fail(LOOK_BEHIND),
             Err(error) => fail(&last_line(&error.to_string())),
         }
@@ -126,7 +151,10 @@ impl Pattern {
 
     /// The anchored text for `regex`'s multi-pattern pass, or `None` if the pattern needs backtracking.
     pub fn linear_source(&self) -> Option<&str> {
-        self.linear_source.as_deref()
+        match &self.engine {
+            Engine::Linear(linear) => Some(&linear.text),
+            Engine::Backtracking(_) => None,
+        }
     }
 
     /// How many groups it has, so that templates can be checked against it.
@@ -140,7 +168,7 @@ impl Pattern {
     /// If a backtracking pattern gave up first.
     pub fn try_match(&self, text: &[u8]) -> Result<bool, Exhausted> {
         match &self.engine {
-            Engine::Linear(engine) => Ok(engine.is_match(text)),
+            Engine::Linear(linear) => Ok(linear.engine().is_some_and(|engine| engine.is_match(text))),
             Engine::Backtracking(engine) => engine.is_match(text).map_err(|_| Exhausted),
         }
     }
@@ -158,8 +186,8 @@ impl Pattern {
     /// Matches `text` and returns the groups.
     pub fn captures(&self, text: &[u8]) -> Option<Captures> {
         match &self.engine {
-            Engine::Linear(engine) => {
-                let found = engine.captures(text)?;
+            Engine::Linear(linear) => {
+                let found = linear.engine()?.captures(text)?;
                 Some(self.padded(found.iter().map(|group| group.map(|m| m.range())).collect()))
             }
             Engine::Backtracking(engine) => {
@@ -184,7 +212,7 @@ impl fmt::Debug for Pattern {
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.source == other.source && self.linear_source == other.linear_source
+        self.source == other.source && self.linear_source() == other.linear_source()
     }
 }
 
