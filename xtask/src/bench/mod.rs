@@ -1,6 +1,7 @@
 //! Benchmarks beside the peers. The figure that counts is CPU per request of the server under test, as a ratio inside interleaved rounds: absolute
 //! times drift on shared machines, ratios hold. The server is pinned to core 0, the load generator and the upstream to core 1.
 
+mod deploy;
 mod instances;
 mod load;
 mod peers;
@@ -55,6 +56,7 @@ const ALL: &[(&str, &str, Bench)] = &[
     ("scheduling", "CPU that scheduling adds to a request at 64 concurrent", instances::scheduling),
     ("idle-versions", "memory and CPU of 1,000 versions that nobody asks", instances::idle_versions),
     ("cold-start", "a Flask app without instances beside a fresh gunicorn", instances::cold_start),
+    ("deploy", "an unchanged and a changed app of 1,000 files onto a server", deploy::deploy),
     ("dev-appserver", "requests per CPU second beside dev_appserver", worker::dev_appserver),
 ];
 

@@ -121,7 +121,11 @@ fn list(ui: &Ui, remote: &Remote, service: Option<&str>, version: Option<&str>, 
     for service in services {
         let versions = match version {
             Some(id) => vec![id.to_owned()],
-            None => ids(&session.client.list(&format!("{}/versions", session.app.service(&service)), "versions", None)?),
+            None => {
+                let mut all = session.client.list(&format!("{}/versions", session.app.service(&service)), "versions", None)?;
+                all.retain(|version| version["servingStatus"] != "STOPPED");
+                ids(&all)
+            }
         };
         for version in versions {
             let found = match session.client.list(&format!("{}/instances", session.app.version(&service, &version)), "instances", None) {

@@ -188,6 +188,10 @@ fn set(ui: &Ui, shares: &[Share], by: Option<By>, change: &Change) -> Outcome<()
     let service = session.client.get(&session.app.service(&change.service))?;
     let by = by.or_else(|| By::of(&service)).unwrap_or(By::Ip);
     let wanted = Shares::asked(shares, by)?;
+    if wanted == Shares::of(&service) && (wanted.is_one() || By::of(&service) == Some(by)) {
+        session.ui.status(&format!("{}: {}, as it is already", change.service, wanted.summary()));
+        return Ok(());
+    }
     session.ui.status(&plan::text(&change.service, &Shares::of(&service), &wanted, Some(by)));
     change.asking.confirm(ui, "Do you want to continue")?;
     put(&session, &change.service, &wanted, by)

@@ -9,6 +9,8 @@ use super::{Client, Failure, Outcome, Status};
 /// The first waits are short, because most operations are; then a person does not notice the difference.
 const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_millis(500);
+/// A server may be started anew meanwhile; the operation goes on with it.
+const GONE: Duration = Duration::from_secs(30);
 
 /// Who wants to know how far an operation is.
 pub(crate) trait Watch {
@@ -45,7 +47,17 @@ pub(crate) fn finish(client: &Client, started: Value, patience: Option<Duration>
         }
         std::thread::sleep(wait);
         wait = (wait * 3 / 2).min(LONGEST);
-        operation = client.get(&format!("/v1/{name}"))?;
+        operation = look(client, &format!("/v1/{name}"))?;
+    }
+}
+
+fn look(client: &Client, path: &str) -> Outcome<Value> {
+    let begun = Instant::now();
+    loop {
+        match client.get(path) {
+            Err(Failure::Unreachable { .. }) if begun.elapsed() < GONE => {}
+            other => return other,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::admin::output::size;
 use crate::admin::{apps, warn};
 use crate::check::count;
 use crate::client::settings::Session;
-use crate::client::{Failure, Outcome, finish, response};
+use crate::client::{Failure, Outcome, Status, finish, response};
 use crate::ui::{BOLD, CYAN, DIM, GREEN};
 
 /// Does everything.
@@ -87,15 +87,19 @@ fn create(session: &Session, app: &Value, part: &Part) -> Outcome<Value> {
 
 /// Adds to a failure what it means for users.
 fn explain(session: &Session, plan: &Plan, part: &Part, failure: Failure) -> Failure {
-    let (Failure::Operation(mut status) | Failure::Answer(mut status)) = failure else { return failure };
-    let was_operation = status.http == 0 || status.asked.is_empty();
-    let serving = plan.targets.iter().any(|target| target.service.is_some());
-    let service = part.id();
-    status.message = format!("{service}/{} could not be deployed: {}", part.version, status.message);
-    if serving {
+    let named = |mut status: Box<Status>| {
+        status.message = format!("{}/{} could not be deployed: {}", part.id(), part.version, status.message);
+        status
+    };
+    let failure = match failure {
+        Failure::Operation(status) => Failure::Operation(named(status)),
+        Failure::Answer(status) => Failure::Answer(named(status)),
+        other => return other,
+    };
+    if plan.targets.iter().any(|target| target.service.is_some()) {
         session.ui.status(&format!("{DIM}What served before goes on serving; no traffic was moved.{DIM:#}"));
     }
-    if was_operation { Failure::Operation(status) } else { Failure::Answer(status) }
+    failure
 }
 
 fn switch(session: &Session, part: &Part, target: &Target) -> Outcome<()> {

@@ -54,7 +54,7 @@ pub(crate) struct Deploy {
     #[arg(long, overrides_with = "promote")]
     no_promote: bool,
     /// Give all traffic to the new versions [default]
-    #[arg(long)]
+    #[arg(long, overrides_with = "no_promote")]
     promote: bool,
     /// Move the traffic step by step, after warming up
     #[arg(long, conflicts_with = "no_promote")]
@@ -63,7 +63,7 @@ pub(crate) struct Deploy {
     #[arg(long, overrides_with = "stop_previous_version")]
     no_stop_previous_version: bool,
     /// Stop the version before where its scaling is basic or manual [default]
-    #[arg(long)]
+    #[arg(long, overrides_with = "no_stop_previous_version")]
     stop_previous_version: bool,
     /// Show what would happen, and do nothing
     #[arg(long)]
