@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn y_targets_are_split_as_the_sdk_splits_them() {
+    fn targets_are_split_as_the_sdk_splits_them() {
         assert_eq!(routing(None), json!({"service": "default"}));
         assert_eq!(routing(Some("api")), json!({"service": "api"}));
         assert_eq!(routing(Some("v1.api")), json!({"service": "api", "version": "v1"}));

@@ -42,7 +42,7 @@ fn made() -> Value {
 }
 
 #[test]
-fn t3_a_deployment_switches_when_the_version_is_ready() {
+fn t9_a_deployment_switches_when_the_version_is_ready() {
     let double = Double::start(server(&[], made()));
     let app = app();
     let path = app.path().to_str().expect("UTF-8");
@@ -67,7 +67,7 @@ fn t3_a_deployment_switches_when_the_version_is_ready() {
 }
 
 #[test]
-fn t3_only_missing_files_are_sent() {
+fn t9_only_missing_files_are_sent() {
     // The double never has them, so that a deployment gives up after a few attempts.
     let double = Double::start(server(&["2f9a8e5d8f4b5cbf9d1d4ad8e2ccbf1b8ed6c0a7"], made()));
     let app = app();
@@ -86,7 +86,7 @@ fn t3_only_missing_files_are_sent() {
 }
 
 #[test]
-fn t3_a_version_that_does_not_start_changes_nothing_and_shows_its_log() {
+fn t9_a_version_that_does_not_start_changes_nothing_and_shows_its_log() {
     let end = json!({"name": "apps/demo/operations/make", "done": true, "error": {"code": 9, "message": "The version does not start.",
         "details": [{"@type": "type.googleapis.com/google.rpc.DebugInfo", "stackEntries": ["Traceback (most recent call last):", "ImportError: nope"]}]}});
     let double = Double::start(server(&[], end));
@@ -98,7 +98,7 @@ fn t3_a_version_that_does_not_start_changes_nothing_and_shows_its_log() {
 }
 
 #[test]
-fn t3_nothing_is_sent_of_a_dry_run_a_refusal_or_a_mistake() {
+fn t9_nothing_is_sent_of_a_dry_run_a_refusal_or_a_mistake() {
     let double = Double::start(server(&[], made()));
     let app = app();
     let path = app.path().to_str().expect("UTF-8");
@@ -115,7 +115,7 @@ fn t3_nothing_is_sent_of_a_dry_run_a_refusal_or_a_mistake() {
 }
 
 #[test]
-fn t3_configuration_is_deployed_only_if_it_is_named() {
+fn t9_configuration_is_deployed_only_if_it_is_named() {
     let double = Double::start(|asked: &Asked| match asked.what().as_str() {
         "PATCH /v1/apps/demo" => (200, json!({"name": "apps/demo/operations/x", "done": true})),
         _ => server(&[], made())(asked),

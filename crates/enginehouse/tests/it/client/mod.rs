@@ -65,7 +65,7 @@ fn shop(asked: &Asked) -> (u16, Value) {
 }
 
 #[test]
-fn t3_versions_are_listed_in_every_format() {
+fn t9_versions_are_listed_in_every_format() {
     let double = Double::start(shop);
     let printed = |format: &str| {
         let done = run(&double, &["versions", "list", "--format", format], "");
@@ -87,7 +87,7 @@ fn t3_versions_are_listed_in_every_format() {
 }
 
 #[test]
-fn t3_nothing_changes_without_a_yes() {
+fn t4_nothing_changes_without_a_yes() {
     let double = Double::start(shop);
     for (input, hint) in [("n\n", "Nothing was done"), ("", "--quiet")] {
         let done = run(&double, &["traffic", "set", "v1=1", "v2=3", "--by", "cookie"], input);
@@ -107,7 +107,7 @@ fn t3_nothing_changes_without_a_yes() {
 }
 
 #[test]
-fn t3_a_version_with_traffic_is_not_deleted() {
+fn t8_a_version_with_traffic_is_not_deleted() {
     let double = Double::start(shop);
     let done = run(&double, &["versions", "delete", "v1", "--quiet"], "");
     assert_eq!(done.code, Some(1), "{done:?}");

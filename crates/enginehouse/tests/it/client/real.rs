@@ -72,7 +72,7 @@ fn main(text: &str) -> String {
 }
 
 #[test]
-fn t3_an_app_is_deployed_changed_and_taken_back() {
+fn t9_an_app_is_deployed_changed_and_taken_back() {
     crate::on_both(|python| {
         let shop = Shop::open();
         let app = saying(python, "one").file("static/a.txt", "a");
@@ -98,7 +98,7 @@ fn t3_an_app_is_deployed_changed_and_taken_back() {
 }
 
 #[test]
-fn t3_an_app_that_does_not_start_leaves_the_old_one_serving() {
+fn t9_an_app_that_does_not_start_leaves_the_old_one_serving() {
     let shop = Shop::open();
     let app = saying(Python::Three, "fine");
     shop.deploy(&app, &["--version", "good"]);
@@ -111,7 +111,7 @@ fn t3_an_app_that_does_not_start_leaves_the_old_one_serving() {
 }
 
 #[test]
-fn t3_versions_services_and_instances_are_looked_after() {
+fn t9_versions_services_and_instances_are_looked_after() {
     let shop = Shop::open();
     let manual = |text: &str| app(Python::Three, "manual_scaling:\n  instances: 1\n", &main(text));
     shop.deploy(&manual("one"), &["--version", "v1"]);
@@ -143,7 +143,7 @@ fn t3_versions_services_and_instances_are_looked_after() {
 }
 
 #[test]
-fn t3_tokens_may_do_what_their_role_says() {
+fn t6_tokens_may_do_what_their_role_says() {
     let shop = Shop::open();
     let secret = shop.run(&["token", "create", "guest", "--role", "viewer", "--app", "shop"]);
     let as_guest = |args: &[&str]| {
@@ -162,7 +162,7 @@ fn t3_tokens_may_do_what_their_role_says() {
 }
 
 #[test]
-fn t3_configuration_of_the_app_is_deployed() {
+fn t9_configuration_of_the_app_is_deployed() {
     let shop = Shop::open();
     let app = saying(Python::Three, "one")
         .file("dispatch.yaml", "dispatch:\n- url: \"*/mobile/*\"\n  service: default\n")
@@ -191,7 +191,7 @@ fn t3_configuration_of_the_app_is_deployed() {
 }
 
 #[test]
-fn t3_an_app_that_does_not_exist_is_made() {
+fn t9_an_app_that_does_not_exist_is_made() {
     let shop = Shop::open();
     let app = saying(Python::Three, "new");
     shop.deploy(&app, &["--project", "other", "--version", "v1"]);
