@@ -251,6 +251,9 @@ impl Walk<'_> {
         if table.firewall.denies(origin.client().ip).is_some() {
             return Err(Fault::Denied.into());
         }
+        if version.stopped {
+            return Err(Fault::NotServing(format!("{} was stopped", version.config.key)).into());
+        }
         self.note_origin(&origin);
         let user = self.core.house.seal.user(&self.parts.headers, self.visit.at);
         self.visit.note(|record| record.user = user.as_ref().map(|user| user.email.clone()));

@@ -83,13 +83,21 @@ pub struct Version {
     pub root: PathBuf,
     /// A number that rises with each reload of this version, the fractional part of `CURRENT_VERSION_ID`.
     pub deployment: u64,
+    /// It was stopped: it has no instances, and requests for it are refused.
+    pub stopped: bool,
     handlers: OnceLock<HandlerSet>,
 }
 
 impl Version {
     /// A version.
     pub fn new(app: AppId, config: VersionConfig, root: PathBuf, deployment: u64) -> Self {
-        Self { app, config, root, deployment, handlers: OnceLock::new() }
+        Self { app, config, root, deployment, stopped: false, handlers: OnceLock::new() }
+    }
+
+    /// The same, stopped or not.
+    #[must_use]
+    pub fn with_stopped(self, stopped: bool) -> Self {
+        Self { stopped, ..self }
     }
 
     /// Its handlers, ready to be searched; the implicit ones (`/_ah/start`, `/_ah/warmup`) come first. Made when they are first asked for: of the

@@ -53,6 +53,11 @@ impl Histogram {
         BOUNDS.iter().map(|bound| seconds(*bound)).zip(sums)
     }
 
+    /// Each bound in microseconds with how many fell between it and the one before; the last one stands for any longer time.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (u64, u64)> {
+        BOUNDS.into_iter().chain([u64::MAX]).zip(self.buckets)
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }

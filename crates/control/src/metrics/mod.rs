@@ -1,6 +1,7 @@
 //! Counts requests and instances. Each thread counts in a shard of its own, so that the front end's cores never wait for each other; whoever asks
 //! adds them up. The number of series is bounded: labels are versions and the patterns of app.yaml, never paths.
 
+mod health;
 mod histogram;
 mod process;
 mod text;

@@ -43,10 +43,16 @@ impl House {
         let id = operation.id;
         let response = self
             .step(operation, move |change| {
-                rules::may_deploy(change, &app, &key, most)?;
-                ensure_service(change, &app, &task)?;
-                let (service, version, deployment) = (task.service, task.version, task.deployment);
-                change.put_version(NewVersion { app, service, id: version, spec, manifest: hash, status, deployment })?;
+                let deployment = task.deployment;
+                if task.patch {
+                    let old = change.version(&app, &task.service, &task.version)?;
+                    change.patch_version(store::control::Version { spec, status, deployment, ..old })?;
+                } else {
+                    rules::may_deploy(change, &app, &key, most)?;
+                    ensure_service(change, &app, &task)?;
+                    let (service, id) = (task.service, task.version);
+                    change.put_version(NewVersion { app, service, id, spec, manifest: hash, status, deployment })?;
+                }
                 let response = resource("Version", &name);
                 change.progress(id, &to_value(&Task::Settle { response: response.clone() })?, "Switching")?;
                 Ok(response)

@@ -185,15 +185,16 @@ impl Publisher {
     /// A version as the data plane sees it; none that cannot be read, which keeps nobody else from being served.
     fn version(&self, stored: &store::control::Version) -> Option<Arc<Version>> {
         let key = VersionKey::new(stored.service.clone(), stored.id.clone()).ok()?;
-        if stored.status == ServingStatus::Stopped {
-            return None;
-        }
         let adopted = locked(&self.adopted).remove(&(stored.app.clone(), key.clone()));
-        if let Some(adopted) = adopted.filter(|adopted| adopted.deployment == stored.deployment) {
+        if let Some(adopted) = adopted.filter(|adopted| adopted.deployment == stored.deployment && stored.status == ServingStatus::Serving)
+        {
             return Some(adopted);
         }
         match lower(&key, &stored.spec) {
-            Ok(config) => Some(Arc::new(Version::new(stored.app.clone(), config, self.store.folder(&stored.manifest), stored.deployment))),
+            Ok(config) => {
+                let version = Version::new(stored.app.clone(), config, self.store.folder(&stored.manifest), stored.deployment);
+                Some(Arc::new(version.with_stopped(stored.status == ServingStatus::Stopped)))
+            }
             Err(violations) => {
                 tracing::error!(
                     version = stored.name(),

@@ -48,6 +48,8 @@ pub(crate) struct Deploy {
     pub(crate) manifest: Option<Sha256>,
     /// The archive that they are packed in.
     pub(crate) zip: Option<Sha256>,
+    /// Its settings change: who deployed it and when stays.
+    pub(crate) patch: bool,
 }
 
 /// `google.protobuf.Empty`.

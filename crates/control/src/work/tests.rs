@@ -344,11 +344,24 @@ async fn t1_versions_are_stopped_and_started() {
     let text = set("v1", "STOPPED", json!({})).expect_err("automatic").message;
     assert!(text.contains("Serving status cannot be changed for Automatic Scaling versions"), "{text}");
     let manual = json!({ "manualScaling": { "instances": 1 } });
+    let held = || {
+        let estate = scene.house.estate();
+        Arc::clone(&estate.apps[&id::<AppId>("demo")].services[&ServiceId::default_service()].versions[&id::<VersionId>("v2")])
+    };
+    let first = held();
     let operation = set("v2", "STOPPED", manual.clone()).expect("begun");
     scene.done(&operation).await;
+    assert!(held().stopped && !first.stopped);
     assert!(scene.split(None, &[("v2", 1000)], None).expect_err("stopped").message.contains("is stopped"));
     let operation = set("v2", "SERVING", manual).expect("begun");
     scene.done(&operation).await;
+    assert!(!held().stopped && held().deployment > first.deployment);
+    let operation = set("v2", "SERVING", json!({ "manualScaling": { "instances": 3 } })).expect("begun");
+    scene.done(&operation).await;
+    assert_eq!(held().config.scaling, model::scaling::Scaling::Manual(model::scaling::Manual { instances: 3 }));
+    assert!(Arc::ptr_eq(&held(), locked(&scene.engine.made).last().expect("made ready")), "others were ready first");
+    let kept = scene.house.store().read(|view| view.deployment(&id("demo"), &id("default"), &id("v2"))).expect("read");
+    assert!(kept.is_some_and(|kept| kept["files"]["app.yaml"].is_object()));
     let operation = scene.split(None, &[("v2", 1000)], None).expect("begun");
     scene.done(&operation).await;
     let operation = scene.house.delete_instance(&ann(), &id("demo"), &id("default"), &id("v2"), &InstanceId::Number(0)).expect("begun");

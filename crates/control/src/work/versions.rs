@@ -34,7 +34,8 @@ impl House {
                 Source::Files(manifest) => (Some(manifest.hash()), None),
                 Source::Zip(archive) => (None, Some(*archive)),
             };
-            let deploy = Deploy { service: service.clone(), version: id.clone(), spec, deployment: change.rev(), manifest, zip };
+            let deploy =
+                Deploy { service: service.clone(), version: id.clone(), spec, deployment: change.rev(), manifest, zip, patch: false };
             let begun = change.begin(Begin {
                 app: app.clone(),
                 method: "google.appengine.v1.Versions.CreateVersion",
@@ -58,17 +59,31 @@ impl House {
     pub fn patch_version(&self, actor: &Actor, app: &AppId, service: &ServiceId, id: &VersionId, spec: Value) -> Result<Operation, Status> {
         let key = key(service, id)?;
         let config = lower(&key, &spec).map_err(|violations| Status::fields(&violations))?;
-        let quick = of_version(app, service, id, "google.appengine.v1.Versions.UpdateVersion");
-        self.quick(actor, quick, |change| {
+        let operation = self.0.store.change(actor, |change| {
             let old = change.version(app, service, id)?;
             let (spec, asked) = without_status(spec)?;
             let status = asked.unwrap_or(old.status);
             if status != old.status {
                 rules::may_stop(&config)?;
             }
-            change.patch_version(Version { spec, status, ..old })?;
-            Ok(resource("Version", &version_name(app, service, id)))
-        })
+            let same = lower(&key, &old.spec).is_ok_and(|before| before == config);
+            let target = version_name(app, service, id);
+            let method = "google.appengine.v1.Versions.UpdateVersion";
+            let begun = change.begin(Begin { app: app.clone(), method, target: target.clone(), work: Value::Null, lock: Lock::Target })?;
+            let task = if status == ServingStatus::Stopped || (same && old.status == status) {
+                change.patch_version(Version { spec, status, ..old })?;
+                Task::Settle { response: resource("Version", &target) }
+            } else {
+                // Instances that run keep their settings, so others take their place: once they are ready, as after a deployment.
+                let (service, version, manifest) = (service.clone(), id.clone(), Some(old.manifest));
+                let spec = with_status(spec, status);
+                Task::Deploy(Box::new(Deploy { service, version, spec, deployment: change.rev(), manifest, zip: None, patch: true }))
+            };
+            change.progress(begun.id, &to_value(&task)?, "")?;
+            change.operation(app, &begun.id.to_string()).map_err(Status::from)
+        })?;
+        self.launch(&operation, false);
+        Ok(operation)
     }
 
     /// Removes a version; requests that it has are finished.
@@ -141,6 +156,13 @@ pub(super) fn without_status(mut spec: Value) -> Result<(Value, Option<ServingSt
         Some(text) => Some(text.parse().map_err(|error: String| Status::field("version.servingStatus", error))?),
     };
     Ok((spec, status))
+}
+
+fn with_status(mut spec: Value, status: ServingStatus) -> Value {
+    if let Some(all) = spec.as_object_mut() {
+        all.insert("servingStatus".to_owned(), status.as_str().into());
+    }
+    spec
 }
 
 fn of_version<'a>(app: &'a AppId, service: &ServiceId, id: &VersionId, method: &'static str) -> Quick<'a> {

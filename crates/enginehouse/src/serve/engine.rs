@@ -157,7 +157,8 @@ fn wanted(estate: &Estate) -> impl Iterator<Item = (&AppId, &Arc<Version>)> {
     estate.apps.iter().flat_map(|(app, table)| {
         table.services.values().flat_map(move |service| {
             let versions = service.versions.iter();
-            let eager = versions.filter(|(id, version)| is_eager(&version.config, service.split.share(id.as_str()) > 0));
+            let eager =
+                versions.filter(|(id, version)| !version.stopped && is_eager(&version.config, service.split.share(id.as_str()) > 0));
             eager.map(move |(_, version)| (app, version))
         })
     })
@@ -188,7 +189,7 @@ fn sweep(fleets: &Arc<Fleets>, estate: &Estate) -> bool {
 
 fn deployments(table: &model::table::RoutingTable) -> BTreeMap<VersionKey, u64> {
     let versions = table.services.values().flat_map(|service| service.versions.values());
-    versions.map(|version| (version.config.key.clone(), version.deployment)).collect()
+    versions.filter(|version| !version.stopped).map(|version| (version.config.key.clone(), version.deployment)).collect()
 }
 
 /// One version on its way to readiness.

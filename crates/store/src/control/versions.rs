@@ -280,7 +280,7 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Changes a version's settings or status; its files and `deployment` number stay.
+    /// Changes a version's settings or status; its files stay, and who deployed it and when.
     ///
     /// # Errors
     /// [`StoreError::Stale`] if it was changed since it was read (`rev`), [`StoreError::Missing`] if it is gone.

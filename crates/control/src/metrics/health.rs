@@ -1,0 +1,61 @@
+//! How one version fares, for migrations that watch it.
+
+use std::sync::PoisonError;
+
+use model::ids::{AppId, VersionKey};
+use model::migrate::guard::Health;
+
+use super::{CLASSES, Meter, Metrics};
+use crate::work::Watch;
+
+/// The place of 5xx among the classes.
+const FAILED: usize = CLASSES.len() - 1;
+
+impl Watch for Metrics {
+    fn health(&self, app: &AppId, version: &VersionKey) -> Health {
+        let mut sum = Meter::default();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let of_app = |held: &std::sync::Arc<model::table::Version>| held.app == *app;
+            for slot in shard.slots.values().filter(|slot| slot.key == *version && slot.version.upgrade().as_ref().is_some_and(of_app)) {
+                sum.merge(&slot.counts.none);
+                for meter in slot.counts.handlers.iter().flatten() {
+                    sum.merge(meter);
+                }
+            }
+        }
+        Health { requests: sum.classes.iter().sum(), errors: sum.classes[FAILED], took: sum.took.counts().collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use model::config::VersionConfig;
+    use model::journal::Tally;
+    use model::runtime::Runtime;
+    use model::table::Version;
+
+    use super::*;
+
+    #[test]
+    fn t3_a_version_of_one_app_is_watched() {
+        let key = VersionKey::new("default".parse().expect("valid"), "v1".parse().expect("valid")).expect("short");
+        let version = |app: &str| {
+            let config = VersionConfig::new(key.clone(), Runtime::parse("python312").expect("known"), Vec::new());
+            Arc::new(Version::new(app.parse().expect("an id"), config, "/nowhere".into(), 1))
+        };
+        let (one, two) = (version("one"), version("two"));
+        let metrics = Metrics::default();
+        for (version, status, millis) in [(&one, 200, 3), (&one, 500, 30), (&one, 404, 700_000), (&two, 500, 3)] {
+            let took = Duration::from_millis(millis);
+            metrics.tally(&Tally { version: Some(version), handler: None, status, bytes: 0, took, pending: None, cold: false });
+        }
+        let health = metrics.health(&one.app, &key);
+        assert_eq!((health.requests, health.errors), (3, 1));
+        assert_eq!(health.took.iter().map(|(_, count)| count).sum::<u64>(), 3);
+        assert_eq!(health.took.last(), Some(&(u64::MAX, 1)));
+    }
+}
