@@ -16,8 +16,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use serde::Serialize;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
+use crate::api::Door;
 use crate::socket::Socket;
 use crate::{Metrics, State, Subject};
 
@@ -99,20 +100,49 @@ impl Bound {
                 }
             });
         })?;
-        Ok(Admin { stop: Some(stop), thread: Some(thread) })
+        Ok(Admin { stop: Some(Stop::Now(stop)), thread: Some(thread) })
     }
+}
+
+impl Bound {
+    /// Begins to answer for the Admin API and all that stands beside it. Requests under way finish when the port is closed.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn open(self, door: Door) -> io::Result<Admin> {
+        // One thread moves bytes; what blocks has threads of its own.
+        let runtime = tokio::runtime::Builder::new_current_thread().thread_name("admin").enable_all().build()?;
+        let (stop, stopped) = watch::channel(false);
+        let thread = std::thread::Builder::new().name("admin".into()).spawn(move || {
+            runtime.block_on(crate::api::serve(self.listener, Arc::new(door), stopped));
+            // What still blocks ends by itself.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        })?;
+        Ok(Admin { stop: Some(Stop::All(stop)), thread: Some(thread) })
+    }
+}
+
+#[derive(Debug)]
+enum Stop {
+    Now(oneshot::Sender<()>),
+    All(watch::Sender<bool>),
 }
 
 /// An admin port that answers. Dropping it closes it.
 #[derive(Debug)]
 pub struct Admin {
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<Stop>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        match self.stop.take() {
+            // Whoever waits hears that the other end is gone.
+            Some(Stop::Now(stop)) => drop(stop),
+            Some(Stop::All(stop)) => drop(stop.send(true)),
+            None => {}
+        }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -120,9 +150,9 @@ impl Drop for Admin {
 }
 
 /// What requests are answered from.
-struct Desk {
-    subject: Arc<dyn Subject>,
-    metrics: Arc<Metrics>,
+pub(crate) struct Desk {
+    pub(crate) subject: Arc<dyn Subject>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 async fn accept(listener: TcpListener, desk: Arc<Desk>) {
@@ -134,7 +164,7 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
             Ok((socket, _)) => {
                 let desk = Arc::clone(&desk);
                 tokio::spawn(async move {
-                    let service = service_fn(|request| std::future::ready(Ok::<_, std::convert::Infallible>(desk.answer(&request))));
+                    let service = service_fn(|request| std::future::ready(Ok::<_, std::convert::Infallible>(desk.answer_local(&request))));
                     let connection =
                         hyper::server::conn::http1::Builder::new().max_buf_size(HEAD).serve_connection(Socket(socket), service);
                     // A connection that breaks off is nobody's loss.
@@ -151,10 +181,16 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
 const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Desk {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if !is_local(request.headers()) {
-            return page(StatusCode::FORBIDDEN, TEXT, "This port answers under localhost and loopback addresses only.\n");
+    /// Answers those who are on this machine.
+    fn answer_local(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if is_local(request.headers()) {
+            return self.answer(request);
         }
+        page(StatusCode::FORBIDDEN, TEXT, "This port answers under localhost and loopback addresses only.\n")
+    }
+
+    /// Answers.
+    pub(crate) fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "This port only tells: GET or HEAD.\n");
             refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -236,7 +272,7 @@ fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Respo
 }
 
 /// Whether the one Host header names this machine by a name that nobody else can give away.
-fn is_local(headers: &HeaderMap) -> bool {
+pub(crate) fn is_local(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
     let Ok(authority) = http::uri::Authority::try_from(host.as_bytes()) else { return false };

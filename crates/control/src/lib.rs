@@ -7,6 +7,7 @@
 )]
 
 mod admin;
+pub mod api;
 mod metrics;
 pub mod otlp;
 #[cfg_attr(not(test), expect(dead_code, reason = "the router of the Admin API mounts it"))]

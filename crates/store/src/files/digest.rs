@@ -75,6 +75,13 @@ digest!(
     "SHA-1"
 );
 
+impl Sha256 {
+    /// The digest of some bytes.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self::of(&aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
