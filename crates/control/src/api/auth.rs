@@ -119,7 +119,7 @@ pub(crate) fn authenticate(store: &Store, headers: &HeaderMap, query: &Query) ->
             }
         },
     };
-    let found = store.authenticate(text).map_err(|error| super::refusal(&error))?;
+    let found = store.authenticate(text)?;
     let wrong = || unauthenticated(&format!("Request had invalid authentication credentials. {HELP}"), "ACCESS_TOKEN_INVALID");
     found.map(|token| Caller { token }).ok_or_else(wrong)
 }

@@ -35,14 +35,14 @@ use std::time::SystemTime;
 use model::engine::Engine;
 use model::ids::AppId;
 use serde_json::Value;
-use store::control::{Operation, Store, StoreError};
+use store::control::{Operation, Store};
 
 pub use auth::Caller;
 pub(crate) use server::serve;
 pub use server::{Body, Door, answer_body};
-pub use worker::{Gradual, ServiceChange, Steer, Worker};
+pub use worker::Worker;
 
-use crate::status::{Code, Status};
+use crate::status::Status;
 use schema::Message;
 
 /// What the API tells about the server.
@@ -126,28 +126,6 @@ pub(crate) enum Answer {
 }
 
 pub(crate) type Answered = Result<Answer, Status>;
-
-/// What the store says, as the API says it.
-pub(crate) fn refusal(error: &StoreError) -> Status {
-    let code = match error {
-        StoreError::Missing(_) => Code::NotFound,
-        StoreError::Exists(_) => Code::AlreadyExists,
-        StoreError::Busy { .. } | StoreError::Stale(_) => Code::Aborted,
-        StoreError::Invalid(_) => Code::InvalidArgument,
-        StoreError::HandedOver => Code::Unavailable,
-        StoreError::Sql(_) | StoreError::Damaged { .. } | StoreError::Io { .. } => {
-            tracing::error!("the store: {error}");
-            return Status::internal();
-        }
-    };
-    Status::new(code, error.to_string())
-}
-
-impl From<StoreError> for Status {
-    fn from(error: StoreError) -> Self {
-        refusal(&error)
-    }
-}
 
 /// A time to the second: `2026-01-31T12:00:00Z`.
 pub(crate) fn second(at: SystemTime) -> String {

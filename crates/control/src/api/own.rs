@@ -13,9 +13,9 @@ use super::auth::{Deed, SCOPES};
 use super::page::Paging;
 use super::route::Parts;
 use super::services::{read_split, shown_split};
-use super::worker::{ServiceChange, Steer};
 use super::{Answer, Answered, Api, lenient, millisecond, second};
 use crate::status::{Code, Status};
+use crate::work::{ServiceChange, Steer};
 
 /// Verbs of our own.
 const VERBS: [&str; 8] = ["pause", "resume", "abort", "explain", "rollback", "diff", "missing", "revoke"];

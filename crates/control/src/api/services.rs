@@ -13,9 +13,9 @@ use super::apps::running;
 use super::ask::Ask;
 use super::page::Paging;
 use super::schema::{LIST_SERVICES_RESPONSE, SERVICE};
-use super::worker::{Gradual, ServiceChange};
 use super::{Answer, Answered, Api};
 use crate::status::{Code, FieldViolation, Status};
+use crate::work::{Gradual, ServiceChange};
 
 /// Labels of a service (discovery document).
 const MOST_LABELS: usize = 32;

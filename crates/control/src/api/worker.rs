@@ -1,50 +1,15 @@
 //! What the API asks of whoever carries changes out. State first, then what follows from it: each of these begins an operation in one transaction
 //! and returns its row; the driver goes on from there, also after a restart.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::ids::{AppId, InstanceId, ServiceId, VersionId};
-use model::migrate::guard::Guard;
 use model::pool::Boxed;
-use model::traffic::TrafficSplit;
 use serde_json::{Map, Value};
 use store::control::{Actor, Operation, OperationId};
 
 use crate::status::Status;
-
-/// How traffic moves to a new split.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Gradual {
-    /// How long it takes; `None` = as usual.
-    pub over: Option<Duration>,
-    /// What ends it early.
-    pub guard: Guard,
-}
-
-/// What a PATCH of a service changes.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ServiceChange {
-    /// The split that is asked for.
-    pub split: Option<TrafficSplit>,
-    /// Step by step, and not at once.
-    pub gradual: Option<Gradual>,
-    /// All labels.
-    pub labels: Option<BTreeMap<String, String>>,
-    /// `networkSettings`; `Some(None)` removes them.
-    pub network: Option<Option<Value>>,
-}
-
-/// What to do with a migration that is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Steer {
-    /// Stay where it is.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Go back to the split before.
-    Abort,
-}
+use crate::work::{House, ServiceChange, Steer};
 
 /// Carries changes out.
 pub trait Worker: Send + Sync {
@@ -96,4 +61,57 @@ pub trait Worker: Send + Sync {
 
     /// Waits until an operation is over, at most so long; returns how it is then.
     fn wait(&self, app: &AppId, id: OperationId, patience: Duration) -> Boxed<'_, Result<Operation, Status>>;
+}
+
+impl Worker for House {
+    fn create_app(&self, actor: &Actor, app: &AppId, location: &str, fields: Map<String, Value>) -> Result<Operation, Status> {
+        Self::create_app(self, actor, app, location, fields)
+    }
+    fn patch_app(&self, actor: &Actor, app: &AppId, fields: Map<String, Value>) -> Result<Operation, Status> {
+        Self::patch_app(self, actor, app, fields)
+    }
+    fn repair_app(&self, actor: &Actor, app: &AppId) -> Result<Operation, Status> {
+        Self::repair_app(self, actor, app)
+    }
+    fn create_version(&self, actor: &Actor, app: &AppId, service: &ServiceId, id: &VersionId, spec: Value) -> Result<Operation, Status> {
+        Self::create_version(self, actor, app, service, id, spec)
+    }
+    fn patch_version(&self, actor: &Actor, app: &AppId, service: &ServiceId, id: &VersionId, spec: Value) -> Result<Operation, Status> {
+        Self::patch_version(self, actor, app, service, id, spec)
+    }
+    fn delete_version(&self, actor: &Actor, app: &AppId, service: &ServiceId, id: &VersionId) -> Result<Operation, Status> {
+        Self::delete_version(self, actor, app, service, id)
+    }
+    fn patch_service(&self, actor: &Actor, app: &AppId, service: &ServiceId, change: ServiceChange) -> Result<Operation, Status> {
+        Self::patch_service(self, actor, app, service, change)
+    }
+    fn delete_service(&self, actor: &Actor, app: &AppId, service: &ServiceId) -> Result<Operation, Status> {
+        Self::delete_service(self, actor, app, service)
+    }
+    fn steer(&self, actor: &Actor, app: &AppId, service: &ServiceId, steer: Steer) -> Result<Operation, Status> {
+        Self::steer(self, actor, app, service, steer)
+    }
+    fn delete_instance(
+        &self,
+        actor: &Actor,
+        app: &AppId,
+        service: &ServiceId,
+        version: &VersionId,
+        instance: &InstanceId,
+    ) -> Result<Operation, Status> {
+        Self::delete_instance(self, actor, app, service, version, instance)
+    }
+    fn create_domain(&self, actor: &Actor, app: &AppId, id: &str, body: &Value, take: bool) -> Result<Operation, Status> {
+        Self::create_domain(self, actor, app, id, body, take)
+    }
+    fn patch_domain(&self, actor: &Actor, app: &AppId, id: &str, body: &Value) -> Result<Operation, Status> {
+        Self::patch_domain(self, actor, app, id, body)
+    }
+    fn delete_domain(&self, actor: &Actor, app: &AppId, id: &str) -> Result<Operation, Status> {
+        Self::delete_domain(self, actor, app, id)
+    }
+    fn wait(&self, app: &AppId, id: OperationId, patience: Duration) -> Boxed<'_, Result<Operation, Status>> {
+        let app = app.clone();
+        Box::pin(async move { Self::wait(self, &app, id, patience).await })
+    }
 }

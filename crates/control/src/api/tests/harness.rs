@@ -12,12 +12,13 @@ use model::table::Estate;
 use model::traffic::TrafficSplit;
 use serde_json::{Map, Value, json};
 use store::Store;
-use store::control::{Actor, Begin, Change, NewVersion, Operation, OperationId, Outcome, Role, Service, ServingStatus};
+use store::control::{Actor, Begin, Change, Lock, NewVersion, Operation, OperationId, Outcome, Role, Service, ServingStatus};
 use store::files::Manifest;
 
 use crate::Bound;
-use crate::api::{Api, Door, ServiceChange, Settings, Steer, Worker};
+use crate::api::{Api, Door, Settings, Worker};
 use crate::status::{Code, Status};
+use crate::work::{ServiceChange, Steer};
 
 /// An API that listens.
 pub(super) struct House {
@@ -178,7 +179,7 @@ impl Direct {
         act: impl FnOnce(&mut Change<'_>) -> Result<Value, Status>,
     ) -> Result<Operation, Status> {
         self.store.change(actor, |change| {
-            let begin = Begin { app: app.clone(), method, target, work: Value::Null, whole: false };
+            let begin = Begin { app: app.clone(), method, target, work: Value::Null, lock: Lock::Target };
             let operation = change.begin(begin)?;
             let response = act(change)?;
             Ok(change.finish(app, operation.id, &Outcome::Done(response))?)
@@ -200,7 +201,7 @@ impl Worker for Direct {
             change.create_app(app, location, fields)?;
             let method = "google.appengine.v1.Applications.CreateApplication";
             let operation =
-                change.begin(Begin { app: app.clone(), method, target: format!("apps/{app}"), work: Value::Null, whole: false })?;
+                change.begin(Begin { app: app.clone(), method, target: format!("apps/{app}"), work: Value::Null, lock: Lock::Target })?;
             Ok(change.finish(app, operation.id, &Outcome::Done(any("Application")))?)
         })
     }
@@ -234,7 +235,15 @@ impl Worker for Direct {
                 )?;
             }
             let status = ServingStatus::Serving;
-            change.put_version(NewVersion { app: app.clone(), service: service.clone(), id: id.clone(), spec, manifest, status })?;
+            change.put_version(NewVersion {
+                app: app.clone(),
+                service: service.clone(),
+                id: id.clone(),
+                spec,
+                manifest,
+                status,
+                deployment: change.rev(),
+            })?;
             Ok(any("Version"))
         })
     }
