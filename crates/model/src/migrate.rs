@@ -198,7 +198,7 @@ pub struct Migration {
     split: TrafficSplit,
     /// The target's thousandths that are known to be in force.
     in_force: u16,
-    /// How often the target lost all its instances.
+    /// How often the target lost all its instances in this step.
     falls: u8,
     /// What was seen first since the last restart, at the beginning of the step, and last.
     first: Option<(Health, Health)>,
@@ -385,9 +385,12 @@ impl Migration {
         match &self.phase {
             Phase::Shifting { step } => {
                 let step = *step;
-                self.note(now, format!("{} of the traffic goes to `{}`.", percent(self.ramp.steps[step]), self.target));
-                self.in_force = self.ramp.steps[step];
-                self.begun = self.last.clone();
+                if self.in_force != self.ramp.steps[step] {
+                    self.note(now, format!("{} of the traffic goes to `{}`.", percent(self.ramp.steps[step]), self.target));
+                    self.in_force = self.ramp.steps[step];
+                    self.begun = self.last.clone();
+                    self.falls = 0;
+                }
                 self.phase = Phase::Holding { step, since: now };
                 self.held_long_enough(now);
             }
@@ -430,14 +433,25 @@ impl Migration {
         Some(format!("`{}` with {} of the traffic: {evidence}", self.target, percent(self.in_force)))
     }
 
-    /// The target has traffic and no instance that is ready.
+    /// The target has traffic and no instance that is ready: it is warmed again. If that does not help, what its requests say decides, because a version
+    /// that nobody asks, or that has only files, needs no instances.
     fn fell(&mut self, now: Millis, step: usize) {
-        self.falls += 1;
-        if self.falls >= TRIES {
-            return self.abort(now, format!("version `{}` lost all its instances {TRIES} times", self.target));
+        self.falls = self.falls.saturating_add(1);
+        if self.falls < TRIES {
+            self.note(now, format!("`{}` has no instance that is ready; it is warmed again.", self.target));
+            self.phase = Phase::Warming { step, tries: 0 };
+            return;
         }
-        self.note(now, format!("`{}` has no instance that is ready; it is warmed again.", self.target));
-        self.phase = Phase::Warming { step, tries: 0 };
+        let here = self.last.as_ref().zip(self.begun.as_ref()).map(|(last, begun)| last.1.since(&begun.1)).unwrap_or_default();
+        if here.errors > here.requests / 2 {
+            let (errors, requests) = (here.errors, here.requests);
+            let target = &self.target;
+            return self.abort(
+                now,
+                format!("version `{target}` lost all its instances {TRIES} times, and {errors} of {requests} requests failed"),
+            );
+        }
+        self.held_long_enough(now);
     }
 
     fn held_long_enough(&mut self, now: Millis) {

@@ -186,17 +186,33 @@ fn t3_a_guard_that_sees_nobody_does_not_wait_for_ever() {
     assert_eq!(now, 7 * 15_000);
 }
 
-#[test]
-fn t3_a_target_that_falls_again_and_again_is_given_up() {
-    let mut migration = begin(TrafficSplit::all(id("old")), ShardBy::Ip, "");
-    let fallen = Event::Seen(Box::default());
+/// The target's instances are gone each time that anybody looks.
+fn falling(migration: &mut Migration, new: (u64, u64)) {
+    let health = |(requests, errors)| Health { requests, errors, took: Vec::new() };
+    migration.on(0, Event::Seen(Box::default()));
     for _ in 0..3 {
         assert!(matches!(migration.wants(0), Wants::Warm { .. }));
         migration.on(0, Event::Warmed);
         migration.on(0, Event::InForce);
-        migration.on(0, fallen.clone());
+        migration.on(0, Event::Seen(Box::new(Seen { new: health(new), ..Seen::default() })));
     }
+}
+
+#[test]
+fn t3_a_target_that_falls_and_fails_is_given_up() {
+    let mut migration = begin(TrafficSplit::all(id("old")), ShardBy::Ip, "");
+    falling(&mut migration, (10, 9));
     assert_eq!(migration.wants(0), Wants::Split(TrafficSplit::all(id("old"))));
+    assert_eq!(migration.notes().last().expect("a note").text, "version `new` lost all its instances 3 times, and 9 of 10 requests failed");
+}
+
+#[test]
+fn t3_a_target_that_needs_no_instances_takes_over_all_the_same() {
+    let mut migration = begin(TrafficSplit::all(id("old")), ShardBy::Ip, "");
+    falling(&mut migration, (10, 0));
+    assert!(matches!(migration.wants(0), Wants::Look(_)));
+    migration.on(3_000, Event::Seen(Box::default()));
+    assert!(matches!(migration.wants(3_000), Wants::Warm { .. }), "the next step");
 }
 
 #[derive(Debug, Clone)]
