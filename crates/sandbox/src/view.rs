@@ -85,7 +85,7 @@ pub(crate) fn build(plan: &Plan, who: (u32, u32), owners: &Owners) -> Result<()>
 }
 
 /// What programs write to, in memory; each as large as the plan says.
-const TEMPORARY: [&str; 2] = ["/tmp", "/dev/shm"];
+pub(crate) const TEMPORARY: [&str; 2] = ["/tmp", "/dev/shm"];
 /// Where that really is behind a zygote's walls. Landlock looks at the folder *above* a mount, never at the one below it, so this folder's rule
 /// also holds for what is mounted there later.
 pub(crate) const ABOVE_TEMPORARY: &str = "/run/instance";

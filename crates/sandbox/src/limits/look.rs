@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 
 use super::Usage;
+use crate::view::{ABOVE_TEMPORARY, TEMPORARY};
 
 /// The fields of `/proc/PID/stat` after the name, which may contain anything.
 pub(crate) fn fields(stat: &str) -> Option<impl Iterator<Item = &str>> {
@@ -49,20 +50,23 @@ pub(crate) fn usage(roots: &[u32]) -> Usage {
     usage
 }
 
-/// Bytes in the file systems in memory of the sandbox that this process keeps; none if it keeps none.
-fn files_in_memory(keeper: u32) -> u64 {
+/// Bytes in the file systems in memory of the sandbox that this process keeps, or that it is in if a zygote forked it; none if there is none.
+fn files_in_memory(root: u32) -> u64 {
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-    let own = namespace("self");
-    let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap_or_default();
-    let Some(first) = children.split_ascii_whitespace().next() else { return 0 };
-    if own.is_none() || namespace(&keeper.to_string()) != own || namespace(first) == own {
-        return 0;
-    }
+    let Some(own) = namespace("self") else { return 0 };
+    let is_inside = |pid: &str| namespace(pid).is_some_and(|found| found != own);
+    let children = fs::read_to_string(format!("/proc/{root}/task/{root}/children")).unwrap_or_default();
+    let forked = root.to_string();
+    let inside =
+        if is_inside(&forked) { Some(forked.as_str()) } else { children.split_ascii_whitespace().next().filter(|first| is_inside(first)) };
+    let Some(inside) = inside else { return 0 };
     let used = |place: &str| {
-        let known = rustix::fs::statvfs(format!("/proc/{first}/root/{place}")).ok();
+        // What a zygote's children see there is a link, which would lead to our own.
+        let places = [format!("/proc/{inside}/root{ABOVE_TEMPORARY}{place}"), format!("/proc/{inside}/root{place}")];
+        let known = places.iter().find_map(|place| rustix::fs::statvfs(place).ok());
         known.map_or(0, |known| known.f_blocks.saturating_sub(known.f_bfree) * known.f_frsize)
     };
-    used("tmp") + used("dev/shm")
+    TEMPORARY.into_iter().map(used).sum()
 }
 
 /// Ends the trees.
