@@ -209,7 +209,15 @@ impl View<'_> {
 
 impl Change<'_> {
     /// Writes down which files belong together, and keeps them for the operation of this change ([`Change::as_part_of`]) until it ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] if the content of a file is not there.
     pub fn put_manifest(&mut self, manifest: &Manifest) -> Result<Sha256> {
+        for (path, file) in manifest.files() {
+            if self.find_blob(&file.sha256)?.is_none() {
+                return Err(StoreError::Missing(format!("The content of `{path}` is not there; upload it again.")));
+            }
+        }
         let hash = manifest.hash();
         self.changed = true;
         self.run(
