@@ -2,21 +2,28 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use control::api::{Api, Door};
+use control::work::{self, Keep};
 use control::{Admin, Bound, Metrics};
 use model::engine::Engine;
 use model::ids::AppId;
+use model::table::Naming;
 use store::control::{Actor, Store, StoreError};
 
 use super::args::Serve;
-use super::ready::Urls;
 use super::watched::Watched;
+
+/// How long a new app may take until it is in force.
+const MAKING: Duration = Duration::from_secs(30);
 
 /// The control plane.
 pub(crate) struct Plane {
     store: Store,
-    _engine: Arc<dyn Engine>,
+    house: work::House,
+    api: Arc<Api>,
     region: String,
     admin: TcpListener,
     watched: Arc<Watched>,
@@ -27,16 +34,17 @@ pub(crate) struct Plane {
 
 /// Takes the address of the Admin API, unless a socket was handed over.
 pub(crate) fn listen(given: Option<TcpListener>, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let cannot = || format!("cannot listen on {address} for the Admin API; choose another address with --admin");
     let listener = match given {
         Some(given) => given,
-        None => TcpListener::bind(address)
-            .with_context(|| format!("cannot listen on {address} for the Admin API; choose another with --admin"))?,
+        None => TcpListener::bind(address).with_context(cannot)?,
     };
     listener.set_nonblocking(true).context("the admin socket cannot be used")?;
     Ok(listener)
 }
 
 impl Plane {
+    /// A control plane that neither answers nor does anything yet. `port` is that of the first listener for apps.
     pub(crate) fn new(
         store: Store,
         engine: Arc<dyn Engine>,
@@ -44,38 +52,61 @@ impl Plane {
         watched: Watched,
         metrics: Arc<Metrics>,
         asked: &Serve,
-        _urls: &Urls,
+        front: SocketAddr,
     ) -> Self {
-        Self { store, _engine: engine, region: asked.region.clone(), admin, watched: Arc::new(watched), metrics, running: None }
+        let port = Some(front.port()).filter(|port| *port != 80);
+        let settings = control::api::Settings {
+            domain: asked.domain.clone(),
+            region: asked.region.clone(),
+            port: port.map_or_else(String::new, |port| format!(":{port}")),
+            https: false,
+        };
+        let (region, domain, buckets) = (asked.region.clone(), asked.domain.clone(), settings.clone());
+        let work = work::Settings {
+            naming: Arc::new(move |app, mapped| Naming::hosted(app, &region, &domain, port, mapped)),
+            buckets: Arc::new(move |app| vec![buckets.code_bucket(app), format!("{}.{}", app.project().replace(':', "."), buckets.domain)]),
+            watch: None,
+            fallback: None,
+            most_versions: None,
+            keep: Keep::default(),
+        };
+        let house = work::House::new(store.clone(), Arc::clone(&engine), work, tokio::runtime::Handle::current());
+        let api = Arc::new(Api::new(store.clone(), Arc::new(house.clone()), engine, settings));
+        Self { store, house, api, region: asked.region.clone(), admin, watched: Arc::new(watched), metrics, running: None }
     }
 
     /// Puts the state in force, without changing or driving anything.
     pub(crate) async fn publish(&self) -> anyhow::Result<()> {
-        Ok(())
+        self.house.publish().await.map_err(|status| anyhow!("the state cannot be put in force: {status}"))
     }
 
     /// Puts the state in force, goes on with operations, and answers.
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
+        self.house.start().await.map_err(|status| anyhow!("the state cannot be put in force: {status}"))?;
         let listener = self.admin.try_clone().context("cannot copy a socket")?;
-        let admin = Bound::on(listener)?.start(Arc::clone(&self.watched) as _, Arc::clone(&self.metrics));
-        self.running = Some(admin.context("cannot start a thread")?);
+        let door = Door::new(Arc::clone(&self.api)).watching(Arc::clone(&self.watched) as _, Arc::clone(&self.metrics));
+        self.running = Some(Bound::on(listener).context("the admin socket cannot be used")?.open(door).context("cannot start a thread")?);
         Ok(())
     }
 
     /// Makes an app, unless there is one of this id; tells whether it made one.
     pub(crate) async fn ensure_app(&self, id: &AppId) -> anyhow::Result<bool> {
-        let made = self.store.change::<_, StoreError>(&Actor::house(), |change| {
-            if change.find_app(id.as_str())?.is_some() {
-                return Ok(false);
-            }
-            change.create_app(id, &self.region, serde_json::Map::new())?;
-            Ok(true)
-        });
-        Ok(made?)
+        if self.store.read::<_, StoreError>(|view| view.find_app(id.as_str()))?.is_some() {
+            return Ok(false);
+        }
+        let begun = self.house.create_app(&Actor::house(), id, &self.region, serde_json::Map::new());
+        let failed = |status: control::status::Status| anyhow!("the app {id} cannot be made: {status}");
+        let begun = begun.map_err(failed)?;
+        self.house.wait(id, begun.id, MAKING).await.map_err(failed)?;
+        Ok(true)
     }
 
     /// Answers no more, and ends all drivers where they are.
     pub(crate) async fn stop(&mut self) {
-        self.running = None;
+        // The thread that answers may wait for an operation to end: it must not wait for this very thread.
+        if let Some(running) = self.running.take() {
+            let _ = tokio::task::spawn_blocking(move || drop(running)).await;
+        }
+        self.house.stop().await;
     }
 }

@@ -91,7 +91,7 @@ impl Works {
         let draining = Arc::new(AtomicBool::new(false));
         let watched =
             Watched { fleets: Arc::clone(&fleets), pulse: edge.pulse(), losses: journal.losses(), spans, draining: Arc::clone(&draining) };
-        let plane = Plane::new(store.clone(), Arc::clone(&house) as Arc<dyn Engine>, admin, watched, metrics, asked, &urls);
+        let plane = Plane::new(store.clone(), Arc::clone(&house) as Arc<dyn Engine>, admin, watched, metrics, asked, http);
         Ok(Self {
             ui: ui.clone(),
             grace: asked.grace,
