@@ -12,6 +12,7 @@ mod certificates;
 mod dispatch;
 mod domains;
 mod firewall;
+mod house;
 mod instances;
 mod lenient;
 mod mask;
