@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http1::{Connection, Request, Response};
-use crate::node::{Builder, Node};
+use crate::node::{Builder, Finished, Node};
 use crate::{App, DEADLINE};
 
 /// A running server.
@@ -147,36 +147,38 @@ impl ServeNode {
         self.node.eventually(&Request::get(target).host(host), wanted)
     }
 
-    /// Deploys the files of `app` (app.yaml aside) as a version; `config` is the Admin API's `Version` without `id` and `deployment`. Traffic stays
-    /// where it is.
+    /// `enginehouse deploy` of an app, to its end; `args` are further arguments, `["--version", "v1", "--no-promote"]`.
     #[track_caller]
-    pub fn deploy(&self, project: &str, service: &str, version: &str, app: &App, config: &Value) -> Value {
-        let operation = self.create(project, service, version, app, config);
-        self.finished(operation)
+    pub fn try_deploy(&self, project: &str, app: &App, args: &[&str]) -> Finished {
+        let (server, token, path) = (self.admin_url(), self.owner_token(), app.path().to_str().expect("UTF-8").to_owned());
+        let own = ["deploy", &path, "--server", &server, "--token", &token, "--project", project, "--quiet"];
+        Builder::new(&self.binary).args(own).args(args.iter().copied()).output()
     }
 
-    /// The same, which returns as soon as the operation has begun.
+    /// The same, which must succeed.
     #[track_caller]
-    pub fn create(&self, project: &str, service: &str, version: &str, app: &App, config: &Value) -> Value {
-        let bucket = format!("staging.{project}.localhost");
-        let mut files = serde_json::Map::new();
-        for path in files_of(app.path()) {
-            let name = path.strip_prefix(app.path()).expect("below the app").to_str().expect("UTF-8").to_owned();
-            let object = format!("{service}-{version}/{name}").replace('/', "%2F");
-            let target = format!("/upload/storage/v1/b/{bucket}/o?uploadType=media&name={object}");
-            let token = self.owner_token();
-            let request = Request::new("POST", &target).header("Authorization", &format!("Bearer {token}"));
-            let request = request.header("Content-Type", "application/octet-stream").body(std::fs::read(&path).expect("readable"));
-            Connection::open(self.admin()).send(&request).expect(200);
-            let url = format!("https://storage.googleapis.com/{bucket}/{service}-{version}/{name}");
-            files.insert(name, serde_json::json!({"sourceUrl": url}));
+    pub fn deploy(&self, project: &str, app: &App, args: &[&str]) {
+        let finished = self.try_deploy(project, app, args);
+        assert_eq!(finished.code, Some(0), "{}\n{}\n{}", finished.stdout, finished.stderr, self.node.everything());
+    }
+
+    /// Begins to make a version of the same files and settings as another one of its service; returns the operation.
+    #[track_caller]
+    pub fn begin_copy(&self, project: &str, service: &str, from: &str, to: &str) -> Response {
+        let versions = format!("/v1/apps/{project}/services/{service}/versions");
+        let mut spec = self.api("GET", &format!("{versions}/{from}?view=FULL"), "").expect(200).json();
+        for output in ["name", "createTime", "createdBy", "diskUsageBytes", "versionUrl"] {
+            spec.as_object_mut().expect("a version").remove(output);
         }
-        let mut body = config.clone();
-        body["id"] = version.into();
-        body["deployment"] = serde_json::json!({"files": files});
-        let response = self.api("POST", &format!("/v1/apps/{project}/services/{service}/versions"), &body.to_string());
-        assert_eq!(response.status, 200, "{}", response.text());
-        response.json()
+        spec["id"] = to.into();
+        self.api("POST", &versions, &spec.to_string())
+    }
+
+    /// The whole traffic of a service, in the form of the documents: `{"v1": 0.6, "v2": 0.4}` by this.
+    #[track_caller]
+    pub fn split(&self, project: &str, service: &str, by: &str, allocations: &Value) {
+        let body = serde_json::json!({"split": {"shardBy": by, "allocations": allocations}});
+        self.done("PATCH", &format!("/v1/apps/{project}/services/{service}?updateMask=split"), &body.to_string());
     }
 }
 
@@ -187,18 +189,4 @@ fn node(binary: &str, home: &Path, args: &[OsString]) -> Node {
     command.extend(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"].map(OsString::from));
     let builder = args.iter().fold(builder.serving(command), |builder, arg| builder.arg(arg));
     builder.start()
-}
-
-/// All files below a folder but app.yaml.
-fn files_of(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("readable") {
-        let path = entry.expect("readable").path();
-        if path.is_dir() {
-            found.extend(files_of(&path));
-        } else if path.file_name().is_some_and(|name| name != "app.yaml") {
-            found.push(path);
-        }
-    }
-    found
 }

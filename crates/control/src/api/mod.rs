@@ -12,7 +12,6 @@ mod certificates;
 mod dispatch;
 mod domains;
 mod firewall;
-mod house;
 mod instances;
 mod lenient;
 mod mask;
