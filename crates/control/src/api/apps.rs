@@ -86,11 +86,6 @@ impl Api {
         self.worker.create_app(&ask.caller.actor(), &id, &location, body).map(running)
     }
 
-    /// Whether a PATCH changes nothing but dispatch rules, which belong to a deployment.
-    pub(crate) fn only_routes(&self, ask: &Ask) -> bool {
-        ask.mask(&APPLICATION, true).is_ok_and(|mask| mask.beyond(&["dispatchRules"]).is_none())
-    }
-
     pub(crate) fn patch_app(&self, app: &AppId, ask: &Ask) -> Answered {
         let mask = ask.mask(&APPLICATION, true)?;
         if let Some(path) = mask.beyond(&SETTABLE) {
@@ -159,6 +154,11 @@ impl Api {
         }
         Ok(None)
     }
+}
+
+/// Whether a PATCH changes nothing but dispatch rules, which belong to a deployment.
+pub(crate) fn only_routes(ask: &Ask) -> bool {
+    ask.mask(&APPLICATION, true).is_ok_and(|mask| mask.beyond(&["dispatchRules"]).is_none())
 }
 
 /// Of the client secret only what proves it is kept.

@@ -126,7 +126,7 @@ impl Api {
             return Err(Status::field("certificate.certificateRawData", "This certificate is managed by the server, which renews it."));
         }
         if touches("displayName") {
-            certificate.name = body.get("displayName").and_then(Value::as_str).unwrap_or_default().to_owned();
+            body.get("displayName").and_then(Value::as_str).unwrap_or_default().clone_into(&mut certificate.name);
         }
         if let Some(pair) = pair {
             (certificate.chain, certificate.key) = (pair.chain, PrivateKey(pair.key));

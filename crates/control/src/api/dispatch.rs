@@ -23,7 +23,7 @@ impl Api {
             Resource::In(app, within) => (app, within),
         };
         let deed = deed(&ask.method, within).ok_or_else(|| no_method(ask))?;
-        if deed == Deed::Administer && *within == Within::App && self.only_routes(ask) {
+        if deed == Deed::Administer && *within == Within::App && super::apps::only_routes(ask) {
             ask.caller.check(Deed::Deploy, Some(app))?;
         } else {
             ask.caller.check(deed, Some(app))?;
@@ -110,13 +110,11 @@ impl Api {
         let id: ServiceId = known("Service", app, service)?;
         let missing = || Status::not_found(format!("Version `apps/{app}/services/{service}/versions/{version}` was not found."));
         // An app or service that is missing is told first.
-        match version.parse() {
-            Ok(version) => Ok((id, version)),
-            Err(_) => {
-                self.store().read(|view| view.app(app.as_str()).and_then(|_| view.service(app, &id)))?;
-                Err(missing())
-            }
+        if let Ok(version) = version.parse() {
+            return Ok((id, version));
         }
+        self.store().read(|view| view.app(app.as_str()).and_then(|_| view.service(app, &id)))?;
+        Err(missing())
     }
 }
 
@@ -149,9 +147,8 @@ fn deed(method: &Method, within: &Within) -> Option<Deed> {
         | W::AuthorizedDomains
         | W::Services
         | W::Instances(..) => only(Method::GET, Deed::Look),
-        W::Repair => only(Method::POST, Deed::Deploy),
+        W::Repair | W::DebugInstance(..) => only(Method::POST, Deed::Deploy),
         W::ExportAppImage(..) => only(Method::POST, Deed::Look),
-        W::DebugInstance(..) => only(Method::POST, Deed::Deploy),
         W::BatchUpdateIngressRules => only(Method::POST, Deed::Administer),
         _ if get => Some(Deed::Look),
         W::App if patch => Some(Deed::Administer),

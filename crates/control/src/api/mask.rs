@@ -130,7 +130,7 @@ fn list(rest: &mut &str, into: &mut Fields, depth: usize) -> Option<()> {
         let mut here = &mut *into;
         let mut steps = 0;
         loop {
-            let end = rest.find(|c: char| matches!(c, ',' | '(' | ')' | '/' | '.')).unwrap_or(rest.len());
+            let end = rest.find([',', '(', ')', '/', '.']).unwrap_or(rest.len());
             let name = rest[..end].trim();
             steps += 1;
             if name.is_empty() || steps > DEPTH {

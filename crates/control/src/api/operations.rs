@@ -11,7 +11,7 @@ use super::{Answer, Answered, Api, millisecond};
 use crate::status::Status;
 
 /// An operation as clients see it.
-pub(crate) fn shown(operation: &Operation) -> Value {
+fn shown(operation: &Operation) -> Value {
     let mut metadata: Map<String, Value> = operation.extra.clone();
     metadata.insert("@type".into(), "type.googleapis.com/google.appengine.v1.OperationMetadataV1".into());
     metadata.insert("method".into(), operation.method.as_str().into());
@@ -51,9 +51,38 @@ impl Api {
         Ok(Answer::Resource(self.operation_shown(&operation), &OPERATION))
     }
 
-    /// With the response as it is now, in the words of the API.
+    /// An operation with the resource that it made or changed as that is now.
     pub(crate) fn operation_shown(&self, operation: &Operation) -> Value {
-        shown(operation)
+        let mut shown = shown(operation);
+        let found = shown.get("response").and_then(|response| self.resource_of(&operation.app, response));
+        if let (Some(Value::Object(found)), Some(response)) = (found, shown["response"].as_object_mut()) {
+            response.extend(found);
+        }
+        shown
+    }
+
+    /// The resource that a response names; `None` if it is gone since, or there is none.
+    fn resource_of(&self, app: &AppId, response: &Value) -> Option<Value> {
+        let kind = response["@type"].as_str()?.rsplit('.').next()?;
+        let name: Vec<&str> = response["name"].as_str()?.split('/').collect();
+        let store = self.store();
+        match (kind, name.as_slice()) {
+            ("Application", _) => store.read(|view| view.app(app.as_str())).ok().map(|app| self.shown_app(&app)),
+            ("Service", [_, _, _, service]) => {
+                let found = store.read(|view| view.find_service(app, service)).ok()??;
+                Some(super::services::shown(&found))
+            }
+            ("Version", [_, _, _, service, _, version]) => {
+                let service = service.parse().ok()?;
+                let found = store.read(|view| view.find_version(app, &service, version)).ok()??;
+                Some(self.shown_version(&found, false))
+            }
+            ("DomainMapping", [_, _, _, domain]) => {
+                let found = store.read(|view| view.find_domain(app, domain)).ok()??;
+                Some(self.shown_domain(&found))
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn operations(&self, app: &AppId, ask: &Ask) -> Answered {

@@ -307,7 +307,7 @@ impl Api {
         };
         let ((from, old), (to, new)) = (read("from")?, read("to")?);
         let mut settings = Vec::new();
-        compare(&from.spec, &to.spec, String::new(), &mut settings);
+        compare(&from.spec, &to.spec, "", &mut settings);
         let (old, new) = (old.files(), new.files());
         let names = |all: Vec<&String>| all.into_iter().cloned().collect::<Vec<String>>();
         let added = names(new.keys().filter(|name| !old.contains_key(*name)).collect());
@@ -397,12 +397,12 @@ fn read_token(body: &Value) -> Result<AskedToken, Status> {
 }
 
 /// The values that differ, by path. Values of variables may be secrets: only that they differ is told.
-fn compare(from: &Value, to: &Value, path: String, found: &mut Vec<Value>) {
+fn compare(from: &Value, to: &Value, path: &str, found: &mut Vec<Value>) {
     match (from, to) {
         (Value::Object(old), Value::Object(new)) => {
             let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
             for name in names {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let path = &if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 compare(old.get(name).unwrap_or(&Value::Null), new.get(name).unwrap_or(&Value::Null), path, found);
             }
         }

@@ -1,5 +1,7 @@
 //! Pages of lists: `pageSize` and `pageToken` in, `nextPageToken` out.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::ask::Query;
@@ -42,13 +44,13 @@ impl Paging {
         let list = checksum(name.as_bytes());
         let after = match query.get("pageToken") {
             None | Some("") => None,
-            Some(token) => match open(token, list) {
-                Some(after) => Some(after),
-                None => {
+            Some(token) => {
+                let Some(after) = open(token, list) else {
                     let message = "The page token is not valid: it must be the nextPageToken of the same list with the same filter.";
                     return refuse("pageToken", message.to_owned());
-                }
-            },
+                };
+                Some(after)
+            }
         };
         Ok(Self { size, after, list })
     }
@@ -80,8 +82,10 @@ impl Paging {
     fn token(&self, key: &str) -> String {
         let mut text = String::with_capacity(24 + key.len() * 2);
         let sum = checksum(format!("{}\0{key}", self.list).as_bytes());
-        text.push_str(&format!("{sum:08x}"));
-        key.bytes().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        let _ = write!(text, "{sum:08x}");
+        for byte in key.bytes() {
+            let _ = write!(text, "{byte:02x}");
+        }
         text
     }
 }

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::ask::{Ask, Query, Wanted, overridden};
-use super::{Answer, Api, auth, operations, own, route, schema, upload};
+use super::{Answer, Api, auth, own, route, schema, upload};
 use crate::admin::{Desk, is_local};
 use crate::socket::{Clock, Socket};
 use crate::status::{Code, Status};
@@ -37,7 +37,7 @@ const IDLE: Duration = Duration::from_mins(2);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the next piece of a body may take.
-const PIECE: Duration = Duration::from_secs(60);
+const PIECE: Duration = Duration::from_mins(1);
 /// Bytes of a body that is kept in memory: a version of ten thousand files has 2 MB.
 const MOST: usize = 32 * 1024 * 1024;
 /// How long requests under way have when the server ends.
@@ -155,7 +155,8 @@ impl Door {
                     Answer::Resource(value, message) => wanted.print(value, Some(message)),
                     Answer::Own(value) => wanted.print(value, None),
                     Answer::Empty => wanted.text(&Value::Object(serde_json::Map::new())),
-                    Answer::Running(operation) => wanted.print(operations::shown(&operation), Some(&schema::OPERATION)),
+                    // Those were held.
+                    Answer::Running(operation) => wanted.print(self.api.operation_shown(&operation), Some(&schema::OPERATION)),
                 };
                 page(StatusCode::OK, bytes)
             }
@@ -227,13 +228,12 @@ impl Door {
 
     /// Gives an operation a moment to end, so that its first answer is its last.
     async fn hold(&self, answer: Answer) -> Result<Answer, Status> {
-        match answer {
-            Answer::Running(operation) if operation.ended.is_none() => {
-                let ended = self.api.worker.wait(&operation.app, operation.id, HOLD).await?;
-                Ok(Answer::Running(Box::new(ended)))
-            }
-            other => Ok(other),
+        let Answer::Running(mut operation) = answer else { return Ok(answer) };
+        if operation.ended.is_none() {
+            *operation = self.api.worker.wait(&operation.app, operation.id, HOLD).await?;
         }
+        let api = Arc::clone(&self.api);
+        blocking(move || Ok(Answer::Resource(api.operation_shown(&operation), &schema::OPERATION))).await
     }
 }
 

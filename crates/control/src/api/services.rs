@@ -227,22 +227,22 @@ fn read_labels(labels: &Value) -> Result<BTreeMap<String, String>, Status> {
 mod tests {
     use super::*;
 
-    fn split(value: Value) -> Result<Value, String> {
-        read_split(&value).map(|split| shown_split(&split)).map_err(|status| status.message)
+    fn split(value: &Value) -> Result<Value, String> {
+        read_split(value).map(|split| shown_split(&split)).map_err(|status| status.message)
     }
 
     #[test]
     fn t1_splits_as_clients_compute_them() {
-        assert_eq!(split(json!({"allocations": {"v2": 1.0}})), Ok(json!({"allocations": {"v2": 1}})));
+        assert_eq!(split(&json!({"allocations": {"v2": 1.0}})), Ok(json!({"allocations": {"v2": 1}})));
         assert_eq!(
-            split(json!({"shardBy": "IP", "allocations": {"a": 0.07, "b": 0.459_999_999_999_999_96, "c": 0.47}})),
+            split(&json!({"shardBy": "IP", "allocations": {"a": 0.07, "b": 0.459_999_999_999_999_96, "c": 0.47}})),
             Ok(json!({"shardBy": "IP", "allocations": {"a": 0.07, "b": 0.46, "c": 0.47}}))
         );
         assert_eq!(
-            split(json!({"shardBy": "COOKIE", "allocations": {"a": 0.077, "b": 0.462, "c": 0.461_000_000_000_000_13}})),
+            split(&json!({"shardBy": "COOKIE", "allocations": {"a": 0.077, "b": 0.462, "c": 0.461_000_000_000_000_13}})),
             Ok(json!({"shardBy": "COOKIE", "allocations": {"a": 0.077, "b": 0.462, "c": 0.461}}))
         );
-        assert_eq!(split(json!({"shardBy": "UNSPECIFIED", "allocations": {"a": 1}})), Ok(json!({"allocations": {"a": 1}})));
+        assert_eq!(split(&json!({"shardBy": "UNSPECIFIED", "allocations": {"a": 1}})), Ok(json!({"allocations": {"a": 1}})));
     }
 
     #[test]
@@ -258,9 +258,9 @@ mod tests {
                 "The allocation of version `a` has more than two decimals, which splitting by IP address cannot keep; three are possible by COOKIE.",
             ),
         ] {
-            assert_eq!(split(value), Err(message.to_owned()));
+            assert_eq!(split(&value), Err(message.to_owned()));
         }
-        assert!(split(json!({"allocations": {"A": 1}})).is_err());
+        assert!(split(&json!({"allocations": {"A": 1}})).is_err());
     }
 
     #[test]

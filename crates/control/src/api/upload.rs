@@ -20,7 +20,7 @@ use super::{Answer, Api};
 use crate::status::{Code, Status};
 
 /// How long the next piece may take.
-const PIECE: Duration = Duration::from_secs(60);
+const PIECE: Duration = Duration::from_mins(1);
 /// Pieces that wait for the disk.
 const AHEAD: usize = 16;
 /// Longest line before a file.
@@ -71,7 +71,7 @@ pub(crate) async fn receive(api: &Arc<Api>, caller: &Caller, app: String, mut bo
 
 enum Part {
     Line(Vec<u8>),
-    File { draft: Draft, expected: Expected, left: u64 },
+    File { draft: Box<Draft>, expected: Expected, left: u64 },
 }
 
 fn write(store: &Store, app: &str, mut come: mpsc::Receiver<Bytes>) -> Result<u64, Status> {
@@ -106,7 +106,7 @@ fn step<'r>(store: &Store, part: Part, rest: &'r [u8]) -> Result<(Part, &'r [u8]
             let Some(end) = end else { return Ok((Part::Line(line), &[])) };
             let (sha1, left) = read_line(&line).ok_or_else(bad_line)?;
             let expected = Expected { sha1: Some(sha1), size: Some(left), sha256: None };
-            Ok((Part::File { draft: store.draft()?, expected, left }, &rest[end + 1..]))
+            Ok((Part::File { draft: Box::new(store.draft()?), expected, left }, &rest[end + 1..]))
         }
         Part::File { mut draft, expected, left } => {
             let now = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());

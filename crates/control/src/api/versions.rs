@@ -48,7 +48,9 @@ impl Api {
     pub(crate) fn shown_version(&self, version: &Version, full: bool) -> Value {
         let mut body = version.spec.as_object().cloned().unwrap_or_default();
         if !full {
-            FULL_ONLY.iter().for_each(|field| drop(body.remove(*field)));
+            for field in FULL_ONLY {
+                body.remove(field);
+            }
         }
         let manual = body.contains_key("basicScaling") || body.contains_key("manualScaling");
         body.entry("env").or_insert_with(|| "standard".into());
@@ -140,23 +142,9 @@ impl Api {
         let config = lower(&key, &spec).map_err(|wrong| Status::fields(&wrong))?;
         check_kind(&mask, &config.scaling)?;
         if mask.touches("servingStatus") {
-            self.check_status(&version, status.as_deref(), &config.scaling)?;
+            check_status(&version, status.as_deref(), &config.scaling)?;
         }
         self.worker.patch_version(&ask.caller.actor(), app, service, id, spec).map(running)
-    }
-
-    /// Only instances that somebody asked for by number can be stopped and started (discovery document, `servingStatus`).
-    fn check_status(&self, version: &Version, asked: Option<&str>, scaling: &Scaling) -> Result<(), Status> {
-        let status = match asked {
-            Some("SERVING") => ServingStatus::Serving,
-            Some("STOPPED") => ServingStatus::Stopped,
-            _ => return Err(Status::field("version.servingStatus", "The serving status is SERVING or STOPPED.")),
-        };
-        if status != version.status && matches!(scaling, Scaling::Automatic(_)) {
-            let text = "Serving status cannot be changed for Automatic Scaling versions.";
-            return Err(Status::field("version.servingStatus", text));
-        }
-        Ok(())
     }
 
     pub(crate) fn delete_version(&self, app: &AppId, service: &ServiceId, id: &VersionId, ask: &Ask) -> Answered {
@@ -177,6 +165,20 @@ impl Api {
     }
 }
 
+/// Only instances that somebody asked for by number can be stopped and started (discovery document, `servingStatus`).
+fn check_status(version: &Version, asked: Option<&str>, scaling: &Scaling) -> Result<(), Status> {
+    let status = match asked {
+        Some("SERVING") => ServingStatus::Serving,
+        Some("STOPPED") => ServingStatus::Stopped,
+        _ => return Err(Status::field("version.servingStatus", "The serving status is SERVING or STOPPED.")),
+    };
+    if status != version.status && matches!(scaling, Scaling::Automatic(_)) {
+        let text = "Serving status cannot be changed for Automatic Scaling versions.";
+        return Err(Status::field("version.servingStatus", text));
+    }
+    Ok(())
+}
+
 /// `view=FULL`, `view=1`; BASIC otherwise.
 fn full(ask: &Ask) -> Result<bool, Status> {
     match ask.query.get("view").unwrap_or_default().to_ascii_uppercase().as_str() {
@@ -187,7 +189,9 @@ fn full(ask: &Ask) -> Result<bool, Status> {
 }
 
 fn without(mut body: Map<String, Value>, fields: &[&str]) -> Map<String, Value> {
-    fields.iter().for_each(|field| drop(body.remove(*field)));
+    for field in fields {
+        body.remove(*field);
+    }
     body
 }
 

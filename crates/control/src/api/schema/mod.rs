@@ -214,10 +214,9 @@ impl Field {
             Value::Bool(flag) => !flag,
             Value::Number(number) => number.as_f64() == Some(0.0),
             Value::String(text) => match self.kind {
-                // A message of its own in protobuf: `0s` is something.
-                Kind::Duration => text.is_empty(),
-                Kind::Int64 => text == "0" || text.is_empty(),
+                Kind::Int64 if text == "0" => true,
                 Kind::Enum(names) => names.0.first().is_some_and(|(name, _)| name == text),
+                // A duration is a message of its own in protobuf: `0s` is something.
                 _ => text.is_empty(),
             },
         }

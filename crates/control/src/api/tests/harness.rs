@@ -107,11 +107,11 @@ impl House {
         let mut text =
             format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n", self.address, body.len());
         for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            text = format!("{text}{name}: {value}\r\n");
         }
         text.push_str("\r\n");
         let mut socket = TcpStream::connect(self.address).expect("it listens");
-        socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        socket.set_read_timeout(Some(Duration::from_mins(1))).expect("a timeout");
         socket.write_all(text.as_bytes()).and_then(|()| socket.write_all(body)).expect("written");
         let mut reply = Vec::new();
         socket.read_to_end(&mut reply).expect("an answer");
