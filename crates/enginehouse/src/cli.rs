@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Token(Box<crate::admin::tokens::Token>),
     /// Remember the server and the app that commands are about
     Config(crate::client::config::Config),
+    /// Print the variables with which gcloud speaks to a server
+    GcloudEnv(crate::gcloud_env::GcloudEnv),
     /// Print what a shell needs to complete commands and flags
     Completions(crate::completions::Completions),
 }

@@ -12,6 +12,7 @@ mod deploy;
 mod doctor;
 mod entrance;
 mod explain;
+mod gcloud_env;
 mod inside;
 mod journal;
 mod logs;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         Command::Audit(asked) => admin::audit::audit(&ui, &asked),
         Command::Token(asked) => admin::tokens::token(&ui, &asked),
         Command::Config(asked) => client::config::config(&ui, &asked),
+        Command::GcloudEnv(asked) => gcloud_env::gcloud_env(&ui, &asked),
         Command::Completions(asked) => completions::completions(&ui, &asked),
     }
 }
