@@ -10,11 +10,9 @@ mod admin;
 pub mod api;
 mod metrics;
 pub mod otlp;
-#[cfg_attr(not(test), expect(dead_code, reason = "the router of the Admin API mounts it"))]
 mod slices;
 mod socket;
 pub mod status;
-#[cfg_attr(not(test), expect(dead_code, reason = "the router of the Admin API mounts it"))]
 mod storage;
 pub mod version;
 pub mod work;

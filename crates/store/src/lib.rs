@@ -16,6 +16,11 @@ use std::path::{Path, PathBuf};
 pub use atomic::write_atomically;
 pub use control::Store;
 
+/// The folder of one app in a server's data folder, where its log is.
+pub fn app_folder(data: &Path, app: &model::ids::AppId) -> PathBuf {
+    data.join("apps").join(app.as_str().replace([':', '~'], "_"))
+}
+
 /// Marks a folder as ours, so that nothing else is ever cleared.
 const MARK: &str = ".enginehouse-storage";
 const LOCK: &str = "lock";

@@ -65,6 +65,11 @@ impl ServeNode {
         &mut self.node
     }
 
+    /// Everything that it has written so far.
+    pub fn log(&self) -> String {
+        self.node.everything()
+    }
+
     /// The data folder.
     pub fn data(&self) -> PathBuf {
         self.home.path().join("data")

@@ -6,7 +6,7 @@
 //! that request's 500.
 
 mod apps;
-mod ask;
+pub(crate) mod ask;
 mod auth;
 mod certificates;
 mod dispatch;
@@ -14,7 +14,8 @@ mod domains;
 mod firewall;
 mod instances;
 mod lenient;
-mod mask;
+pub(crate) mod mask;
+mod neighbours;
 mod operations;
 mod own;
 mod page;
@@ -43,6 +44,7 @@ pub use server::{Body, Door, answer_body};
 pub use worker::Worker;
 
 use crate::status::Status;
+use crate::storage::Storage;
 use schema::Message;
 
 /// What the API tells about the server.
@@ -87,6 +89,7 @@ pub struct Api {
     worker: Arc<dyn Worker>,
     engine: Arc<dyn Engine>,
     settings: Settings,
+    storage: Storage,
 }
 
 impl std::fmt::Debug for Api {
@@ -98,7 +101,8 @@ impl std::fmt::Debug for Api {
 impl Api {
     /// An API over a store.
     pub fn new(store: Store, worker: Arc<dyn Worker>, engine: Arc<dyn Engine>, settings: Settings) -> Self {
-        Self { store, worker, engine, settings }
+        let storage = Storage::new(store.clone(), &settings.domain);
+        Self { store, worker, engine, settings, storage }
     }
 
     /// The state.

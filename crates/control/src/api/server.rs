@@ -24,6 +24,7 @@ use super::{Answer, Api, auth, own, route, schema, upload};
 use crate::admin::{Desk, is_local};
 use crate::socket::{Clock, Socket};
 use crate::status::{Code, Status};
+use crate::{slices, storage};
 
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -191,6 +192,10 @@ impl Door {
     }
 
     async fn work(&self, request: Request<Incoming>, query: &mut Query) -> Result<Reply, Status> {
+        if storage::is_ours(request.uri().path()) {
+            let caller = self.caller(request.headers(), query).await?;
+            return Ok(Reply::Whole(self.api.storage.answer(&caller, request).await));
+        }
         Wanted::read(query)?;
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
@@ -211,6 +216,9 @@ impl Door {
         let answer = blocking(move || {
             if own::is_ours(&path) {
                 return api.own(&path, &Ask { method, query, body, caller });
+            }
+            if slices::is_ours(&path) {
+                return api.neighbour(&path, &Ask { method, query, body, caller });
             }
             let Some(resource) = route::resource(&path) else {
                 return Err(Status::not_found(format!("There is no method {method} {path}.")));
@@ -240,7 +248,6 @@ impl Door {
 enum Reply {
     Answer(Answer),
     /// What a neighbour answered.
-    #[allow(dead_code, reason = "neighbours with bodies of their own answer so")]
     Whole(Response<Body>),
 }
 

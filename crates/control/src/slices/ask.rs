@@ -4,6 +4,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
+use crate::api::ask::Query;
 use crate::status::Status;
 
 /// A request, once it is known that its sender may make it.
@@ -13,12 +14,10 @@ pub(crate) struct Ask<'a> {
     pub(crate) method: &'a Method,
     /// Its path, as sent.
     pub(crate) path: &'a str,
-    /// Its query, decoded.
-    pub(crate) query: &'a [(String, String)],
+    /// Its query.
+    pub(crate) query: &'a Query,
     /// Its body; null if there is none.
     pub(crate) body: &'a Value,
-    /// Who asks, for the audit log.
-    pub(crate) actor: &'a str,
 }
 
 /// Percent-encoding undone.
@@ -53,12 +52,9 @@ impl Ask<'_> {
         }
     }
 
-    /// A parameter of the query, in either spelling; empty ones count as absent.
+    /// A parameter of the query; an empty one counts as absent.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
-        let snake: String =
-            name.chars().flat_map(|c| c.is_ascii_uppercase().then_some('_').into_iter().chain([c.to_ascii_lowercase()])).collect();
-        let found = self.query.iter().find(|(key, _)| key == name || *key == snake);
-        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        self.query.get(name).filter(|value| !value.is_empty())
     }
 
     /// The body, an object whose fields are all known.

@@ -2,8 +2,9 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use store::control::{Document, Kind};
 
-use super::{Ask, Document, Ground, Kind, paging};
+use super::{Ask, Ground, paging};
 use crate::status::{Code, Status};
 
 /// Properties of one index (Datastore's limit).
@@ -24,7 +25,7 @@ pub(super) fn answer(ground: &dyn Ground, ask: &Ask<'_>) -> Result<Value, Status
         (&Method::GET, [_, app, "indexes", id], None) => Ok(show(app, &find(ground, app, id)?)),
         (&Method::DELETE, [_, app, "indexes", id], None) => {
             let document = find(ground, app, id)?;
-            ground.remove(ask.actor, app, Kind::Index, id)?;
+            ground.remove(app, Kind::Index, id)?;
             Ok(done(app, &show(app, &document), "DELETE_INDEX"))
         }
         _ => Err(ask.unknown()),
@@ -47,7 +48,7 @@ fn create(ground: &dyn Ground, ask: &Ask<'_>, app: &str) -> Result<Value, Status
     if all.len() >= INDEXES {
         return Err(Status::new(Code::ResourceExhausted, format!("An app has at most {INDEXES} composite indexes.")));
     }
-    let document = ground.put(ask.actor, app, Kind::Index, &id, &index)?;
+    let document = ground.put(app, Kind::Index, &id, &index)?;
     Ok(done(app, &show(app, &document), "CREATE_INDEX"))
 }
 

@@ -4,6 +4,7 @@
 //! What they configure is kept as documents of the app, in the API's own JSON. Nothing here runs jobs or tasks.
 
 mod ask;
+mod house;
 mod indexes;
 mod logging;
 mod mask;
@@ -16,33 +17,13 @@ use std::time::SystemTime;
 
 use http::Method;
 use serde_json::Value;
+use store::control::{Document, Kind};
 use store::log::Reader;
 
 pub(crate) use ask::Ask;
+pub(crate) use house::House;
 
 use crate::status::{Code, Status};
-
-/// A configuration that an app has.
-#[derive(Debug, Clone)]
-pub(crate) struct Document {
-    /// Its name among those of its kind.
-    pub(crate) name: String,
-    /// What is configured.
-    pub(crate) body: Value,
-    /// When it was last changed.
-    pub(crate) updated: SystemTime,
-}
-
-/// Kinds of documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    /// Jobs of Cloud Scheduler: cron.yaml.
-    Cron,
-    /// Queues of Cloud Tasks: queue.yaml.
-    Queue,
-    /// Composite indexes: index.yaml.
-    Index,
-}
 
 /// What the slices stand on.
 pub(crate) trait Ground: Send + Sync {
@@ -59,10 +40,10 @@ pub(crate) trait Ground: Send + Sync {
     fn document(&self, app: &str, kind: Kind, name: &str) -> Result<Option<Document>, Status>;
 
     /// Makes or replaces one.
-    fn put(&self, actor: &str, app: &str, kind: Kind, name: &str, body: &Value) -> Result<Document, Status>;
+    fn put(&self, app: &str, kind: Kind, name: &str, body: &Value) -> Result<Document, Status>;
 
     /// Removes one; whether it was there.
-    fn remove(&self, actor: &str, app: &str, kind: Kind, name: &str) -> Result<bool, Status>;
+    fn remove(&self, app: &str, kind: Kind, name: &str) -> Result<bool, Status>;
 
     /// The app's log, if anything was ever logged.
     fn log(&self, app: &str) -> Option<Reader>;

@@ -4,8 +4,9 @@
 use http::Method;
 use model::cron::Schedule;
 use serde_json::{Map, Value, json};
+use store::control::{Document, Kind};
 
-use super::{Ask, Document, Ground, Kind, mask, paging};
+use super::{Ask, Ground, mask, paging};
 use crate::status::{Code, Status};
 
 /// Jobs of one app (App Engine's limit for cron.yaml is 250).
@@ -42,11 +43,11 @@ pub(super) fn answer(ground: &dyn Ground, ask: &Ask<'_>) -> Result<Value, Status
         (&Method::PATCH, [job], None) => place.patch(ask, job),
         (&Method::DELETE, [job], None) => {
             place.find(job)?;
-            ground.remove(ask.actor, app, Kind::Cron, job)?;
+            ground.remove(app, Kind::Cron, job)?;
             Ok(json!({}))
         }
-        (&Method::POST, [job], Some("pause")) => place.turn(ask, job, "PAUSED"),
-        (&Method::POST, [job], Some("resume")) => place.turn(ask, job, "ENABLED"),
+        (&Method::POST, [job], Some("pause")) => place.turn(job, "PAUSED"),
+        (&Method::POST, [job], Some("resume")) => place.turn(job, "ENABLED"),
         (&Method::POST, [_], Some("run")) => Err(super::beyond("Running a job at once")),
         _ => Err(ask.unknown()),
     }
@@ -97,7 +98,7 @@ impl Place<'_> {
             return Err(Status::new(Code::AlreadyExists, format!("The job {name} already exists.")));
         }
         job.insert("state".into(), json!("ENABLED"));
-        Ok(self.show(&self.ground.put(ask.actor, self.app, Kind::Cron, &name, &Value::Object(job))?))
+        Ok(self.show(&self.ground.put(self.app, Kind::Cron, &name, &Value::Object(job))?))
     }
 
     /// The last part of a name that a client chose.
@@ -115,13 +116,13 @@ impl Place<'_> {
         from.remove("name");
         mask::apply(ask.parameter("updateMask"), &mut job, &from, &FIELDS[1..8])?;
         check(&job)?;
-        Ok(self.show(&self.ground.put(ask.actor, self.app, Kind::Cron, name, &Value::Object(job))?))
+        Ok(self.show(&self.ground.put(self.app, Kind::Cron, name, &Value::Object(job))?))
     }
 
-    fn turn(&self, ask: &Ask<'_>, name: &str, state: &str) -> Result<Value, Status> {
+    fn turn(&self, name: &str, state: &str) -> Result<Value, Status> {
         let mut body = self.find(name)?.body;
         body["state"] = json!(state);
-        Ok(self.show(&self.ground.put(ask.actor, self.app, Kind::Cron, name, &body)?))
+        Ok(self.show(&self.ground.put(self.app, Kind::Cron, name, &body)?))
     }
 }
 

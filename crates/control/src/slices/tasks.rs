@@ -2,8 +2,9 @@
 
 use http::Method;
 use serde_json::{Map, Value, json};
+use store::control::{Document, Kind};
 
-use super::{Ask, Document, Ground, Kind, mask, paging};
+use super::{Ask, Ground, mask, paging};
 use crate::status::{Code, Status};
 
 /// Queues of one app (Cloud Tasks' limit).
@@ -42,11 +43,11 @@ pub(super) fn answer(ground: &dyn Ground, ask: &Ask<'_>) -> Result<Value, Status
         (&Method::PATCH, [queue], None) => place.patch(ask, queue),
         (&Method::DELETE, [queue], None) => {
             place.find(queue)?;
-            ground.remove(ask.actor, app, Kind::Queue, queue)?;
+            ground.remove(app, Kind::Queue, queue)?;
             Ok(json!({}))
         }
-        (&Method::POST, [queue], Some("pause")) => place.turn(ask, queue, "PAUSED"),
-        (&Method::POST, [queue], Some("resume")) => place.turn(ask, queue, "RUNNING"),
+        (&Method::POST, [queue], Some("pause")) => place.turn(queue, "PAUSED"),
+        (&Method::POST, [queue], Some("resume")) => place.turn(queue, "RUNNING"),
         (_, [_, "tasks", ..], _) | (&Method::POST, [_], Some("purge")) => {
             Err(super::beyond("Adding, listing and purging tasks over Cloud Tasks' API"))
         }
@@ -116,7 +117,7 @@ impl Place<'_> {
         if self.ground.document(self.app, Kind::Queue, &name)?.is_some() {
             return Err(Status::new(Code::AlreadyExists, format!("Queue {} already exists.", self.full(&name))));
         }
-        self.put(ask, &name, fresh(), &fields, None)
+        self.put(&name, fresh(), &fields, None)
     }
 
     /// Changes a queue, or makes it.
@@ -127,17 +128,10 @@ impl Place<'_> {
             Some(_) => return Err(Status::internal()),
             None => fresh(),
         };
-        self.put(ask, name, known, &fields, ask.parameter("updateMask"))
+        self.put(name, known, &fields, ask.parameter("updateMask"))
     }
 
-    fn put(
-        &self,
-        ask: &Ask<'_>,
-        name: &str,
-        mut queue: Map<String, Value>,
-        from: &Map<String, Value>,
-        mask: Option<&str>,
-    ) -> Result<Value, Status> {
+    fn put(&self, name: &str, mut queue: Map<String, Value>, from: &Map<String, Value>, mask: Option<&str>) -> Result<Value, Status> {
         if !is_name(name) {
             return Err(Status::field("queue.name", "A queue's name is 1 to 100 letters, digits or hyphens."));
         }
@@ -168,13 +162,13 @@ impl Place<'_> {
             }
         }
         check(&form)?;
-        self.show(&self.ground.put(ask.actor, self.app, Kind::Queue, name, &Value::Object(form))?)
+        self.show(&self.ground.put(self.app, Kind::Queue, name, &Value::Object(form))?)
     }
 
-    fn turn(&self, ask: &Ask<'_>, name: &str, state: &str) -> Result<Value, Status> {
+    fn turn(&self, name: &str, state: &str) -> Result<Value, Status> {
         let mut body = self.find(name)?.body;
         body["state"] = json!(state);
-        self.show(&self.ground.put(ask.actor, self.app, Kind::Queue, name, &body)?)
+        self.show(&self.ground.put(self.app, Kind::Queue, name, &body)?)
     }
 }
 

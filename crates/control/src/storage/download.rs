@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn t10_ranges_as_http_writes_them() {
+    fn t9_ranges_as_http_writes_them() {
         let read = |text: &str| range(Some(text), 100).ok();
         assert_eq!(read("bytes=0-9"), Some(Some((0, 10))));
         assert_eq!(read("bytes=90-200"), Some(Some((90, 10))));

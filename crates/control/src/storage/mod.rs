@@ -15,7 +15,7 @@ mod upload;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Mutex;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
@@ -28,6 +28,7 @@ use serde_json::{Map, Value};
 use store::Store;
 use store::control::{Actor, Bucket};
 
+use crate::api::mask::Fields;
 pub(crate) use fault::Fault;
 
 /// The body of an answer.
@@ -35,6 +36,9 @@ pub(crate) type Reply = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Bytes of a JSON body.
 const JSON: usize = 256 * 1024;
+
+/// How long the next piece of a body may take.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Who asks.
 pub(crate) trait Guest: Sync {
@@ -211,9 +215,11 @@ impl Ask {
     }
 
     /// The part of an answer that is asked for.
-    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "the router brings selections")]
     fn select(&self, answer: Value) -> Result<Value, Fault> {
-        Ok(answer)
+        match self.parameter("fields").filter(|fields| !fields.is_empty()) {
+            None => Ok(answer),
+            Some(fields) => Ok(Fields::parse(fields).map_err(|status| Fault::invalid(status.message))?.select(answer)),
+        }
     }
 
     /// `ifGenerationMatch` and its kin.
@@ -274,11 +280,16 @@ fn empty(status: StatusCode) -> Response<Reply> {
 async fn gather<B: Body<Data = Bytes> + Send + Unpin>(body: B) -> Result<Map<String, Value>, Fault> {
     // The error of a limited body is boxed: too long, or broken off.
     let limited = Limited::new(body.map_err(|_| io::Error::from(io::ErrorKind::ConnectionAborted)), JSON);
-    let bytes = limited.collect().await.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+    let collected = tokio::time::timeout(PATIENCE, limited.collect()).await.map_err(|_| late())?;
+    let bytes = collected.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
         Some(_) => Fault::invalid(format!("The description has more than {JSON} bytes.")),
         None => Fault::invalid("The request broke off."),
     })?;
     object(&bytes.to_bytes())
+}
+
+fn late() -> Fault {
+    Fault::new(StatusCode::REQUEST_TIMEOUT, "uploadBrokenConnection", "The upload did not go on in time.")
 }
 
 fn object(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {

@@ -20,7 +20,7 @@ use super::intake::{Announced, Intake, LARGEST, too_large};
 use super::multipart::{Found, Multipart};
 use super::objects::{check_name, said, show};
 use super::sums::{Sums, Written};
-use super::{Ask, Conditions, Fault, Guest, Reply, Storage, empty, gather, json, object};
+use super::{Ask, Conditions, Fault, Guest, PATIENCE, Reply, Storage, empty, gather, json, late, object};
 
 const BINARY: &str = "application/octet-stream";
 
@@ -179,7 +179,8 @@ impl Storage {
 /// The next piece of a body.
 async fn next<B: Body<Data = Bytes> + Send + Unpin>(body: &mut B) -> Result<Option<Bytes>, Fault> {
     loop {
-        match body.frame().await {
+        let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
+        match frame.map_err(|_| late())? {
             None => return Ok(None),
             Some(Err(_)) => return Err(Fault::invalid("The upload broke off.")),
             Some(Ok(frame)) => {
@@ -425,7 +426,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn t10_content_ranges_of_resumable_uploads() {
+    fn t9_content_ranges_of_resumable_uploads() {
         let read = |text: &str| Piece::read(Some(text)).ok();
         assert_eq!(Piece::read(None).ok(), Some(Piece::Whole));
         assert_eq!(read("bytes 0-11999999/12000000"), Some(Piece::From { first: 0, total: Some(12_000_000) }));

@@ -20,7 +20,7 @@ fn check(filter: &str, wanted: bool) {
 }
 
 #[test]
-fn t10_what_gcloud_sends_is_understood() {
+fn t9_what_gcloud_sends_is_understood() {
     let logs = |last: &str| {
         format!(
             "resource.type=\"gae_app\" AND resource.labels.module_id=\"default\" AND logName=(\"projects/demo/logs/appengine.googleapis.com%2Fstderr\" \

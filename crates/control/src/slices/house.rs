@@ -1,0 +1,68 @@
+//! The slices' ground in a server: apps and documents of its store, logs in its folder.
+
+use model::ids::AppId;
+use serde_json::Value;
+use store::Store;
+use store::control::{Actor, Page};
+use store::log::Reader;
+
+use super::{Document, Ground, Kind};
+use crate::api::Settings;
+use crate::status::Status;
+
+/// A server.
+pub(crate) struct House<'a> {
+    /// Its state.
+    pub(crate) store: &'a Store,
+    /// What is told about it.
+    pub(crate) settings: &'a Settings,
+    /// Who asks, for the audit log.
+    pub(crate) actor: Actor,
+}
+
+impl House<'_> {
+    /// The app, if there is one of that name.
+    fn app(&self, app: &str) -> Result<Option<store::control::App>, Status> {
+        Ok(self.store.read(|view| view.find_app(app))?)
+    }
+}
+
+/// The id of an app that is known to exist.
+fn id(app: &str) -> Result<AppId, Status> {
+    app.parse().map_err(|_| Status::not_found(format!("Could not find Application \"{app}\".")))
+}
+
+impl Ground for House<'_> {
+    fn region(&self, app: &str) -> Result<Option<String>, Status> {
+        Ok(self.app(app)?.map(|app| app.location))
+    }
+
+    fn host(&self, app: &str) -> Result<Option<String>, Status> {
+        Ok(self.app(app)?.map(|app| self.settings.host(&app.id, &[])))
+    }
+
+    fn documents(&self, app: &str, kind: Kind) -> Result<Vec<Document>, Status> {
+        let app = id(app)?;
+        Ok(self.store.read(|view| view.documents(&app, kind, &Page::all()))?)
+    }
+
+    fn document(&self, app: &str, kind: Kind, name: &str) -> Result<Option<Document>, Status> {
+        let app = id(app)?;
+        Ok(self.store.read(|view| view.find_document(&app, kind, name))?)
+    }
+
+    fn put(&self, app: &str, kind: Kind, name: &str, body: &Value) -> Result<Document, Status> {
+        let app = id(app)?;
+        Ok(self.store.change(&self.actor, |change| change.put_document(&app, kind, name, body))?)
+    }
+
+    fn remove(&self, app: &str, kind: Kind, name: &str) -> Result<bool, Status> {
+        let app = id(app)?;
+        Ok(self.store.change(&self.actor, |change| change.delete_document(&app, kind, name))?)
+    }
+
+    fn log(&self, app: &str) -> Option<Reader> {
+        let app = app.parse().ok()?;
+        Reader::open(&store::app_folder(self.store.dir(), &app).join(store::log::FOLDER)).ok()
+    }
+}
