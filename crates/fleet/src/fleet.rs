@@ -164,8 +164,6 @@ pub struct Fleet {
 
 #[derive(Default)]
 struct Publishing {
-    /// Pools ever made.
-    made: u64,
     /// Pools that are not published any more and may still have requests.
     leaving: Vec<Weak<VersionPool>>,
 }
@@ -232,7 +230,7 @@ impl Fleet {
                 }
                 Arc::clone(pool)
             } else {
-                self.make(&mut publishing, deployment)
+                self.make(deployment)
             };
             new.insert(key, vec![pool]);
         }
@@ -249,7 +247,7 @@ impl Fleet {
         }
         let mut new = Pools::clone(&self.pools.load());
         let key = version.config.key.clone();
-        let pool = self.make(&mut publishing, Deployment { version, prepared });
+        let pool = self.make(Deployment { version, prepared });
         new.entry(key).or_default().push(pool);
         self.put(&mut publishing, new);
         drop(publishing);
@@ -268,9 +266,11 @@ impl Fleet {
         self.put(&mut publishing, new);
     }
 
-    fn make(&self, publishing: &mut Publishing, deployment: Deployment) -> Arc<VersionPool> {
-        publishing.made += 1;
-        VersionPool::new(Arc::clone(&self.house), deployment, publishing.made << 32, draw())
+    fn make(&self, deployment: Deployment) -> Arc<VersionPool> {
+        // Of all fleets of the process: serials are the key to kept connections, which belong to no fleet.
+        static MADE: AtomicU64 = AtomicU64::new(1);
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        VersionPool::new(Arc::clone(&self.house), deployment, made << 32, draw())
     }
 
     /// Puts a set of pools in force; those that are not in it leave.

@@ -24,7 +24,8 @@ const SERVICE: &str = "/v1/apps/shop/services/default";
 
 fn versions(server: &ServeNode) -> Vec<String> {
     let list = server.api("GET", &format!("{SERVICE}/versions?pageSize=100"), "").expect(200).json();
-    let mut found: Vec<String> = list["versions"].as_array().into_iter().flatten().map(|one| one["id"].as_str().expect("an id").to_owned()).collect();
+    let mut found: Vec<String> =
+        list["versions"].as_array().into_iter().flatten().map(|one| one["id"].as_str().expect("an id").to_owned()).collect();
     found.sort();
     found
 }

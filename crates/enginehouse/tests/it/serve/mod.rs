@@ -16,13 +16,13 @@ fn server() -> ServeNode {
 
 /// A fresh server with an app called `shop`.
 fn shop() -> ServeNode {
-    ServeNode::with(env!("CARGO_BIN_EXE_enginehouse"), ["--project", "shop"])
+    ServeNode::with(env!("CARGO_BIN_EXE_enginehouse"), ["--project", "shop", "-q"])
 }
 
 /// An app that answers with its version, and with what it is told to say.
 fn telling(python: Python, extra: &str, said: &str) -> App {
     let main = format!(
-        "import os\n\n\ndef app(environ, start_response):\n    version = os.environ.get('GAE_VERSION') or os.environ['CURRENT_VERSION_ID'].split('.')[0]\n    \
+        "import os\n\n\ndef app(environ, start_response):\n    version = os.environ.get('GAE_VERSION') or environ['CURRENT_VERSION_ID'].split('.')[0]\n    \
          start_response('200 OK', [('X-Version', version)])\n    return [('{said} ' + version).encode()]\n"
     );
     crate::apps::app(python, extra, &main)
