@@ -17,6 +17,7 @@ mod worker;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +86,8 @@ struct Inner {
     publisher: Arc<Publisher>,
     runtime: Handle,
     running: Mutex<HashMap<OperationId, Running>>,
+    /// Drivers may begin.
+    open: AtomicBool,
     /// Tasks that go on until the house stops.
     always: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -110,7 +113,16 @@ impl House {
     /// A house over a store; nothing runs before [`House::start`].
     pub fn new(store: Store, engine: Arc<dyn Engine>, settings: Settings, runtime: Handle) -> Self {
         let publisher = Publisher::new(store.clone(), Arc::clone(&engine), &settings);
-        Self(Arc::new(Inner { store, engine, settings, publisher, runtime, running: Mutex::default(), always: Mutex::default() }))
+        Self(Arc::new(Inner {
+            store,
+            engine,
+            settings,
+            publisher,
+            runtime,
+            running: Mutex::default(),
+            open: AtomicBool::new(true),
+            always: Mutex::default(),
+        }))
     }
 
     /// The state.
@@ -156,6 +168,7 @@ impl House {
 
     /// Ends all drivers where they are; the next start goes on. To hand the folder over, release the store afterwards.
     pub async fn stop(&self) {
+        self.0.open.store(false, Ordering::SeqCst);
         let tasks: Vec<JoinHandle<()>> =
             locked(&self.0.always).drain(..).chain(locked(&self.0.running).drain().map(|(_, it)| it.task)).collect();
         for task in tasks {
@@ -209,6 +222,10 @@ impl House {
         let id = operation.id;
         // Held until it is in the map, so that a driver that ends at once finds itself there.
         let mut running = locked(&self.0.running);
+        if !self.0.open.load(Ordering::SeqCst) {
+            // Whoever takes the folder over finds it.
+            return;
+        }
         let task = self.0.runtime.spawn(async move {
             house.drive(&driven, steered, again).await;
             locked(&house.0.running).remove(&id);

@@ -110,9 +110,14 @@ impl Publisher {
             Status::internal()
         })?;
         let estate = built?;
-        *locked(&self.estate) = Arc::clone(&estate);
-        self.engine.publish(Arc::clone(&estate)).await;
-        self.reached.send_replace(estate.generation);
+        let rev = estate.generation;
+        // The first one is published whatever it holds: nobody serves before.
+        let first = *self.reached.borrow() == 0;
+        if first || !is_same(&self.estate(), &estate) {
+            *locked(&self.estate) = Arc::clone(&estate);
+            self.engine.publish(estate).await;
+        }
+        self.reached.send_replace(rev);
         Ok(())
     }
 
@@ -150,7 +155,7 @@ impl Publisher {
             naming: (self.settings.naming)(&app.id, mapped),
             services: known.iter().map(|(id, known)| (id.clone(), known.service.clone())).collect(),
             dispatch: dispatch(app.fields.get("dispatchRules")),
-            firewall: firewall(&view.firewall(&app.id)?),
+            firewall: if is_disabled(app) { firewall(&[nobody()]) } else { firewall(&view.firewall(&app.id)?) },
         };
         Ok(KnownApp { rev: app.rev, table: Arc::new(table), services: known })
     }
@@ -207,6 +212,16 @@ impl Publisher {
     }
 }
 
+/// Whether two snapshots route alike: an operation that is over changes the state and nothing that is served.
+fn is_same(a: &Estate, b: &Estate) -> bool {
+    a.apps.len() == b.apps.len() && a.apps.values().zip(b.apps.values()).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
+/// An app that its owner disabled turns everybody away.
+fn is_disabled(app: &App) -> bool {
+    matches!(app.fields.get("servingStatus").and_then(Value::as_str), Some("USER_DISABLED" | "SYSTEM_DISABLED"))
+}
+
 /// `dispatchRules` of an app, in the order in which they are tried. What is no rule was refused before it was stored.
 fn dispatch(rules: Option<&Value>) -> Vec<DispatchRule> {
     let rules = rules.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -227,6 +242,11 @@ fn dispatch(rules: Option<&Value>) -> Vec<DispatchRule> {
         Some(DispatchRule { written: format!("{domain}{path}"), host, path: pattern, service, line })
     };
     rules.iter().enumerate().filter_map(read).collect()
+}
+
+fn nobody() -> FirewallRow {
+    let description = "The app is disabled (servingStatus).".to_owned();
+    FirewallRow { priority: 1, action: Action::Deny, source_range: "*".to_owned(), description }
 }
 
 fn firewall(rows: &[FirewallRow]) -> Firewall {

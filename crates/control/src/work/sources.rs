@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn t6_objects_are_found_by_every_url_that_names_them() {
+    fn t9_objects_are_found_by_every_url_that_names_them() {
         let both = |url: &str| object_of(url).map(|(bucket, name)| format!("{bucket} {name}"));
         for url in [
             "gs://b.c/a/x y",

@@ -198,7 +198,7 @@ fn shares(all: &[(&str, u16)]) -> BTreeMap<String, u16> {
 }
 
 #[tokio::test]
-async fn t1_a_version_is_deployed_split_and_deleted() {
+async fn t8_a_version_is_deployed_split_and_deleted() {
     let scene = Scene::new().await;
     let refused = scene.create("api", "v1", &json!({})).expect_err("default comes first");
     assert!(refused.message.starts_with("The first service (module) you upload to a new application must be the 'default' service"));
@@ -233,7 +233,7 @@ async fn t1_a_version_is_deployed_split_and_deleted() {
 }
 
 #[tokio::test]
-async fn t1_what_serves_goes_on_when_a_deployment_fails() {
+async fn t9_what_serves_goes_on_when_a_deployment_fails() {
     let scene = Scene::new().await;
     scene.deployed("default", "v1", &json!({})).await;
     let before = scene.house.store().read(|view| view.version(&id("demo"), &id("default"), &id("v1"))).expect("there");
@@ -249,7 +249,7 @@ async fn t1_what_serves_goes_on_when_a_deployment_fails() {
 }
 
 #[tokio::test]
-async fn t1_deploying_an_id_again_replaces_it_and_keeps_its_share() {
+async fn t9_deploying_an_id_again_replaces_it_and_keeps_its_share() {
     let scene = Scene::new().await;
     scene.deployed("default", "v1", &json!({})).await;
     scene.deployed("default", "v2", &json!({})).await;
@@ -314,7 +314,7 @@ async fn t3_a_migration_is_paused_locked_and_aborted() {
 }
 
 #[tokio::test]
-async fn t3_operations_go_on_after_a_restart() {
+async fn t7_operations_go_on_after_a_restart() {
     let scene = Scene::new().await;
     scene.deployed("default", "v1", &json!({})).await;
     scene.deployed("default", "v2", &warm()).await;
@@ -332,7 +332,7 @@ async fn t3_operations_go_on_after_a_restart() {
 }
 
 #[tokio::test]
-async fn t1_versions_are_stopped_and_started() {
+async fn t9_versions_are_stopped_and_started() {
     let scene = Scene::new().await;
     scene.deployed("default", "v1", &json!({})).await;
     scene.deployed("default", "v2", &json!({ "manualScaling": { "instances": 1 } })).await;
@@ -370,7 +370,7 @@ async fn t1_versions_are_stopped_and_started() {
 }
 
 #[tokio::test]
-async fn t1_services_are_deleted_but_not_the_default_one() {
+async fn t9_services_are_deleted_but_not_the_default_one() {
     let scene = Scene::with(Settings { most_versions: Some(2), ..settings() }).await;
     scene.deployed("default", "v1", &json!({})).await;
     scene.deployed("api", "v1", &json!({})).await;
@@ -384,7 +384,7 @@ async fn t1_services_are_deleted_but_not_the_default_one() {
 }
 
 #[tokio::test]
-async fn t6_a_deployment_names_files_that_were_uploaded() {
+async fn t9_a_deployment_names_files_that_were_uploaded() {
     let scene = Scene::new().await;
     let create = |deployment: Value| {
         let spec = json!({ "id": "v1", "runtime": "python312", "deployment": deployment });
@@ -396,4 +396,55 @@ async fn t6_a_deployment_names_files_that_were_uploaded() {
     assert!(create(json!({ "files": { "../a": { "sha1Sum": scene.upload("x", "x") } } })).contains("`..`"));
     assert!(create(json!({ "zip": { "sourceUrl": "gs://b/o" } })).contains("upload it first"));
     assert!(create(json!({ "container": { "image": "x" } })).contains("flexible"));
+}
+
+#[tokio::test]
+async fn t9_only_what_changed_is_published() {
+    let scene = Scene::new().await;
+    scene.deployed("default", "v1", &json!({})).await;
+    scene.deployed("api", "v1", &json!({})).await;
+    scene.house.settled().await;
+    let published = || locked(&scene.engine.published).len();
+    let (before, held) = (published(), scene.house.estate());
+    scene.house.store().change(&ann(), |change| change.create_token("ci", store::control::Role::Viewer, None, &[])).expect("made");
+    scene.house.settled().await;
+    assert_eq!(published(), before, "a token changes nothing that is served");
+    scene.deployed("api", "v2", &json!({})).await;
+    let now = scene.house.estate();
+    let version = |estate: &Estate| {
+        Arc::clone(&estate.apps[&id::<AppId>("demo")].services[&ServiceId::default_service()].versions[&id::<VersionId>("v1")])
+    };
+    assert!(Arc::ptr_eq(&version(&held), &version(&now)), "another service's versions are not made anew");
+    let disabled = json!({ "servingStatus": "USER_DISABLED" }).as_object().cloned().expect("an object");
+    let operation = scene.house.patch_app(&ann(), &id("demo"), disabled).expect("begun");
+    scene.done(&operation).await;
+    let estate = scene.house.estate();
+    assert!(estate.apps[&id::<AppId>("demo")].firewall.denies("192.0.2.1".parse().expect("an address")).is_some());
+}
+
+#[tokio::test]
+async fn t9_an_archive_is_deployed() {
+    let scene = Scene::new().await;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (path, text) in [("app.yaml", "runtime: python312"), ("lib/a.py", "x = 1")] {
+        zip.start_file(path, zip::write::SimpleFileOptions::default()).expect("begun");
+        std::io::Write::write_all(&mut zip, text.as_bytes()).expect("written");
+    }
+    let bytes = zip.finish().expect("finished").into_inner();
+    let deploy = |bytes: &[u8]| {
+        let blob = scene.house.store().put_bytes(bytes, &Expected::default()).expect("written");
+        let put =
+            |change: &mut Change<'_>| change.put_object("staging.demo.localhost", "a.zip", &blob.sha256, "application/zip", &json!({}));
+        scene.house.store().change(&ann(), put).expect("named");
+        let spec =
+            json!({ "id": "v1", "runtime": "python312", "deployment": { "zip": { "sourceUrl": "gs://staging.demo.localhost/a.zip" } } });
+        scene.house.create_version(&ann(), &id("demo"), &id("default"), &id("v1"), spec).expect("begun")
+    };
+    let operation = deploy(b"no archive");
+    let failure = scene.failed(&operation).await;
+    assert!(failure.code == 3 && failure.message.contains("cannot be read"), "{failure:?}");
+    let operation = deploy(&bytes);
+    scene.done(&operation).await;
+    let made = Arc::clone(locked(&scene.engine.made).last().expect("made ready"));
+    assert_eq!(std::fs::read_to_string(made.root.join("lib/a.py")).expect("there"), "x = 1");
 }

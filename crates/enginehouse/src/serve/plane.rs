@@ -65,7 +65,7 @@ impl Plane {
         let work = work::Settings {
             naming: Arc::new(move |app, mapped| Naming::hosted(app, &region, &domain, port, mapped)),
             buckets: Arc::new(move |app| vec![buckets.code_bucket(app), format!("{}.{}", app.project().replace(':', "."), buckets.domain)]),
-            watch: None,
+            watch: Some(Arc::clone(&metrics) as _),
             fallback: None,
             most_versions: None,
             keep: Keep::default(),

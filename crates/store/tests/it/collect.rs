@@ -96,7 +96,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn t2_only_what_nobody_needs_is_removed(steps in prop::collection::vec(step(), 1..25)) {
+    fn only_what_nobody_needs_is_removed(steps in prop::collection::vec(step(), 1..25)) {
         let home = tempfile::tempdir().expect("a folder");
         let dir = home.path().join("data");
         let mut store = open(&dir);
@@ -117,7 +117,7 @@ proptest! {
 }
 
 #[test]
-fn t2_files_in_use_survive_a_collector_that_never_rests() {
+fn files_in_use_survive_a_collector_that_never_rests() {
     let home = tempfile::tempdir().expect("a folder");
     let dir = home.path().join("data");
     let store = open(&dir);
@@ -151,7 +151,7 @@ fn t2_files_in_use_survive_a_collector_that_never_rests() {
 }
 
 #[test]
-fn t2_nothing_young_is_removed() {
+fn nothing_young_is_removed() {
     let home = tempfile::tempdir().expect("a folder");
     let dir = home.path().join("data");
     let store = open(&dir);

@@ -107,7 +107,7 @@ fn run(dir: &Path, lines: usize) -> Vec<String> {
 }
 
 #[test]
-fn t2_a_killed_process_leaves_whole_things() {
+fn a_killed_process_leaves_whole_things() {
     let home = tempfile::tempdir().expect("a folder");
     let dir = home.path().join("data");
     let mut last = 0;
