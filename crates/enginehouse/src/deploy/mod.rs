@@ -32,14 +32,15 @@ use stages::Stage;
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = format!("\
 EXAMPLES
-    enginehouse deploy                              the app of this folder; all traffic goes to the new version
+    enginehouse deploy                              the app of this folder
     enginehouse deploy app.yaml api/api.yaml        two services
     enginehouse deploy --version v2 --no-promote    to look at before it gets traffic
     enginehouse deploy cron.yaml dispatch.yaml      configuration alone
     enginehouse deploy --dry-run                    what would happen
 
-The version that serves goes on until the new one is ready; if that fails, nothing changes. The address of the app is written to the standard
-output, everything else to the standard error.
+All traffic goes to the new version as soon as it is ready; until then the old one serves.
+If anything fails, nothing changes. The address of the app is written to the standard output,
+everything else to the standard error.
 
 {EXIT_STATUS}"))]
 #[allow(clippy::struct_excessive_bools, reason = "these are the flags of gcloud")]

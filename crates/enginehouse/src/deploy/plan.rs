@@ -73,7 +73,8 @@ impl Plan {
         let _ = writeln!(text, "{BOLD}server{BOLD:#}   {}", session.client.server());
         for (part, target) in parts.iter().zip(&self.targets) {
             let bytes = size(part.files.bytes());
-            let _ = writeln!(text, "{BOLD}service{BOLD:#}  {}  {DIM}{}{DIM:#}", part.id(), target.newness());
+            let newness = if target.service.is_none() { format!("  {DIM}new{DIM:#}") } else { String::new() };
+            let _ = writeln!(text, "{BOLD}service{BOLD:#}  {}{newness}", part.id());
             let _ = writeln!(text, "  version  {}  {DIM}{}{DIM:#}", part.version, part.service.config.runtime.as_str());
             let from = part.service.file.display();
             let _ = writeln!(text, "  files    {}, {bytes}  {DIM}{from}{DIM:#}", count(part.files.files.len(), "file"));
@@ -114,10 +115,6 @@ impl Target {
             () => Traffic::Switches,
         };
         Ok(Self { service: Some(service), replaces, previous: previous.filter(|id| *id != part.version), traffic })
-    }
-
-    fn newness(&self) -> &'static str {
-        if self.service.is_none() { "new" } else { "" }
     }
 
     fn text(&self, version: &str) -> String {

@@ -2,6 +2,7 @@
 
 mod deploying;
 pub(crate) mod double;
+mod real;
 
 use std::io::Write as _;
 use std::path::Path;
