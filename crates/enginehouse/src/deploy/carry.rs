@@ -82,7 +82,8 @@ fn create(session: &Session, app: &Value, part: &Part) -> Outcome<Value> {
     let done = finish(&session.client, started, None, &mut making)?;
     making.done(&format!("{}/{} is ready", part.id(), part.version));
     warn(&session.ui, &done);
-    Ok(response(&done).clone())
+    let made = response(&done);
+    if made.get("versionUrl").is_some() { Ok(made.clone()) } else { session.client.get(&session.app.version(part.id(), &part.version)) }
 }
 
 /// Adds to a failure what it means for users.

@@ -122,7 +122,7 @@ fn t9_versions_services_and_instances_are_looked_after() {
     shop.run(&["versions", "start", "v1", "-q"]);
     shop.run(&["traffic", "set", "v1=60", "v2=40", "--by", "cookie", "-q"]);
     let table = shop.run(&["traffic", "show"]);
-    assert!(table.contains("v1       60 %     COOKIE") && table.contains("v2       40 %     COOKIE"), "{table}");
+    assert!(table.contains("v1          60 %  COOKIE") && table.contains("v2          40 %  COOKIE"), "{table}");
     let explained: Value = serde_json::from_str(&shop.run(&["traffic", "explain", "--cookie", "999", "--format", "json"])).expect("JSON");
     assert!(explained["version"].is_string() && explained["why"].is_string(), "{explained}");
     let refused = shop.ask(&["versions", "delete", "v1", "-q"]);
