@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 use store::Store;
-use store::files::{Draft, Expected, Sha1};
+use store::files::{Draft, Expected, Sealed, Sha1};
 use tokio::sync::mpsc;
 
 use super::auth::{Caller, Deed};
@@ -23,6 +23,9 @@ use crate::status::{Code, Status};
 const PIECE: Duration = Duration::from_mins(1);
 /// Pieces that wait for the disk.
 const AHEAD: usize = 16;
+/// What goes to the disk at once: a few waits for it cost nothing beside the sending.
+const BATCH_FILES: usize = 2_000;
+const BATCH_BYTES: u64 = 128 << 20;
 /// Longest line before a file.
 const LINE: usize = 80;
 
@@ -77,21 +80,48 @@ enum Part {
 fn write(store: &Store, app: &str, mut come: mpsc::Receiver<Bytes>) -> Result<u64, Status> {
     store.read(|view| view.app(app))?;
     let mut part = Part::Line(Vec::new());
+    let mut batch = Batch::default();
     let mut files = 0;
     while let Some(piece) = come.blocking_recv() {
         let mut rest: &[u8] = &piece;
         while !rest.is_empty() {
             (part, rest) = step(store, part, rest)?;
-            if let Part::File { left: 0, .. } = part {
-                finish(part)?;
+            if let Part::File { draft, expected, left: 0 } = part {
+                batch.add(store, draft, &expected)?;
                 files += 1;
                 part = Part::Line(Vec::new());
             }
         }
     }
+    // What came whole is kept even if the rest did not: the client asks what is missing, and sends that.
+    batch.keep(store)?;
     match part {
         Part::Line(line) if line.is_empty() => Ok(files),
         _ => Err(Status::invalid("The stream of files ends in the middle of one.")),
+    }
+}
+
+/// Files that go to the disk together.
+#[derive(Default)]
+struct Batch {
+    files: Vec<Sealed>,
+    bytes: u64,
+}
+
+impl Batch {
+    fn add(&mut self, store: &Store, draft: Draft, expected: &Expected) -> Result<(), Status> {
+        self.files.push(draft.seal(expected)?);
+        self.bytes += expected.size.unwrap_or(0);
+        if self.files.len() >= BATCH_FILES || self.bytes >= BATCH_BYTES { self.keep(store) } else { Ok(()) }
+    }
+
+    fn keep(&mut self, store: &Store) -> Result<(), Status> {
+        self.bytes = 0;
+        let files = std::mem::take(&mut self.files);
+        if !files.is_empty() {
+            store.keep(files)?;
+        }
+        Ok(())
     }
 }
 
@@ -117,13 +147,6 @@ fn step<'r>(store: &Store, part: Part, rest: &'r [u8]) -> Result<(Part, &'r [u8]
             Ok((Part::File { draft, expected, left: left - now as u64 }, &rest[now..]))
         }
     }
-}
-
-fn finish(part: Part) -> Result<(), Status> {
-    if let Part::File { draft, expected, .. } = part {
-        draft.finish(&expected)?;
-    }
-    Ok(())
 }
 
 fn read_line(line: &[u8]) -> Option<(Sha1, u64)> {

@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 pub use archive::{ArchiveError, Limits};
-pub use blobs::{Blob, Draft, Expected};
+pub use blobs::{Blob, Draft, Expected, Sealed};
 pub use collect::{Collected, Grace};
 pub use digest::{BadDigest, Sha1, Sha256};
 pub use manifest::{BadPath, Manifest, ManifestFile, check_path};
