@@ -87,7 +87,7 @@ fn write(store: &Store, app: &str, mut come: mpsc::Receiver<Bytes>) -> Result<u6
         while !rest.is_empty() {
             (part, rest) = step(store, part, rest)?;
             if let Part::File { draft, expected, left: 0 } = part {
-                batch.add(store, draft, &expected)?;
+                batch.add(store, *draft, &expected)?;
                 files += 1;
                 part = Part::Line(Vec::new());
             }

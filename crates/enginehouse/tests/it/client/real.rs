@@ -184,8 +184,8 @@ fn t9_configuration_of_the_app_is_deployed() {
     assert!(deploy("cron.yaml").contains("0 new, 0 removed, 2 as before"));
     app.write("cron.yaml", "cron:\n- url: /a\n  schedule: every 24 hours\n");
     assert!(deploy("cron.yaml").contains("0 new, 1 removed, 1 as before"));
-    assert!(deploy("queue.yaml").contains("2 queues in force"));
-    assert!(deploy("queue.yaml").contains("2 queues in force"));
+    assert!(deploy("queue.yaml").contains("3 queues in force"));
+    assert!(deploy("queue.yaml").contains("3 queues in force"));
     assert!(deploy("index.yaml").contains("1 new, 0 as before"));
     assert!(deploy("index.yaml").contains("0 new, 1 as before"));
 }
