@@ -2,6 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use model::brief::hex_digits;
+
 /// Hex digits that fit on the stack.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Hex([u8; 32]);
@@ -9,13 +11,7 @@ pub(crate) struct Hex([u8; 32]);
 impl Hex {
     /// All 128 bits of `value`.
     pub(crate) fn new(value: u128) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0; 32];
-        for (at, digit) in text.iter_mut().enumerate() {
-            let nibble = (value >> (124 - 4 * at)) & 15;
-            *digit = DIGITS[usize::try_from(nibble).unwrap_or(0)];
-        }
-        Self(text)
+        Self(hex_digits(value))
     }
 
     pub(crate) fn as_str(&self) -> &str {

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
@@ -18,6 +18,8 @@ pub(crate) trait Swept {
 /// The clock and its list.
 pub(crate) struct Sweep {
     start: Instant,
+    /// The same moment on both clocks, renewed with every step.
+    anchor: Cell<(Instant, SystemTime)>,
     step: Duration,
     now: Cell<u64>,
     awake: Cell<bool>,
@@ -27,7 +29,9 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     pub(crate) fn new(step: Duration) -> Self {
-        Self { start: Instant::now(), step, now: Cell::new(1), awake: Cell::new(false), entries: RefCell::default(), wanted: Notify::new() }
+        let start = Instant::now();
+        let anchor = Cell::new((start, SystemTime::now()));
+        Self { start, anchor, step, now: Cell::new(1), awake: Cell::new(false), entries: RefCell::default(), wanted: Notify::new() }
     }
 
     /// Milliseconds since the core started, at most one step old while anything is looked after.
@@ -35,8 +39,16 @@ impl Sweep {
         self.now.get()
     }
 
+    /// The time of day at `at`, without another look at the clock: at most one step behind if somebody sets it.
+    pub(crate) fn day(&self, at: Instant) -> SystemTime {
+        let (then, day) = self.anchor.get();
+        day + at.saturating_duration_since(then)
+    }
+
     fn tick(&self) -> u64 {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let at = Instant::now();
+        self.anchor.set((at, SystemTime::now()));
+        let now = u64::try_from(at.duration_since(self.start).as_millis()).unwrap_or(u64::MAX).max(1);
         self.now.set(now);
         now
     }

@@ -47,8 +47,8 @@ pub(crate) struct Count {
 }
 
 impl Visit {
-    pub(crate) fn new(core: Rc<Core>, link: Option<Rc<Link>>, record: Option<Box<Request>>, at: SystemTime) -> Self {
-        Self { core, link, at, begun: Instant::now(), record, bytes: 0, count: Count::default(), notes: None, stall: None }
+    pub(crate) fn new(core: Rc<Core>, link: Option<Rc<Link>>, record: Option<Box<Request>>, begun: Instant, at: SystemTime) -> Self {
+        Self { core, link, at, begun, record, bytes: 0, count: Count::default(), notes: None, stall: None }
     }
 
     /// Time since the request began.

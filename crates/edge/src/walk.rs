@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{REFERER, USER_AGENT, WWW_AUTHENTICATE};
 use http::request::Parts;
@@ -106,10 +106,11 @@ pub(crate) struct Cookie {
 /// Serves one request.
 pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
     let Arrival { core, peer, parts, body, link, stall, refusal } = arrival;
-    let at = SystemTime::now();
+    let begun = Instant::now();
+    let at = core.sweep.day(begun);
     let log_id = Hex::new(core.draws.id());
     let record = core.house.journal.wants_requests().then(|| record(core, parts, peer.ip, at, log_id.as_str()));
-    let mut visit = Box::new(Visit::new(core.clone(), link, record, at));
+    let mut visit = Box::new(Visit::new(core.clone(), link, record, begun, at));
     visit.stall = stall;
     let estate = Some(core.house.estate.load_full());
     let method = parts.method.clone();

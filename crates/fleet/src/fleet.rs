@@ -1,6 +1,6 @@
 //! The fleet: one pool per version, and what all pools share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -151,8 +151,9 @@ impl House {
     }
 }
 
-/// One pool of each version, or one of each deployment, the newest last.
-type Pools = HashMap<VersionKey, Vec<Arc<VersionPool>>>;
+/// One pool of each version, or one of each deployment, the newest last. Ordered: a request finds its pool by comparing two short names, which costs
+/// less than hashing them.
+type Pools = BTreeMap<VersionKey, Vec<Arc<VersionPool>>>;
 
 /// Instances of every version of the app.
 pub struct Fleet {

@@ -1,6 +1,6 @@
 //! The thin shell around one version's scheduler: a lock, the oneshots of who waits, one timer task, one task per instance.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -56,7 +56,7 @@ pub(crate) struct VersionPool {
 struct State {
     machine: Scheduler,
     deployment: Arc<Deployment>,
-    running: HashMap<Serial, Running>,
+    running: BTreeMap<Serial, Running>,
     waiters: HashMap<ReqId, oneshot::Sender<Result<Lease, Reject>>>,
     next_request: u64,
     /// The tick that the timer task waits for.
@@ -99,7 +99,7 @@ impl VersionPool {
         let config = &deployment.version.config;
         let state = State {
             machine: Scheduler::new(settings(&house, config), first_serial, draw),
-            running: HashMap::new(),
+            running: BTreeMap::new(),
             waiters: HashMap::new(),
             next_request: 0,
             armed: None,

@@ -6,6 +6,7 @@
 #![forbid(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod asset;
+pub mod brief;
 pub mod config;
 pub mod cron;
 pub mod deploy;

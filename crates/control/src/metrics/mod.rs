@@ -7,7 +7,7 @@ mod process;
 mod text;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -43,7 +43,7 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Shard {
     /// By the address of the version, which stays taken as long as the slot holds a weak reference to it.
-    slots: HashMap<usize, Slot>,
+    slots: BTreeMap<usize, Slot>,
     /// Of versions that are gone.
     past: BTreeMap<VersionKey, Sum>,
     /// Requests that found no version.

@@ -115,7 +115,9 @@ fn write_head(out: &mut Vec<u8>, method: &Method, target: &str, authority: &str,
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     out.extend_from_slice(authority.as_bytes());
     out.extend_from_slice(b"\r\n");
+    let mut told = false;
     for (name, value) in headers {
+        told |= *name == CONTENT_LENGTH;
         if *name != HOST && *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != CONNECTION {
             field(out, name.as_str(), value.as_bytes());
         }
@@ -129,7 +131,7 @@ fn write_head(out: &mut Vec<u8>, method: &Method, target: &str, authority: &str,
         }
     }
     match upload.length() {
-        Some(0) if !headers.contains_key(CONTENT_LENGTH) => {}
+        Some(0) if !told => {}
         Some(length) => field(out, "content-length", length.to_string().as_bytes()),
         None => field(out, "transfer-encoding", b"chunked"),
     }

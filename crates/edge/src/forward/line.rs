@@ -1,7 +1,7 @@
 //! Connections to instances: kept while idle, per core and instance.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -175,7 +175,7 @@ fn is_reset(error: Option<&io::Error>) -> bool {
 }
 
 /// Idle connections by the serial number of their instance.
-pub(crate) struct Lines<S>(RefCell<HashMap<u64, Vec<Line<S>>>>);
+pub(crate) struct Lines<S>(RefCell<BTreeMap<u64, Vec<Line<S>>>>);
 
 impl<S> Default for Lines<S> {
     fn default() -> Self {

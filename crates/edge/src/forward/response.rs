@@ -147,9 +147,14 @@ fn status_line(line: &[u8]) -> Result<(bool, StatusCode), Garbage> {
 /// One header line, which begins at `start`.
 fn field(bytes: &Bytes, start: usize, line: &[u8], headers: &mut HeaderMap, transfer: &mut Transfer) -> Result<(), Garbage> {
     let colon = memchr(b':', line).ok_or("a header has no colon")?;
+    // The two that every server sends and nobody looks at: no name is made of them.
+    if line[..colon].eq_ignore_ascii_case(b"date") || line[..colon].eq_ignore_ascii_case(b"server") {
+        return Ok(());
+    }
     let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| "the name of a header is malformed")?;
-    let value = line[colon + 1..].trim_ascii();
-    let at = start + colon + 1 + line[colon + 1..].iter().take_while(|b| b.is_ascii_whitespace()).count();
+    let value = line[colon + 1..].trim_ascii_start();
+    let at = start + line.len() - value.len();
+    let value = value.trim_ascii_end();
     let place = at..at + value.len();
     if name == CONTENT_LENGTH {
         if transfer.length.as_ref().is_some_and(|other| bytes[other.clone()] != *value) {

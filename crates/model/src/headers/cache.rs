@@ -2,13 +2,15 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
+use super::response::has;
+
 /// `Expires` of an answer that must never be kept.
 pub const LONG_AGO: HeaderValue = HeaderValue::from_static("Fri, 01 Jan 1990 00:00:00 GMT");
 
 /// Row H17: an answer that sets a cookie is nobody else's. `public` goes, `private` comes unless something at least as strict is there, and
 /// Expires becomes now unless it lies in the past.
 pub fn protect_cookie(headers: &mut HeaderMap, date: &HeaderValue, now: u64) {
-    if !headers.contains_key(header::SET_COOKIE) {
+    if !has(headers, &header::SET_COOKIE) {
         return;
     }
     let mut directives: Vec<&str> = Vec::new();
@@ -61,7 +63,7 @@ fn date(text: &str) -> Option<std::time::SystemTime> {
 
 /// Row H18: without a word from the app, only the browser may keep the answer; with `Vary` because the body may be compressed.
 pub fn default_private(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CACHE_CONTROL) {
+    if has(headers, &header::CACHE_CONTROL) {
         return;
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
@@ -83,7 +85,7 @@ fn vary_on(headers: &mut HeaderMap, name: HeaderValue) {
         let text = value.to_str().unwrap_or_default();
         text.split(',').map(str::trim).any(|said| said == "*" || said.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
     };
-    if !headers.get_all(header::VARY).iter().any(says) {
+    if !has(headers, &header::VARY) || !headers.get_all(header::VARY).iter().any(says) {
         headers.append(header::VARY, name);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::names;
+use crate::brief::Brief;
 use crate::gate::Caller;
 use crate::trace::Place;
 use crate::user::User;
@@ -226,6 +227,8 @@ pub enum Value<'f> {
     Ready(&'f HeaderValue),
     /// A value made now.
     Made(String),
+    /// A short one made now.
+    Brief(Brief),
 }
 
 impl Value<'_> {
@@ -237,6 +240,7 @@ impl Value<'_> {
             Self::Text(text) => Some(text.as_bytes()),
             Self::Ready(value) => Some(value.as_bytes()),
             Self::Made(text) => Some(text.as_bytes()),
+            Self::Brief(text) => Some(text.bytes()),
         }
     }
 
@@ -247,6 +251,7 @@ impl Value<'_> {
             Self::Text(text) => HeaderValue::from_bytes(text.as_bytes()).ok(),
             Self::Ready(value) => Some(value.clone()),
             Self::Made(text) => HeaderValue::try_from(text).ok(),
+            Self::Brief(text) => HeaderValue::from_bytes(text.bytes()).ok(),
         }
     }
 }
@@ -322,7 +327,7 @@ pub static ADDED: [Added; 19] = [
     added!("H10", "X-Appengine-Default-Version-Hostname", "x-appengine-default-version-hostname", "HTTP_X_APPENGINE_DEFAULT_VERSION_HOSTNAME",
         "the host of the default service", Source::Request(|f| Value::Text(f.default_hostname))),
     added!("H10", "X-Appengine-Timeout-Ms", "x-appengine-timeout-ms", "HTTP_X_APPENGINE_TIMEOUT_MS",
-        "time that the app has for the answer", Source::Request(|f| Value::Made(f.timeout.as_millis().to_string()))),
+        "time that the app has for the answer", Source::Request(|f| Value::Brief(Brief::of(u64::try_from(f.timeout.as_millis()).unwrap_or(u64::MAX))))),
     added!("H11", "X-Appengine-User-Email", "x-appengine-user-email", "HTTP_X_APPENGINE_USER_EMAIL",
         "on handlers with login: the signed-in user", Source::Request(|f| user(f, |u| Value::Text(&u.email)))),
     added!("H11", "X-Appengine-Auth-Domain", "x-appengine-auth-domain", "HTTP_X_APPENGINE_AUTH_DOMAIN",
@@ -355,11 +360,11 @@ fn chain<'f>(facts: &'f Facts<'_>) -> Value<'f> {
 
 fn trace<'f>(facts: &'f Facts<'_>) -> Value<'f> {
     if let Some(place) = &facts.place {
-        return Value::Made(place.cloud());
+        return Value::Brief(place.cloud());
     }
     #[allow(clippy::cast_possible_truncation, reason = "half of the random bits are wanted; the span is not the trace's own half")]
     let span = (facts.trace as u64).rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15;
-    Value::Made(Place { trace: facts.trace_id(), span, parent: None, sampled: true }.cloud())
+    Value::Brief(Place { trace: facts.trace_id(), span, parent: None, sampled: true }.cloud())
 }
 
 impl Facts<'_> {

@@ -142,20 +142,20 @@ pub fn undo_gzip(headers: &mut HeaderMap) {
     headers.remove(header::CONTENT_ENCODING);
 }
 
-fn length(headers: &mut HeaderMap, _: &Finish<'_>, plan: &mut BodyPlan) {
-    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
-    let only = values.next().filter(|_| values.next().is_none());
-    let digits = only.and_then(|value| value.to_str().ok()).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+fn length(headers: &mut HeaderMap, ask: &Finish<'_>, plan: &mut BodyPlan) {
+    let before = headers.len();
+    let Some(value) = headers.remove(header::CONTENT_LENGTH) else { return };
+    let alone = before - headers.len() == 1;
+    let digits = value.to_str().ok().filter(|text| alone && text.bytes().all(|b| b.is_ascii_digit()));
     plan.length = digits.and_then(|text| text.parse().ok());
+    if *ask.method == Method::HEAD && !ask.is_bare() && plan.length.is_some() {
+        headers.insert(header::CONTENT_LENGTH, value);
+    }
 }
 
-fn drop_transfer(headers: &mut HeaderMap, ask: &Finish<'_>, plan: &mut BodyPlan) {
-    let length =
-        if *ask.method == Method::HEAD && !ask.is_bare() && plan.length.is_some() { headers.remove(header::CONTENT_LENGTH) } else { None };
-    remove_all(headers, |name| names::is_response_transfer(name.as_str()));
-    if let Some(length) = length {
-        headers.insert(header::CONTENT_LENGTH, length);
-    }
+fn drop_transfer(headers: &mut HeaderMap, _: &Finish<'_>, _: &mut BodyPlan) {
+    // What is left of Content-Length is what HEAD keeps.
+    remove_all(headers, is_unheard);
 }
 
 fn drop_internal(headers: &mut HeaderMap, _: &Finish<'_>, _: &mut BodyPlan) {
@@ -176,7 +176,7 @@ fn drop_non_ascii(headers: &mut HeaderMap, _: &Finish<'_>, _: &mut BodyPlan) {
 }
 
 fn content_type(headers: &mut HeaderMap, ask: &Finish<'_>, _: &mut BodyPlan) {
-    if !ask.is_bare() && !headers.contains_key(header::CONTENT_TYPE) {
+    if !ask.is_bare() && !has(headers, &header::CONTENT_TYPE) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
     }
 }
@@ -209,6 +209,14 @@ fn compress(headers: &mut HeaderMap, ask: &Finish<'_>, plan: &mut BodyPlan) {
         headers.insert(header::ETAG, weak);
     }
 }
+
+/// Whether a header is there. Most responses have so few that looking at each costs less than hashing the name.
+pub(super) fn has(headers: &HeaderMap, wanted: &HeaderName) -> bool {
+    if headers.keys_len() > FEW { headers.contains_key(wanted) } else { headers.keys().any(|name| name == wanted) }
+}
+
+/// Names that are looked at one by one.
+const FEW: usize = 12;
 
 fn remove_all(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName) -> bool) {
     // Nearly always there is none or one.

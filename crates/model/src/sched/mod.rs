@@ -236,8 +236,15 @@ impl Scheduler {
     pub fn deadline(&self) -> Option<Tick> {
         let draining = self.roster.first_draining().map(|(until, _)| until);
         let fixed = [draining, self.pending.deadline(), self.look, self.idle_look, self.deaths.again_at()];
-        let numbered = self.deaths_of.values().filter_map(Deaths::again_at);
-        fixed.into_iter().flatten().chain(numbered).min()
+        let mut first: Option<Tick> = None;
+        // Asked twice a request, and nearly always all of them are absent.
+        for at in fixed.into_iter().flatten() {
+            first = Some(first.map_or(at, |first| first.min(at)));
+        }
+        if self.deaths_of.is_empty() {
+            return first;
+        }
+        self.deaths_of.values().filter_map(Deaths::again_at).chain(first).min()
     }
 
     /// An instance for a request at once, if one has room and nobody waits: the short way past the queue. Ends with [`Event::Done`].
