@@ -207,8 +207,9 @@ impl Desk {
     fn health(&self) -> Response<Full<Bytes>> {
         let (state, preparing) = (self.subject.state(), self.subject.preparing());
         let mut versions: Vec<VersionHealth> = Vec::new();
-        for (key, census) in self.subject.census() {
+        for ((app, key), census) in self.subject.census() {
             versions.push(VersionHealth {
+                app: app.to_string(),
                 service: key.service.to_string(),
                 version: key.version.to_string(),
                 state: "ready",
@@ -216,13 +217,14 @@ impl Desk {
                 pending: census.pending,
             });
         }
-        for key in &preparing {
-            if !versions.iter().any(|one| one.service == key.service.as_str() && one.version == key.version.as_str()) {
-                let (service, version) = (key.service.to_string(), key.version.to_string());
-                versions.push(VersionHealth { service, version, state: "preparing", instances: Instances::default(), pending: 0 });
+        for (app, key) in &preparing {
+            let (service, version) = (key.service.as_str(), key.version.as_str());
+            if !versions.iter().any(|one| one.app == app.as_str() && one.service == service && one.version == version) {
+                let (app, service, version) = (app.to_string(), service.to_owned(), version.to_owned());
+                versions.push(VersionHealth { app, service, version, state: "preparing", instances: Instances::default(), pending: 0 });
             }
         }
-        versions.sort_by(|a, b| (&a.service, &a.version).cmp(&(&b.service, &b.version)));
+        versions.sort_by(|a, b| (&a.app, &a.service, &a.version).cmp(&(&b.app, &b.service, &b.version)));
         let (status, text) = match state {
             State::Serving if preparing.is_empty() => (StatusCode::OK, "serving"),
             State::Serving => (StatusCode::OK, "preparing"),
@@ -245,6 +247,7 @@ struct Health {
 
 #[derive(Serialize)]
 struct VersionHealth {
+    app: String,
     service: String,
     version: String,
     state: &'static str,

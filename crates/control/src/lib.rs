@@ -19,7 +19,7 @@ pub mod work;
 
 use std::collections::BTreeSet;
 
-use model::ids::VersionKey;
+use model::ids::{AppId, VersionKey};
 use model::sched::Census;
 
 pub use admin::{Admin, AdminError, Bound};
@@ -28,13 +28,13 @@ pub use metrics::Metrics;
 /// What is looked at.
 pub trait Subject: Send + Sync {
     /// How many instances each version has in which state.
-    fn census(&self) -> Vec<(VersionKey, Census)>;
+    fn census(&self) -> Vec<((AppId, VersionKey), Census)>;
 
     /// How the house is.
     fn state(&self) -> State;
 
     /// Versions whose packages are still being installed.
-    fn preparing(&self) -> BTreeSet<VersionKey>;
+    fn preparing(&self) -> BTreeSet<(AppId, VersionKey)>;
 
     /// Walls around instances that are missing, each with its cause.
     fn missing_walls(&self) -> Vec<String>;

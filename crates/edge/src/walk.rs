@@ -508,16 +508,13 @@ impl Walk<'_> {
         let wanted = Wanted { version: Arc::clone(call.version), instance: call.instance };
         let house = &self.core.house;
         self.visit.mark(|span, now| span.wanted = Some(now));
-        let lease = match house.pool.try_acquire(&wanted) {
-            Some(lease) => {
-                self.estate = None;
-                lease
-            }
-            None => {
-                let waiting = house.pool.acquire(wanted, house.options.patience);
-                self.estate = None;
-                waiting.await?
-            }
+        let lease = if let Some(lease) = house.pool.try_acquire(&wanted) {
+            self.estate = None;
+            lease
+        } else {
+            let waiting = house.pool.acquire(wanted, house.options.patience);
+            self.estate = None;
+            waiting.await?
         };
         self.visit.count.pending = Some(self.visit.count.pending.unwrap_or_default() + lease.waited);
         self.visit.count.cold = lease.cold;

@@ -41,10 +41,13 @@ pub(crate) enum Keeping {
     PerApp(PerApp),
 }
 
+/// The folder of an app's log, or of that of the server itself.
+type Place = Box<dyn Fn(Option<&AppId>) -> PathBuf + Send>;
+
 /// The logs of many apps.
 pub(crate) struct PerApp {
     /// Where the log of an app is, or that of the server itself.
-    place: Box<dyn Fn(Option<&AppId>) -> PathBuf + Send>,
+    place: Place,
     /// Bytes that each may take.
     limit: u64,
     open: HashMap<Option<AppId>, Writer>,
@@ -80,7 +83,11 @@ impl Keeping {
         match self {
             Self::Nowhere => Ok(()),
             Self::Here(writer) => writer.flush(),
-            Self::PerApp(all) => all.open.values_mut().map(Writer::flush).fold(Ok(()), |all, one| all.and(one)),
+            Self::PerApp(all) => {
+                // All of them, even if one refuses.
+                let written: Vec<_> = all.open.values_mut().map(Writer::flush).collect();
+                written.into_iter().collect()
+            }
         }
     }
 }
@@ -154,6 +161,11 @@ impl Recorder {
         self.write(Entry::Notice { severity, version: None, text: text.into() });
     }
 
+    /// Counts a turn in the life of an instance.
+    pub(crate) fn turn(&self, app: &AppId, version: &VersionKey, turn: Turn) {
+        self.metrics.turn(app, version, turn);
+    }
+
     /// Takes an entry about an app.
     pub(crate) fn put(&self, app: Option<AppId>, entry: Entry) {
         let weight = weight(&entry);
@@ -178,10 +190,6 @@ impl Journal for Recorder {
 
     fn tally(&self, tally: &Tally<'_>) {
         self.metrics.tally(tally);
-    }
-
-    fn turn(&self, version: &VersionKey, turn: Turn) {
-        self.metrics.turn(version, turn);
     }
 }
 

@@ -8,7 +8,7 @@ use control::otlp::Tallied;
 use control::{Counter, State, Subject};
 use edge::Pulse;
 use fleet::Fleet;
-use model::ids::VersionKey;
+use model::ids::{AppId, VersionKey};
 use model::sched::Census;
 
 use crate::entrance::Entrance;
@@ -16,6 +16,7 @@ use crate::journal::Losses;
 
 /// The parts that are looked at.
 pub(crate) struct Watched {
+    pub(crate) app: AppId,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) entrance: Arc<Entrance>,
     pub(crate) pulse: Pulse,
@@ -25,8 +26,8 @@ pub(crate) struct Watched {
 }
 
 impl Subject for Watched {
-    fn census(&self) -> Vec<(VersionKey, Census)> {
-        self.fleet.census()
+    fn census(&self) -> Vec<((AppId, VersionKey), Census)> {
+        self.fleet.census().into_iter().map(|(key, census)| ((self.app.clone(), key), census)).collect()
     }
 
     fn state(&self) -> State {
@@ -39,8 +40,8 @@ impl Subject for Watched {
         }
     }
 
-    fn preparing(&self) -> BTreeSet<VersionKey> {
-        self.entrance.preparing()
+    fn preparing(&self) -> BTreeSet<(AppId, VersionKey)> {
+        self.entrance.preparing().into_iter().map(|key| (self.app.clone(), key)).collect()
     }
 
     fn missing_walls(&self) -> Vec<String> {

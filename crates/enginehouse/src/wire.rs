@@ -27,6 +27,7 @@ use crate::cli::{AdminPort, Run, Tls};
 use crate::entrance::Entrance;
 use crate::journal::{Keeping, Recorder};
 use crate::printer::{Requests, Style};
+use crate::serve::{AppJournal, Taps};
 use crate::ui::{BOLD, CYAN, DIM, GREEN, Task, Ui, YELLOW};
 use crate::watched::Watched;
 
@@ -99,6 +100,7 @@ impl Works {
         fleet.connect(edge.caller());
         let draining = Arc::new(AtomicBool::new(false));
         let watched = Watched {
+            app: app.clone(),
             fleet: Arc::clone(&fleet),
             entrance: Arc::clone(&entrance),
             pulse: edge.pulse(),
@@ -344,7 +346,8 @@ fn source(asked: &Run) -> Source {
 
 fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Recorder>) -> anyhow::Result<fleet::Options> {
     let runtime = tokio::runtime::Handle::current();
-    let mut options = fleet::Options::new(app.clone(), Arc::clone(journal) as Arc<dyn Journal>, crate::storage::cache()?, runtime);
+    let journal = AppJournal::new(Arc::clone(journal), Arc::new(Taps::default()), app.clone());
+    let mut options = fleet::Options::new(app.clone(), journal as Arc<dyn Journal>, crate::storage::cache()?, runtime);
     options.pythons.clone_from(&asked.python);
     options.isolation = asked.isolation.into();
     options.shares.clone_from(&asked.share);

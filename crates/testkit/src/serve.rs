@@ -192,6 +192,6 @@ fn node(binary: &str, home: &Path, args: &[OsString]) -> Node {
     let cache = builder.cache().join("enginehouse");
     let mut command: Vec<OsString> = vec!["serve".into(), "--data".into(), home.join("data").into(), "--cache".into(), cache.into()];
     command.extend(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"].map(OsString::from));
-    let builder = args.iter().fold(builder.serving(command), |builder, arg| builder.arg(arg));
+    let builder = args.iter().fold(builder.serving(command), Builder::arg);
     builder.start()
 }

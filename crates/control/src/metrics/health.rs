@@ -16,8 +16,8 @@ impl Watch for Metrics {
         let mut sum = Meter::default();
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let of_app = |held: &std::sync::Arc<model::table::Version>| held.app == *app;
-            for slot in shard.slots.values().filter(|slot| slot.key == *version && slot.version.upgrade().as_ref().is_some_and(of_app)) {
+            for slot in shard.slots.values().filter(|slot| slot.key.0 == *app && slot.key.1 == *version && slot.version.strong_count() > 0)
+            {
                 sum.merge(&slot.counts.none);
                 for meter in slot.counts.handlers.iter().flatten() {
                     sum.merge(meter);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use model::ids::VersionKey;
+use model::ids::{AppId, VersionKey};
 use model::journal::{Tally, Turn};
 use model::sched::Census;
 use model::table::Version;
@@ -35,9 +35,12 @@ thread_local! {
 #[derive(Debug)]
 pub struct Metrics {
     shards: Box<[Mutex<Shard>]>,
-    turns: Mutex<BTreeMap<VersionKey, Turns>>,
+    turns: Mutex<BTreeMap<Whose, Turns>>,
     started: f64,
 }
+
+/// An app's version.
+type Whose = (AppId, VersionKey);
 
 /// What one thread counted.
 #[derive(Debug, Default)]
@@ -45,7 +48,7 @@ struct Shard {
     /// By the address of the version, which stays taken as long as the slot holds a weak reference to it.
     slots: BTreeMap<usize, Slot>,
     /// Of versions that are gone.
-    past: BTreeMap<VersionKey, Sum>,
+    past: BTreeMap<Whose, Sum>,
     /// Requests that found no version.
     lost: Meter,
 }
@@ -53,7 +56,7 @@ struct Shard {
 #[derive(Debug)]
 struct Slot {
     version: Weak<Version>,
-    key: VersionKey,
+    key: Whose,
     /// The patterns of its handlers.
     names: Vec<String>,
     counts: Counts,
@@ -130,7 +133,8 @@ impl Metrics {
     }
 
     /// Counts a turn in the life of an instance.
-    pub fn turn(&self, version: &VersionKey, turn: Turn) {
+    pub fn turn(&self, app: &AppId, version: &VersionKey, turn: Turn) {
+        let version = &(app.clone(), version.clone());
         let mut all = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         if !all.contains_key(version) {
             all.insert(version.clone(), Turns::default());
@@ -175,8 +179,8 @@ impl Metrics {
     }
 
     /// All shards together.
-    fn sum(&self) -> (BTreeMap<VersionKey, Sum>, Meter) {
-        let (mut all, mut lost) = (BTreeMap::<VersionKey, Sum>::new(), Meter::default());
+    fn sum(&self) -> (BTreeMap<Whose, Sum>, Meter) {
+        let (mut all, mut lost) = (BTreeMap::<Whose, Sum>::new(), Meter::default());
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.fold();
@@ -193,17 +197,17 @@ impl Metrics {
 
     fn write_requests(&self, page: &mut Page) {
         let (all, lost) = self.sum();
-        let mut meters = vec![([("service", ""), ("version", ""), ("handler", NONE)], &lost)];
+        let mut meters = vec![([("app", ""), ("service", ""), ("version", ""), ("handler", NONE)], &lost)];
         for (key, sum) in &all {
-            let [service, version] = labels(key);
-            meters.extend(sum.handlers.iter().map(|(name, meter)| ([service, version, ("handler", name.as_str())], meter)));
+            let [app, service, version] = labels(key);
+            meters.extend(sum.handlers.iter().map(|(name, meter)| ([app, service, version, ("handler", name.as_str())], meter)));
         }
         meters.retain(|(_, meter)| meter.took.count() > 0);
         let name = "enginehouse_requests_total";
         page.metric(name, "counter", "Requests by handler of app.yaml and class of status; none: the client left before an answer.");
-        for ([service, version, handler], meter) in &meters {
+        for ([app, service, version, handler], meter) in &meters {
             for (class, count) in CLASSES.iter().zip(meter.classes).filter(|(_, count)| *count > 0) {
-                page.sample(name, &[*service, *version, *handler, ("class", class)], count);
+                page.sample(name, &[*app, *service, *version, *handler, ("class", class)], count);
             }
         }
         let name = "enginehouse_request_duration_seconds";
@@ -243,22 +247,22 @@ impl Metrics {
         let name = "enginehouse_instance_ends_total";
         page.metric(name, "counter", "Instances that were told to end, by reason, and those that died.");
         for (key, turns) in all.iter() {
-            let [service, version] = labels(key);
-            page.sample(name, &[service, version, ("reason", "died")], turns.died);
+            let [app, service, version] = labels(key);
+            page.sample(name, &[app, service, version, ("reason", "died")], turns.died);
             for (reason, count) in &turns.stopped {
-                page.sample(name, &[service, version, ("reason", reason)], count);
+                page.sample(name, &[app, service, version, ("reason", reason)], count);
             }
         }
     }
 }
 
-fn labels(key: &VersionKey) -> [(&str, &str); 2] {
-    [("service", key.service.as_str()), ("version", key.version.as_str())]
+fn labels((app, key): &Whose) -> [(&str, &str); 3] {
+    [("app", app.as_str()), ("service", key.service.as_str()), ("version", key.version.as_str())]
 }
 
-fn write_census(page: &mut Page, census: &[(VersionKey, Census)]) {
+fn write_census(page: &mut Page, census: &[(Whose, Census)]) {
     // A version that leaves may still stand beside its successor of the same name.
-    let mut all = BTreeMap::<&VersionKey, [usize; 5]>::new();
+    let mut all = BTreeMap::<&Whose, [usize; 5]>::new();
     for (key, now) in census {
         let sums = all.entry(key).or_default();
         for (sum, more) in sums.iter_mut().zip([now.starting, now.idle, now.busy, now.leaving, now.pending]) {
@@ -268,9 +272,9 @@ fn write_census(page: &mut Page, census: &[(VersionKey, Census)]) {
     let name = "enginehouse_instances";
     page.metric(name, "gauge", "Instances by state.");
     for (key, sums) in &all {
-        let [service, version] = labels(key);
+        let [app, service, version] = labels(key);
         for (state, count) in ["starting", "idle", "busy", "leaving"].iter().zip(sums) {
-            page.sample(name, &[service, version, ("state", state)], count);
+            page.sample(name, &[app, service, version, ("state", state)], count);
         }
     }
     let name = "enginehouse_pending_requests";
@@ -300,7 +304,7 @@ impl Slot {
         let names = handlers.iter().take(HANDLERS).map(|handler| handler.written.clone()).collect();
         let length = handlers.len().min(HANDLERS + 1);
         let counts = Counts { handlers: (0..length).map(|_| None).collect(), ..Counts::default() };
-        Self { version: Arc::downgrade(version), key: version.config.key.clone(), names, counts }
+        Self { version: Arc::downgrade(version), key: (version.app.clone(), version.config.key.clone()), names, counts }
     }
 }
 

@@ -20,23 +20,27 @@ fn key() -> VersionKey {
     VersionKey::new("default".parse().expect("valid"), "v1".parse().expect("valid")).expect("short")
 }
 
+fn app() -> AppId {
+    "demo".parse().expect("an id")
+}
+
 fn version(urls: &[&str]) -> Arc<Version> {
     let runtime = Runtime::parse("python312").expect("known");
     let config = VersionConfig::new(key(), runtime, urls.iter().map(|url| handler(url)).collect());
-    Arc::new(Version::new("demo".parse().expect("an id"), config, "/nowhere".into(), 1))
+    Arc::new(Version::new(app(), config, "/nowhere".into(), 1))
 }
 
 struct Still;
 
 impl Subject for Still {
-    fn census(&self) -> Vec<(VersionKey, Census)> {
+    fn census(&self) -> Vec<((AppId, VersionKey), Census)> {
         let census = Census { idle: 1, pending: 3, ..Census::default() };
-        vec![(key(), census), (key(), census)]
+        vec![((app(), key()), census), ((app(), key()), census)]
     }
     fn state(&self) -> State {
         State::Serving
     }
-    fn preparing(&self) -> BTreeSet<VersionKey> {
+    fn preparing(&self) -> BTreeSet<(AppId, VersionKey)> {
         BTreeSet::new()
     }
     fn missing_walls(&self) -> Vec<String> {
@@ -74,14 +78,14 @@ fn requests_are_counted_by_pattern_over_threads_and_reloads() {
     count(&metrics, Some(&new), "nothing", 404);
     count(&metrics, None, "", 400);
     let page = metrics.page(&Still);
-    has(&page, r#"enginehouse_requests_total{service="default",version="v1",handler="/a",class="2xx"} 40"#);
-    has(&page, r#"enginehouse_requests_total{service="default",version="v1",handler="/a",class="5xx"} 1"#);
-    has(&page, r#"enginehouse_requests_total{service="default",version="v1",handler="/a",class="none"} 1"#);
-    has(&page, r#"enginehouse_requests_total{service="default",version="v1",handler="none",class="4xx"} 1"#);
-    has(&page, r#"enginehouse_requests_total{service="",version="",handler="none",class="4xx"} 1"#);
-    has(&page, r#"enginehouse_request_duration_seconds_bucket{service="default",version="v1",handler="/a",le="0.005"} 42"#);
-    has(&page, r#"enginehouse_instances{service="default",version="v1",state="idle"} 2"#);
-    has(&page, r#"enginehouse_pending_requests{service="default",version="v1"} 6"#);
+    has(&page, r#"enginehouse_requests_total{app="demo",service="default",version="v1",handler="/a",class="2xx"} 40"#);
+    has(&page, r#"enginehouse_requests_total{app="demo",service="default",version="v1",handler="/a",class="5xx"} 1"#);
+    has(&page, r#"enginehouse_requests_total{app="demo",service="default",version="v1",handler="/a",class="none"} 1"#);
+    has(&page, r#"enginehouse_requests_total{app="demo",service="default",version="v1",handler="none",class="4xx"} 1"#);
+    has(&page, r#"enginehouse_requests_total{app="",service="",version="",handler="none",class="4xx"} 1"#);
+    has(&page, r#"enginehouse_request_duration_seconds_bucket{app="demo",service="default",version="v1",handler="/a",le="0.005"} 42"#);
+    has(&page, r#"enginehouse_instances{app="demo",service="default",version="v1",state="idle"} 2"#);
+    has(&page, r#"enginehouse_pending_requests{app="demo",service="default",version="v1"} 6"#);
     has(&page, r#"enginehouse_log_lost_total{where="disk"} 7"#);
     let mut seen = BTreeSet::new();
     for line in page.lines().filter(|line| !line.starts_with('#')) {
@@ -120,11 +124,11 @@ fn turns_of_instances_are_counted_by_reason() {
         Turn::Started,
         Turn::Died,
     ] {
-        metrics.turn(&key(), turn);
+        metrics.turn(&app(), &key(), turn);
     }
     let page = metrics.page(&Still);
-    has(&page, r#"enginehouse_instance_starts_total{service="default",version="v1"} 2"#);
-    has(&page, r#"enginehouse_instance_ends_total{service="default",version="v1",reason="died"} 1"#);
-    has(&page, r#"enginehouse_instance_ends_total{service="default",version="v1",reason="idle"} 1"#);
-    has(&page, r#"enginehouse_instance_start_seconds_bucket{service="default",version="v1",le="0.025"} 1"#);
+    has(&page, r#"enginehouse_instance_starts_total{app="demo",service="default",version="v1"} 2"#);
+    has(&page, r#"enginehouse_instance_ends_total{app="demo",service="default",version="v1",reason="died"} 1"#);
+    has(&page, r#"enginehouse_instance_ends_total{app="demo",service="default",version="v1",reason="idle"} 1"#);
+    has(&page, r#"enginehouse_instance_start_seconds_bucket{app="demo",service="default",version="v1",le="0.025"} 1"#);
 }

@@ -22,10 +22,13 @@ use crate::journal::Recorder;
 /// Versions that are prepared at the same time.
 const PREPARING: usize = 4;
 
+/// Options of an app's fleet.
+pub(crate) type FleetOptions = Box<dyn Fn(&AppId, Arc<AppJournal>) -> fleet::Options + Send + Sync>;
+
 /// What all fleets are made with.
 pub(crate) struct Ground {
     /// Options of the first fleet; the app and the journal differ.
-    pub(crate) options: Box<dyn Fn(&AppId, Arc<AppJournal>) -> fleet::Options + Send + Sync>,
+    pub(crate) options: FleetOptions,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) taps: Arc<Taps>,
     /// The snapshot in force.

@@ -146,7 +146,7 @@ impl Journal for AppJournal {
     }
 
     fn turn(&self, version: &VersionKey, turn: Turn) {
-        self.recorder.turn(version, turn);
+        self.recorder.turn(&self.app, version, turn);
     }
 }
 
@@ -172,9 +172,5 @@ impl Journal for FrontJournal {
 
     fn tally(&self, tally: &Tally<'_>) {
         self.recorder.tally(tally);
-    }
-
-    fn turn(&self, version: &VersionKey, turn: Turn) {
-        self.recorder.turn(version, turn);
     }
 }

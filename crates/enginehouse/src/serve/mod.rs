@@ -23,6 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use args::{Serve, folder};
 pub(crate) use command::{Reload, Upgrade, reload, upgrade};
+pub(crate) use journal::{AppJournal, Taps};
 
 use crate::stop::{Phase, Stop};
 use crate::ui::{DIM, Ui};

@@ -1,6 +1,6 @@
-//! What systemd is told, if it listens (sd_notify(3)): one datagram each time.
+//! What systemd is told, if it listens (`sd_notify(3)`): one datagram each time.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -17,7 +17,7 @@ pub(crate) struct Notify {
 impl Notify {
     /// As the environment says.
     pub(crate) fn from_env() -> Self {
-        let to = std::env::var_os("NOTIFY_SOCKET").and_then(open);
+        let to = std::env::var_os("NOTIFY_SOCKET").and_then(|name| open(&name));
         let micros = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());
         // Another process may be meant; after an upgrade it is us.
         Self { to, watchdog: micros.map(Duration::from_micros) }
@@ -63,10 +63,10 @@ impl Notify {
     }
 }
 
-fn open(name: OsString) -> Option<(UnixDatagram, SocketAddr)> {
+fn open(name: &OsStr) -> Option<(UnixDatagram, SocketAddr)> {
     let address = match name.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(&name),
+        None => SocketAddr::from_pathname(name),
     };
     Some((UnixDatagram::unbound().ok()?, address.ok()?))
 }
@@ -80,7 +80,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let path = home.path().join("notify");
         let listener = UnixDatagram::bind(&path).expect("bound");
-        let notify = Notify { to: open(path.into()), watchdog: Some(Duration::from_secs(4)) };
+        let notify = Notify { to: open(path.as_os_str()), watchdog: Some(Duration::from_secs(4)) };
         let heard = |tell: &dyn Fn(&Notify)| {
             tell(&notify);
             let mut text = [0; 256];

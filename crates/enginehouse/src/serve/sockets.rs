@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-/// The first descriptor that systemd hands over (sd_listen_fds(3)).
+/// The first descriptor that systemd hands over (`sd_listen_fds(3)`).
 const FIRST: i32 = 3;
 
 /// What is listened on without being bound.

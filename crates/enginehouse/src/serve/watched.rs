@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use control::otlp::Tallied;
 use control::{Counter, State, Subject};
 use edge::Pulse;
-use model::ids::VersionKey;
+use model::ids::{AppId, VersionKey};
 use model::sched::Census;
 
 use super::fleets::Fleets;
@@ -23,8 +23,8 @@ pub(crate) struct Watched {
 }
 
 impl Subject for Watched {
-    fn census(&self) -> Vec<(VersionKey, Census)> {
-        self.fleets.census().into_iter().map(|(_, key, census)| (key, census)).collect()
+    fn census(&self) -> Vec<((AppId, VersionKey), Census)> {
+        self.fleets.census().into_iter().map(|(app, key, census)| ((app, key), census)).collect()
     }
 
     fn state(&self) -> State {
@@ -37,8 +37,8 @@ impl Subject for Watched {
         }
     }
 
-    fn preparing(&self) -> BTreeSet<VersionKey> {
-        self.fleets.preparing().into_iter().map(|(_, key)| key).collect()
+    fn preparing(&self) -> BTreeSet<(AppId, VersionKey)> {
+        self.fleets.preparing().into_iter().collect()
     }
 
     fn missing_walls(&self) -> Vec<String> {

@@ -19,9 +19,9 @@ use store::control::{Actor, Store, StoreError};
 
 use super::args::Serve;
 use super::engine::House;
-use super::fleets::{Fleets, Front, Ground};
+use super::fleets::{FleetOptions, Fleets, Front, Ground};
 use super::handover::Warm;
-use super::journal::{AppJournal, FrontJournal, Taps};
+use super::journal::{FrontJournal, Taps};
 use super::plane::Plane;
 use super::ready::Urls;
 use super::sockets::{Given, Sockets};
@@ -254,9 +254,6 @@ pub(crate) fn app_folder(data: &Path, app: &AppId) -> PathBuf {
     // `s~example.com:shop` may stand in a file name, but not in lists of paths such as PATH.
     data.join("apps").join(app.as_str().replace([':', '~'], "_"))
 }
-
-/// Options of an app's fleet.
-type FleetOptions = Box<dyn Fn(&AppId, Arc<AppJournal>) -> fleet::Options + Send + Sync>;
 
 fn fleet_options(asked: &Serve, data: &Path) -> anyhow::Result<FleetOptions> {
     let (asked, cache) = (asked.clone(), std::path::absolute(asked.cache(data)).context("the cache's folder cannot be found")?);

@@ -113,3 +113,32 @@ fn a_hand_over_under_load_loses_nothing() {
     server.deploy("shop", &telling(Python::Three, "", "new"), &["--version", "v2"]);
     assert_eq!(server.get("shop.localhost", "/").expect(200).text(), "new v2");
 }
+
+/// How many splits follow each other, and how many deployments; `ENGINEHOUSE_SPLITS=100 ENGINEHOUSE_DEPLOYMENTS=10` for the long run.
+fn times(name: &str, usual: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+#[test]
+fn t4_each_split_is_kept_from_its_answer_on() {
+    let mut server = shop();
+    let warm = "inbound_services:\n- warmup\n";
+    for version in ["v1", "v2"] {
+        server.deploy("shop", &telling(Python::Three, warm, "shop"), &["--version", version]);
+    }
+    let (splits, deployments) = (times("ENGINEHOUSE_SPLITS", 30), times("ENGINEHOUSE_DEPLOYMENTS", 1));
+    under_load(&mut server, "shop.localhost", |server| {
+        for round in 0..splits {
+            let version = ["v1", "v2"][round % 2];
+            server.split("shop", "default", "COOKIE", &json!({version: 1}));
+            // From the operation's end on no request goes anywhere else.
+            for _ in 0..5 {
+                assert_eq!(server.get("shop.localhost", "/").expect(200).text(), format!("shop {version}"), "round {round}");
+            }
+        }
+        for round in 0..deployments {
+            server.deploy("shop", &telling(Python::Three, warm, "shop"), &["--version", &format!("d{round}")]);
+            assert_eq!(server.get("shop.localhost", "/").expect(200).text(), format!("shop d{round}"));
+        }
+    });
+}

@@ -24,7 +24,9 @@ fn h14_two_projects_live_side_by_side() {
         assert_eq!(answer.header("server"), Some("Enginehouse"), "no word of development");
     }
     server.get("other.local.r.localhost", "/").expect(404);
+    let metrics = server.api("GET", "/metrics", "").expect(200).text();
     for app in ["shop", "blog"] {
+        assert!(metrics.contains(&format!("enginehouse_instance_starts_total{{app=\"{app}\"")), "{metrics}");
         assert!(server.data().join("apps").join(app).join("logs").is_dir(), "each app has a log of its own");
     }
 }
