@@ -1,5 +1,6 @@
 //! The real binary, real sockets, real Pythons. Tests are named by requirement row.
 
+mod admin;
 mod apps;
 mod bad_input;
 mod client;
