@@ -303,6 +303,7 @@ fn edge_options(asked: &Serve, store: &Store, http: Inherited, https: Inherited)
         patience: asked.patience.unwrap_or(defaults.patience),
         server_name: asked.server_header.clone(),
         geoip: asked.geoip.clone(),
+        trusted_proxies: asked.trusted_proxy.iter().cloned().collect(),
         login_secret: login_secret(store)?,
         threads: asked.threads.map_or(0, usize::from),
         ..defaults

@@ -3,6 +3,7 @@
 mod kills;
 mod load;
 mod projects;
+mod traffic;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
