@@ -59,6 +59,8 @@ pub struct Options {
     /// Each deployment of a version has a pool of its own, so that the next one can be made ready beside the one that serves. Otherwise a
     /// version has one pool, and a new deployment replaces its instances.
     pub beside: bool,
+    /// Folders of versions below this one never change, and are named by what is in them: versions of an app with the same folder share one copy.
+    pub sealed: Option<PathBuf>,
     /// How long one step of an installation or a build may take.
     pub build_limit: Duration,
     /// Runs the tasks that watch instances; must outlive the fleet.
@@ -83,6 +85,7 @@ impl Options {
             start_limit: Duration::from_mins(1),
             capacity: Arc::new(Capacity::new(None)),
             beside: false,
+            sealed: None,
             build_limit: Duration::from_mins(10),
             runtime,
             // Not a path that an upgrade might replace while we run.

@@ -256,6 +256,7 @@ pub(crate) fn app_folder(data: &Path, app: &AppId) -> PathBuf {
 }
 
 fn fleet_options(asked: &Serve, data: &Path) -> anyhow::Result<FleetOptions> {
+    let sealed = data.join("versions");
     let (asked, cache) = (asked.clone(), std::path::absolute(asked.cache(data)).context("the cache's folder cannot be found")?);
     let (capacity, runtime) = (Arc::new(fleet::Capacity::new(asked.max_instances)), tokio::runtime::Handle::current());
     Ok(Box::new(move |app, journal| {
@@ -266,6 +267,7 @@ fn fleet_options(asked: &Serve, data: &Path) -> anyhow::Result<FleetOptions> {
         options.build_limit = asked.build_timeout;
         options.capacity = Arc::clone(&capacity);
         options.beside = true;
+        options.sealed = Some(sealed.clone());
         options.preload = asked.preload;
         options
     }))

@@ -19,6 +19,12 @@ use crate::python::hex;
 pub(super) struct Hashes(pub(super) HashMap<PathBuf, String>);
 
 impl Hashes {
+    /// Stands for what is in the files of a folder that never changes and is named by its content: nothing has to be read to know it.
+    pub(super) fn of_sealed(root: &Path, walked: &Walked) -> Self {
+        let name = root.file_name().unwrap_or_default().to_string_lossy();
+        Self(walked.files.iter().map(|file| (file.path.clone(), name.clone().into_owned())).collect())
+    }
+
     /// A name for the whole content; `None` if a file is missing.
     pub(super) fn content(&self, walked: &Walked) -> Option<String> {
         let mut hash = Context::new(&SHA256);

@@ -149,9 +149,11 @@ impl Newest {
 pub(crate) fn provide(house: &House, version: &Version, progress: &dyn Progress) -> Result<Arc<Staged>, PrepareError> {
     let home = house.options.cache.join(FOLDER);
     let walked = walk::walk(&version.root, &version.config)?;
-    let mut index = Index::load(&home, version);
+    let sealed = house.options.sealed.as_ref().is_some_and(|sealed| version.root.starts_with(sealed));
+    let mut index = Index::load(&home, version, sealed);
+    let known = if sealed { copy::Hashes::of_sealed(&version.root, &walked) } else { index.known(&walked) };
     let telling = Telling { progress, begun: Instant::now(), files: walked.files.len() };
-    let held = make(&home, &version.root, &walked, &mut index, &telling)
+    let held = make(&home, &version.root, &walked, &known, &mut index, &telling)
         .map_err(|error| PrepareError(format!("the app's files cannot be copied into {}: {error}", home.display())))?;
     let (root, content) = (held.dir().join(FILES), index.content().to_owned());
     let staged =
@@ -159,13 +161,19 @@ pub(crate) fn provide(house: &House, version: &Version, progress: &dyn Progress)
     Ok(house.newest.replace(version, staged))
 }
 
-fn make(home: &Path, root: &Path, walked: &walk::Walked, index: &mut Index, telling: &Telling<'_>) -> Result<Held, String> {
-    let known = index.known(walked);
+fn make(
+    home: &Path,
+    root: &Path,
+    walked: &walk::Walked,
+    known: &copy::Hashes,
+    index: &mut Index,
+    telling: &Telling<'_>,
+) -> Result<Held, String> {
     let previous = index.previous(home);
     if let Some(content) = known.content(walked) {
         let dir = index.place(home, &content);
         let make = || {
-            copy::fill(&dir.join(FILES), root, walked, &known, previous.as_ref(), telling).map_err(PrepareError)?;
+            copy::fill(&dir.join(FILES), root, walked, known, previous.as_ref(), telling).map_err(PrepareError)?;
             copy::close(&dir.join(FILES)).map_err(|e| PrepareError(e.to_string()))
         };
         let held = cache::provide(&dir, telling.progress, make).map_err(|error| error.0)?;
@@ -178,7 +186,7 @@ fn make(home: &Path, root: &Path, walked: &walk::Walked, index: &mut Index, tell
         cache::discard(&dir);
     }
     let draft = copy::Draft::new(home).map_err(|e| e.to_string())?;
-    let hashes = copy::fill(&draft.files(), root, walked, &known, previous.as_ref(), telling)?;
+    let hashes = copy::fill(&draft.files(), root, walked, known, previous.as_ref(), telling)?;
     let content = hashes.content(walked).ok_or("a file changed while it was copied; try again")?;
     let dir = index.place(home, &content);
     let make = || draft.settle(&dir.join(FILES)).map_err(|e| PrepareError(e.to_string()));
