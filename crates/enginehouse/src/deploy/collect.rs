@@ -1,5 +1,6 @@
 //! Which files of an app are deployed: `skip_files` of the older runtimes, `.gcloudignore` otherwise, and what never belongs to an app.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use appyaml::LoadedService;
@@ -63,13 +64,21 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// Looks through the folder of a service. Links are followed, as `gcloud` does; files that vanish meanwhile are as if they had never been.
+/// Looks through the folder of a service. Links are followed where they lead to something in it: an app that was fetched from elsewhere must not send
+/// `~/.ssh` away (decision 130). Files that vanish meanwhile are as if they had never been.
 pub(super) fn collect(service: &LoadedService) -> Outcome<Files> {
     let root = service.root.as_path();
     let rules = Rules::of(&service.config, root)?;
     let mut found = Files::default();
+    let outside = RefCell::new(Vec::new());
     let wanted = |entry: &walkdir::DirEntry| {
         let Some(name) = relative(root, entry.path()) else { return true };
+        if entry.path_is_symlink() && entry.path().canonicalize().is_ok_and(|target| !target.starts_with(root)) {
+            if !rules.skips(&name, entry.file_type().is_dir()) {
+                outside.borrow_mut().push(format!("{name}: a link that leads out of the app's folder; it is left out"));
+            }
+            return false;
+        }
         !entry.file_type().is_dir() || !(rules.skips(&name, true) || is_foreign(entry, &rules))
     };
     let tree = walkdir::WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter().filter_entry(wanted);
@@ -94,6 +103,7 @@ pub(super) fn collect(service: &LoadedService) -> Outcome<Files> {
             )));
         }
     }
+    found.notes.extend(outside.take());
     found.files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
@@ -142,7 +152,11 @@ mod tests {
         }
         std::os::unix::fs::symlink("nowhere", dir.path().join("broken")).expect("linked");
         std::os::unix::fs::symlink(".", dir.path().join("loop")).expect("linked");
-        let loaded = appyaml::load_app(&[dir.path().to_owned()], &appyaml::Options::default());
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("passwd")).expect("linked");
+        std::os::unix::fs::symlink("/etc", dir.path().join("etc")).expect("linked");
+        std::os::unix::fs::symlink("app.yaml", dir.path().join("same.yaml")).expect("linked");
+        let root = dir.path().canonicalize().expect("a folder");
+        let loaded = appyaml::load_app(&[root], &appyaml::Options::default());
         assert!(loaded.is_ok(), "{:?}", loaded.diagnostics);
         collect(&loaded.services[0]).expect("collected").files.into_iter().map(|file| file.name).collect()
     }
@@ -153,16 +167,16 @@ mod tests {
 
     #[test]
     fn y26_older_runtimes_leave_out_skip_files() {
-        assert_eq!(deployed(TWO, &ODD), ["app.yaml", "lib/a/__pycache__/x", "main.py"]);
+        assert_eq!(deployed(TWO, &ODD), ["app.yaml", "lib/a/__pycache__/x", "main.py", "same.yaml"]);
         let own = format!("{TWO}skip_files:\n- ^lib/.*$\n");
-        assert_eq!(deployed(&own, &ODD), [".env", "app.yaml", "main.py", "main.pyc", "venv/pyvenv.cfg"]);
+        assert_eq!(deployed(&own, &ODD), [".env", "app.yaml", "main.py", "main.pyc", "same.yaml", "venv/pyvenv.cfg"]);
     }
 
     #[test]
     fn y26_newer_runtimes_follow_gcloudignore() {
-        assert_eq!(deployed("runtime: python312\n", &ODD), [".env", "app.yaml", "main.py", "main.pyc"]);
+        assert_eq!(deployed("runtime: python312\n", &ODD), [".env", "app.yaml", "main.py", "main.pyc", "same.yaml"]);
         let listed: Vec<_> = ODD.iter().copied().chain([(".gcloudignore", ".*\n!.env\nlib/\n")]).collect();
-        assert_eq!(deployed("runtime: python312\n", &listed), [".env", "app.yaml", "main.py", "main.pyc", "venv/pyvenv.cfg"]);
-        assert_eq!(deployed(TWO, &listed), [".env", "app.yaml", "main.py", "main.pyc", "venv/pyvenv.cfg"]);
+        assert_eq!(deployed("runtime: python312\n", &listed), [".env", "app.yaml", "main.py", "main.pyc", "same.yaml", "venv/pyvenv.cfg"]);
+        assert_eq!(deployed(TWO, &listed), [".env", "app.yaml", "main.py", "main.pyc", "same.yaml", "venv/pyvenv.cfg"]);
     }
 }
