@@ -30,6 +30,7 @@ mod socket;
 mod sweep;
 mod tls;
 mod upload;
+mod vault;
 mod visit;
 mod walk;
 
@@ -47,6 +48,7 @@ use model::table::Estate;
 
 pub use options::{Certificate, Limits, Listener, Options, Timeouts};
 pub use running::{Pulse, Running};
+pub use vault::{Named, Vault};
 
 /// Why the edge cannot start; the text says how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +137,7 @@ impl Edge {
         let places = geo::Places::open(options.geoip.as_deref())?;
         let mut sockets = Vec::new();
         for listener in &options.listeners {
-            let tls = listener.tls.as_ref().map(|certificate| tls::configure(certificate, &options.names)).transpose()?;
+            let tls = listener.tls.as_ref().map(|certificate| tls::configure(certificate, &options)).transpose()?;
             let tls = tls.map(|config| Arc::new(ArcSwap::new(config)));
             let (address, listeners) =
                 if listener.given.is_empty() { listen::bind(listener.address, cores)? } else { listen::adopt(listener, cores)? };

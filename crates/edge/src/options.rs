@@ -8,6 +8,8 @@ use std::time::Duration;
 use model::proxy::Proxies;
 use model::trace::Sampler;
 
+use crate::vault::Vault;
+
 /// Everything that an edge needs to know before it binds.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -37,6 +39,8 @@ pub struct Options {
     pub revalidate: Duration,
     /// Requests are followed in traces, those that this chooses; it needs a journal that wants records.
     pub sampler: Option<Sampler>,
+    /// Certificates by host name, for all listeners that speak TLS.
+    pub vault: Arc<Vault>,
 }
 
 impl Default for Options {
@@ -55,6 +59,7 @@ impl Default for Options {
             patience: Duration::from_mins(1),
             revalidate: Duration::from_millis(250),
             sampler: None,
+            vault: Arc::default(),
         }
     }
 }
@@ -91,6 +96,8 @@ impl Listener {
 /// Where a TLS listener has its certificate from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certificate {
+    /// None of its own: those of [`Options::vault`] alone; a handshake for another name fails.
+    Vault,
     /// PEM files.
     Files {
         /// The chain, leaf first.

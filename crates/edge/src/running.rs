@@ -194,7 +194,7 @@ impl Running {
     /// If one cannot be used; then all stay as they are.
     pub fn renew(&self) -> Result<(), BindError> {
         let house = &self.house;
-        let read = |(from, _): &(_, _)| crate::tls::configure(from, &house.options.names);
+        let read = |(from, _): &(_, _)| crate::tls::configure(from, &house.options);
         let fresh: Vec<_> = house.secured.iter().map(read).collect::<Result<_, _>>()?;
         for ((_, place), config) in house.secured.iter().zip(fresh) {
             place.store(config);

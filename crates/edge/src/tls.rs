@@ -7,38 +7,44 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ServerConfig};
 
 use crate::BindError;
-use crate::options::Certificate;
+use crate::options::{Certificate, Options};
+use crate::vault::{self, Chooser};
 
 /// The TLS settings of one listener.
-pub(crate) fn configure(certificate: &Certificate, names: &[String]) -> Result<Arc<ServerConfig>, BindError> {
-    let (chain, key) = match certificate {
-        Certificate::Files { chain, key } => (chain.clone(), key.clone()),
-        Certificate::SelfSigned { directory } => self_signed(directory, names)?,
+pub(crate) fn configure(certificate: &Certificate, options: &Options) -> Result<Arc<ServerConfig>, BindError> {
+    let files = match certificate {
+        Certificate::Vault => None,
+        Certificate::Files { chain, key } => Some((chain.clone(), key.clone())),
+        Certificate::SelfSigned { directory } => Some(self_signed(directory, &options.names)?),
     };
-    let fail = |path: &Path, why: String| BindError::Certificate { path: path.to_owned(), why };
-    let certificates: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_file_iter(&chain).and_then(Iterator::collect).map_err(|error| fail(&chain, error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(fail(&chain, "the file holds no certificate (`-----BEGIN CERTIFICATE-----`)".into()));
-    }
-    let private = PrivateKeyDer::from_pem_file(&key).map_err(|error| fail(&key, error.to_string()))?;
+    let own = files.map(|(chain, key)| read(&chain, &key)).transpose()?;
+    let system = |error: rustls::Error| BindError::System(io::Error::other(error));
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| fail(&chain, error.to_string()))?
+        .map_err(system)?
         .with_no_client_auth()
-        .with_single_cert(certificates, private)
-        .map_err(|error| fail(&key, format!("the key and the certificate do not go together: {error}")))?;
+        .with_cert_resolver(Arc::new(Chooser { vault: Arc::clone(&options.vault), own }));
     config.ignore_client_order = true;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| fail(&key, error.to_string()))?;
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(system)?;
     // One TLS 1.3 ticket is enough to resume once; each costs a write of its own.
     config.send_tls13_tickets = 1;
     Ok(Arc::new(config))
+}
+
+/// The certificate and key of two files.
+fn read(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, BindError> {
+    let fail = |path: &Path, why: String| BindError::Certificate { path: path.to_owned(), why };
+    let certificates = fs::read_to_string(chain).map_err(|error| fail(chain, error.to_string()))?;
+    if !certificates.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(fail(chain, "the file holds no certificate (`-----BEGIN CERTIFICATE-----`)".into()));
+    }
+    let private = fs::read_to_string(key).map_err(|error| fail(key, error.to_string()))?;
+    vault::certified(&certificates, &private).map_err(|why| fail(key, why))
 }
 
 /// The library's suites, those of SHA-256 first: processors have instructions for it, and with SHA-384 the key schedule is the dearest part of a
@@ -91,11 +97,11 @@ mod tests {
     fn a_self_signed_certificate_is_made_once_and_kept() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let certificate = Certificate::SelfSigned { directory: directory.path().join("tls") };
-        configure(&certificate, &[]).expect("made");
+        configure(&certificate, &Options::default()).expect("made");
         let before = fs::read(directory.path().join("tls/certificate.pem")).expect("kept");
-        configure(&certificate, &[]).expect("read again");
+        configure(&certificate, &Options::default()).expect("read again");
         assert_eq!(fs::read(directory.path().join("tls/certificate.pem")).expect("kept"), before);
-        configure(&certificate, &["shop.localhost".into()]).expect("made anew");
+        configure(&certificate, &Options { names: vec!["shop.localhost".into()], ..Options::default() }).expect("made anew");
         assert_ne!(fs::read(directory.path().join("tls/certificate.pem")).expect("kept"), before, "it names one more host");
         let mode = fs::metadata(directory.path().join("tls/key.pem")).expect("kept").permissions().mode();
         assert_eq!(mode & 0o077, 0, "nobody else reads the key");
@@ -107,8 +113,8 @@ mod tests {
         let path = directory.path().join("empty.pem");
         fs::write(&path, "nothing").expect("written");
         let missing = Certificate::Files { chain: directory.path().join("none.pem"), key: path.clone() };
-        assert!(configure(&missing, &[]).is_err_and(|error| error.to_string().contains("none.pem")));
+        assert!(configure(&missing, &Options::default()).is_err_and(|error| error.to_string().contains("none.pem")));
         let empty = Certificate::Files { chain: path.clone(), key: path };
-        assert!(configure(&empty, &[]).is_err_and(|error| error.to_string().contains("holds no certificate")));
+        assert!(configure(&empty, &Options::default()).is_err_and(|error| error.to_string().contains("holds no certificate")));
     }
 }

@@ -233,6 +233,12 @@ impl Walk<'_> {
             Reading::Moved(to) => return Err(Answer::redirect(StatusCode::FOUND, &to).into()),
             Reading::Bad(text) => return Err(bad(text).into()),
         };
+        if let Some(words) = self.core.house.options.vault.words(raw) {
+            // Before all rules: the name may not lead to an app yet, or to one that only speaks https.
+            let mut headers = HeaderMap::new();
+            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            return Ok(Answer::own(StatusCode::OK, headers, words));
+        }
         let nowhere = |error: AimError| Fault::client(error.status(), error.to_string());
         let estate = self.estate.as_deref().ok_or(Fault::Panic)?;
         let found = estate.find(&authority).map_err(nowhere)?;

@@ -3,6 +3,7 @@
 mod x509;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use model::ids::AppId;
 use rustls::pki_types::pem::PemObject;
@@ -33,10 +34,16 @@ fn shown(certificate: &Certificate, mapped: Option<&[Domain]>) -> Value {
         "id": certificate.id,
         "displayName": certificate.name,
         "domainNames": certificate.domains,
-        "expireTime": second(certificate.expires),
     });
+    // One that is to come has neither a chain nor an end.
+    if !certificate.chain.is_empty() {
+        shown["expireTime"] = second(certificate.expires).into();
+    }
     if let Some(managed) = &certificate.managed {
-        shown["managedCertificate"] = managed.clone();
+        // What else stands there is for who orders it.
+        for field in ["status", "lastRenewalTime"].into_iter().filter(|field| managed.get(field).is_some()) {
+            shown["managedCertificate"][field] = managed[field].clone();
+        }
     }
     if let Some(domains) = mapped {
         let uses = |domain: &&Domain| domain.body["sslSettings"]["certificateId"] == certificate.id.as_str();
@@ -146,6 +153,12 @@ impl Api {
         self.store().change(&ask.caller.actor(), |change| change.delete_certificate(app, id))?;
         Ok(Answer::Empty)
     }
+}
+
+/// What the first certificate of a PEM chain says: for which names it is, and when it ends.
+pub fn certificate_facts(chain: &str) -> Option<(Vec<String>, SystemTime)> {
+    let first = CertificateDer::pem_slice_iter(chain.as_bytes()).next()?.ok()?;
+    x509::facts(&first).map(|facts| (facts.names, facts.until))
 }
 
 /// The certificate and key of a body, which must belong together. The texts never repeat what was sent: it may be a key.

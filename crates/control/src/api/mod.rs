@@ -39,6 +39,7 @@ use serde_json::Value;
 use store::control::{Operation, Store};
 
 pub use auth::Caller;
+pub use certificates::certificate_facts;
 pub(crate) use server::serve;
 pub use server::{Body, Door, answer_body};
 pub use worker::Worker;

@@ -14,7 +14,7 @@ const BUNDLES: [&str; 4] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
 
 /// TLS that trusts the certificates in `own`, or else those of the system.
-pub(super) fn tls(own: Option<&Path>) -> Result<TlsConfig, Failure> {
+pub(crate) fn tls(own: Option<&Path>) -> Result<TlsConfig, Failure> {
     let bundle = match (own, std::env::var_os("SSL_CERT_FILE")) {
         (Some(file), _) => file.to_owned(),
         (None, Some(file)) => file.into(),

@@ -78,9 +78,22 @@ pub(crate) struct Serve {
     /// The private key in PEM form for https
     #[arg(help_heading = "Addresses", long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// An address to listen on for https; may be repeated [default: 127.0.0.1:8443, if there is a certificate]
+    /// An address to listen on for https; may be repeated [default: 127.0.0.1:8443, if there is a certificate or an authority]
     #[arg(help_heading = "Addresses", long, value_name = "ADDRESS")]
     pub(crate) listen_tls: Vec<Address>,
+    /// Order certificates for custom domains, and renew them, from the authority with this ACME directory, whose terms are agreed to [default: Let's Encrypt, if
+    /// there is --acme-email]
+    #[arg(help_heading = "Addresses", long, value_name = "URL")]
+    pub(crate) acme_directory: Option<String>,
+    /// Whom the authority may write to
+    #[arg(help_heading = "Addresses", long, value_name = "ADDRESS")]
+    pub(crate) acme_email: Option<String>,
+    /// Certificates in PEM form by which the authority itself is known, if the system does not know it
+    #[arg(help_heading = "Addresses", long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) acme_ca: Option<PathBuf>,
+    /// How long after a first failure a certificate is ordered again; later failures double it, up to a day
+    #[arg(help_heading = "Addresses", long, default_value = "60", value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub(crate) acme_retry: Duration,
     /// What the Server header says
     #[arg(help_heading = "Addresses", long, value_name = "TEXT", default_value = "Enginehouse")]
     pub(crate) server_header: String,
@@ -120,6 +133,13 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
+    /// How certificates of custom domains are ordered, if they are.
+    pub(crate) fn acme(&self) -> Option<super::tls::Settings> {
+        const USUAL: &str = "https://acme-v02.api.letsencrypt.org/directory";
+        let directory = self.acme_directory.clone().or_else(|| self.acme_email.as_ref().map(|_| USUAL.to_owned()))?;
+        Some(super::tls::Settings { directory, email: self.acme_email.clone(), ca: self.acme_ca.clone(), retry: self.acme_retry })
+    }
+
     /// Where everything is kept.
     pub(crate) fn folder(&self) -> anyhow::Result<PathBuf> {
         folder(self.data.as_ref())

@@ -11,6 +11,7 @@ mod plane;
 mod ready;
 mod slot;
 mod sockets;
+mod tls;
 mod watched;
 mod works;
 

@@ -25,6 +25,7 @@ use super::journal::{FrontJournal, Taps};
 use super::plane::Plane;
 use super::ready::Urls;
 use super::sockets::{Given, Sockets};
+use super::tls;
 use super::watched::Watched;
 use crate::cli::Tls;
 use crate::journal::{Keeping, PerApp, Recorder};
@@ -46,6 +47,12 @@ pub(crate) struct Works {
     fleets: Arc<Fleets>,
     house: Arc<House>,
     plane: Plane,
+    vault: Arc<edge::Vault>,
+    /// How certificates are ordered, if they are.
+    acme: Option<tls::Settings>,
+    /// Who orders them, while this process has the state.
+    orders: Option<tls::Orders>,
+    _shelf: tls::Shelf,
     /// Gone once it has drained.
     edge: Option<edge::Running>,
     /// What is listened on; gone once it is not any more.
@@ -69,6 +76,8 @@ impl Works {
         let admin = super::plane::listen(given.admin, asked.admin.0)?;
         let edge_options = edge_options(asked, &store, given.http, given.https)?;
         let plain = edge_options.listeners.iter().filter(|listener| listener.tls.is_none()).count();
+        let vault = Arc::clone(&edge_options.vault);
+        let shelf = tls::Shelf::start(&store, &vault, &journal)?;
         let bound = edge::Edge::bind(edge::Options { sampler, ..edge_options })?;
         let listening = bound.addresses();
         let http = *listening.first().context("nothing is listened on")?;
@@ -100,6 +109,10 @@ impl Works {
             fleets,
             house,
             plane,
+            vault,
+            acme: asked.acme(),
+            orders: None,
+            _shelf: shelf,
             edge: Some(edge),
             sockets: Some(sockets),
             urls,
@@ -120,6 +133,9 @@ impl Works {
             if self.plane.ensure_app(&project).await? {
                 self.journal.notice(Severity::Info, format!("made the app {project}"));
             }
+        }
+        if let Some(acme) = self.acme.clone() {
+            self.orders = Some(tls::Orders::start(acme, &self.store, &self.vault, &self.journal).context("cannot start a thread")?);
         }
         Ok(())
     }
@@ -146,8 +162,17 @@ impl Works {
 
     /// Lets the state go, for the process that follows. Requests are served on.
     pub(crate) async fn let_go(&mut self) {
+        self.stop_ordering().await;
         self.plane.stop().await;
         self.store.release();
+    }
+
+    /// An order that is under way is left; whoever has the state next begins anew.
+    async fn stop_ordering(&mut self) {
+        // Ending waits for an answer of the authority that is on its way.
+        if let Some(orders) = self.orders.take() {
+            let _ = tokio::task::spawn_blocking(move || drop(orders)).await;
+        }
     }
 
     /// Which versions have instances that take requests.
@@ -215,6 +240,7 @@ impl Works {
     /// Takes no new requests, lets those under way finish, and ends every process.
     pub(crate) async fn drain(&mut self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.stop_ordering().await;
         self.plane.stop().await;
         // Without this, the kernel would still take connections that nobody accepts.
         self.sockets = None;
@@ -286,7 +312,8 @@ fn edge_options(asked: &Serve, store: &Store, http: Inherited, https: Inherited)
     let certificate = match (&asked.tls_cert, &asked.tls_key, asked.tls) {
         (Some(chain), Some(key), _) => Some(edge::Certificate::Files { chain: chain.clone(), key: key.clone() }),
         (_, _, Some(Tls::SelfSigned)) => Some(edge::Certificate::SelfSigned { directory: store.dir().join("tls") }),
-        _ => None,
+        // Those of custom domains alone.
+        _ => (asked.acme().is_some() || !asked.listen_tls.is_empty() || !https.is_empty()).then_some(edge::Certificate::Vault),
     };
     if let Some(certificate) = certificate {
         let secure = |address| edge::Listener::secure(address, certificate.clone());

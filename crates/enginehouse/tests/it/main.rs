@@ -3,6 +3,7 @@
 mod admin;
 mod apps;
 mod bad_input;
+mod certificates;
 mod client;
 mod command;
 mod deaths;
