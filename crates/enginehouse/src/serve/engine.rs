@@ -43,9 +43,10 @@ impl House {
         Arc::new(Self { fleets, older: Arc::default() })
     }
 
-    /// Lets go of what was made ready and never published. To be called now and then.
+    /// Lets go of what was made ready and never published, and tries again to prepare what could not be prepared. To be called now and then.
     pub(crate) fn tidy(&self) {
         tidy(&self.fleets, &self.older);
+        prepare_wanted(&self.fleets, &self.fleets.ground.estate.load_full());
     }
 
     /// The version of a snapshot in force that a key names.
@@ -96,11 +97,7 @@ impl Engine for House {
             // An `Arc` of our own, because its holders are counted.
             older.push(fleets.ground.estate.swap(Arc::new(Estate::clone(&estate))));
         }
-        for (app, version) in wanted(&estate) {
-            let app = fleets.app(app);
-            let slot = app.slot(version);
-            fleets.prepare(&app, &slot, false);
-        }
+        prepare_wanted(&fleets, &estate);
         drop(estate);
         let runtime = fleets.runtime.clone();
         let (through, settled) = tokio::sync::oneshot::channel();
@@ -150,6 +147,15 @@ fn alone(fleets: &Fleets, older: &Mutex<Vec<Arc<Estate>>>) -> Option<Arc<Estate>
 /// Lets go of what nobody needs any more, if that can be said now; tells whether something is left.
 fn tidy(fleets: &Arc<Fleets>, older: &Mutex<Vec<Arc<Estate>>>) -> bool {
     alone(fleets, older).is_none_or(|estate| sweep(fleets, &estate))
+}
+
+/// Begins to prepare the versions that are to have instances before anybody asks.
+fn prepare_wanted(fleets: &Arc<Fleets>, estate: &Estate) {
+    for (app, version) in wanted(estate) {
+        let app = fleets.app(app);
+        let slot = app.slot(version);
+        fleets.prepare(&app, &slot, false);
+    }
 }
 
 /// Versions that are to have instances before anybody asks.

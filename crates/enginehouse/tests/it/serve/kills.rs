@@ -59,7 +59,7 @@ fn a_server_killed_anywhere_is_before_or_after() {
                 let copied = server.begin_copy("shop", "default", &serving, &new).expect(200).json();
                 server.finished(copied);
                 let body = json!({"split": {"shardBy": "IP", "allocations": {&new: 1}}}).to_string();
-                server.api("PATCH", &format!("{SERVICE}?updateMask=split&migrateTraffic=true"), &body).status
+                server.api("PATCH", &format!("{SERVICE}?updateMask=split&migrateTraffic=true&migrateOver=1s"), &body).status
             }
             _ => {
                 let copied = server.begin_copy("shop", "default", &serving, &new).expect(200).json();

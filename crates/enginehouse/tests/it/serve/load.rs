@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use serde_json::json;
 use testkit::http1::{Connection, Request};
@@ -15,7 +16,7 @@ use super::{shop, telling};
 fn under_load(server: &mut ServeNode, host: &str, act: impl FnOnce(&mut ServeNode)) -> BTreeMap<String, usize> {
     let (address, done) = (server.http(), AtomicBool::new(false));
     let (answers, failed) = (Mutex::new(BTreeMap::new()), Mutex::new(Vec::new()));
-    let asked = AtomicUsize::new(0);
+    let (asked, begun) = (AtomicUsize::new(0), Instant::now());
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -44,15 +45,9 @@ fn under_load(server: &mut ServeNode, host: &str, act: impl FnOnce(&mut ServeNod
             std::panic::resume_unwind(panic);
         }
     });
-    let failed = failed.into_inner().expect("whole");
-    assert!(
-        failed.is_empty(),
-        "{} of {} requests were lost: {:?}\n{}",
-        failed.len(),
-        asked.into_inner(),
-        &failed[..1],
-        server.node().everything()
-    );
+    let (failed, asked) = (failed.into_inner().expect("whole"), asked.into_inner());
+    testkit::node::say(&format!("{asked} requests, {} a second", asked / usize::try_from(begun.elapsed().as_secs().max(1)).unwrap_or(1)));
+    assert!(failed.is_empty(), "{} of {} requests were lost: {:?}\n{}", failed.len(), asked, &failed[..1], server.node().everything());
     answers.into_inner().expect("whole")
 }
 
@@ -81,7 +76,7 @@ fn t3_nothing_is_lost_while_traffic_migrates() {
     server.deploy("shop", &telling(Python::Three, warm, "shop"), &["--version", "v2", "--no-promote"]);
     under_load(&mut server, "shop.localhost", |server| {
         let body = json!({"split": {"shardBy": "IP", "allocations": {"v2": 1}}}).to_string();
-        server.done("PATCH", "/v1/apps/shop/services/default?updateMask=split&migrateTraffic=true", &body);
+        server.done("PATCH", "/v1/apps/shop/services/default?updateMask=split&migrateTraffic=true&migrateOver=5s", &body);
         server.eventually("shop.localhost", "/", |answer| answer.text() == "shop v2");
     });
 }
