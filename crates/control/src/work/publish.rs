@@ -1,6 +1,6 @@
 //! From the state to what is in force: the store's rows become an [`Estate`], of which only what changed is made anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -140,12 +140,13 @@ impl Publisher {
     }
 
     fn app(&self, view: &View<'_>, rev: u64, app: &App, mut known: BTreeMap<ServiceId, KnownService>) -> Result<KnownApp, StoreError> {
-        let services = view.services(&app.id, &Page::all())?;
-        known.retain(|id, _| services.iter().any(|service| service.id == *id));
-        for service in &services {
-            if known.get(&service.id).is_none_or(|known| known.rev != service.rev) {
-                let versions = known.remove(&service.id).map(|known| known.versions).unwrap_or_default();
-                known.insert(service.id.clone(), self.service(view, service, versions)?);
+        let stamps = view.service_stamps(&app.id)?;
+        let there: BTreeSet<&ServiceId> = stamps.iter().map(|(id, _)| id).collect();
+        known.retain(|id, _| there.contains(id));
+        for (id, rev) in &stamps {
+            if known.get(id).is_none_or(|known| known.rev != *rev) {
+                let versions = known.remove(id).map(|known| known.versions).unwrap_or_default();
+                known.insert(id.clone(), self.service(view, &view.service(&app.id, id)?, versions)?);
             }
         }
         let mapped = view.domains(&app.id, &Page::all())?.into_iter().map(|domain: Domain| domain.id).collect();
@@ -173,8 +174,9 @@ impl Publisher {
             }
         }
         let stamps = view.version_stamps(&service.app, &service.id)?;
-        known.retain(|id, _| stamps.iter().any(|stamp| stamp.id == *id));
-        for stamp in stamps {
+        let there: BTreeSet<&VersionId> = stamps.iter().map(|stamp| &stamp.id).collect();
+        known.retain(|id, _| there.contains(id));
+        for stamp in &stamps {
             let place = known.entry(stamp.id.clone());
             if matches!(&place, Entry::Occupied(known) if known.get().0 == stamp.rev) {
                 continue;

@@ -71,6 +71,11 @@ impl View<'_> {
         self.list(&sql, params![app.as_str(), page.after(), page.limit()], service)
     }
 
+    /// The services of an app by id, nothing but the change that last touched each or one of its versions.
+    pub fn service_stamps(&self, app: &AppId) -> Result<Vec<(ServiceId, u64)>> {
+        self.list("SELECT id, rev FROM services WHERE app = ?1 ORDER BY id", [app.as_str()], |row| Ok((parsed(row, 0)?, number(row, 1)?)))
+    }
+
     /// A service, if there is one of that id.
     pub fn find_service(&self, app: &AppId, id: &str) -> Result<Option<Service>> {
         self.one(&format!("{COLUMNS} WHERE app = ?1 AND id = ?2"), [app.as_str(), id], service)
