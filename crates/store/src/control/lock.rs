@@ -48,7 +48,10 @@ impl Hold {
     }
 
     pub(super) fn release(&self) {
-        locked(&self.0).take();
+        if let Some(file) = locked(&self.0).take() {
+            // Said expressly: a child that is just being started has the file open too until it is another program.
+            let _ = file.unlock();
+        }
     }
 
     /// Waits for the lock.
@@ -68,6 +71,12 @@ impl Hold {
         sign(dir, &mut file)?;
         *ours = Some(file);
         Ok(true)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

@@ -5,8 +5,11 @@ use std::io::{self, Read};
 
 use zip::ZipArchive;
 
-use super::{Expected, Manifest, ManifestFile, Sha256, check_path};
+use super::{Manifest, ManifestFile, Sha256, check_path};
 use crate::control::{Store, StoreError};
+
+/// Files that are flushed to the disk together.
+const BATCH: usize = 1000;
 
 /// How much an archive may unpack to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,7 @@ impl Store {
         let mut zip = ZipArchive::new(self.open_blob(archive)?).map_err(bad)?;
         let mut files = BTreeMap::new();
         let mut left = limits.bytes;
+        let mut batch = Vec::new();
         for at in 0..zip.len() {
             let mut entry = zip.by_index(at).map_err(bad)?;
             let Some(path) = plain_file(&entry)? else { continue };
@@ -56,11 +60,11 @@ impl Store {
             }
             // What the archive says of its sizes is not believed: bytes are counted as they come.
             let mut counted = Counted { inner: &mut entry, left, over: false };
-            let written = self.put_reader(&mut counted, &Expected::default());
+            let written = self.seal_reader(&mut counted);
             if counted.over {
                 return Err(ArchiveError::Bad(format!("The archive unpacks to more than {} bytes.", limits.bytes)));
             }
-            let blob = match written {
+            let sealed = match written {
                 Err(StoreError::Io { source, .. })
                     if matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof) =>
                 {
@@ -68,11 +72,17 @@ impl Store {
                 }
                 written => written?,
             };
+            let blob = *sealed.blob();
+            batch.push(sealed);
+            if batch.len() >= BATCH {
+                self.keep(std::mem::take(&mut batch))?;
+            }
             left -= blob.size;
             if files.insert(path.clone(), ManifestFile { sha256: blob.sha256, size: blob.size, mime: None }).is_some() {
                 return Err(ArchiveError::Bad(format!("The archive has `{path}` twice.")));
             }
         }
+        self.keep(batch)?;
         if files.is_empty() {
             return Err(ArchiveError::Bad("The archive has no files.".to_owned()));
         }
@@ -123,6 +133,7 @@ mod tests {
     use zip::write::SimpleFileOptions;
 
     use super::*;
+    use crate::files::Expected;
 
     fn packed(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));

@@ -67,6 +67,13 @@ pub struct Sealed {
     blob: Blob,
 }
 
+impl Sealed {
+    /// What it is.
+    pub fn blob(&self) -> &Blob {
+        &self.blob
+    }
+}
+
 impl Write for Draft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
@@ -121,6 +128,16 @@ impl Store {
         draft.finish(expected)
     }
 
+    /// Writes what a reader gives, for [`Store::keep`].
+    ///
+    /// # Errors
+    /// If reading fails, or the system refuses.
+    pub(super) fn seal_reader(&self, reader: &mut dyn Read) -> Result<Sealed> {
+        let mut draft = self.draft()?;
+        io::copy(reader, &mut draft).map_err(StoreError::io("write", &draft.path.0.clone()))?;
+        draft.seal(&Expected::default())
+    }
+
     /// Where content lies. It is there if there is a row for it.
     pub fn blob_path(&self, sha256: &Sha256) -> PathBuf {
         let name = sha256.to_string();
@@ -147,7 +164,8 @@ impl Store {
         let files = File::open(self.dir().join("files")).map_err(StoreError::io("open", self.dir()))?;
         rustix::fs::syncfs(&files).map_err(failed)?;
         let _shared = self.keep_files()?;
-        for sealed in &batch {
+        let blobs: Vec<Blob> = batch.iter().map(|sealed| sealed.blob).collect();
+        for sealed in batch {
             let path = self.blob_path(&sealed.blob.sha256);
             if !path.exists() {
                 folder_of(&path)?;
@@ -155,7 +173,7 @@ impl Store {
             }
         }
         rustix::fs::syncfs(&files).map_err(failed)?;
-        self.change(&Actor::house(), |change| batch.iter().try_for_each(|sealed| change.put_blob(&sealed.blob)))
+        self.change(&Actor::house(), |change| blobs.iter().try_for_each(|blob| change.put_blob(blob)))
     }
 }
 

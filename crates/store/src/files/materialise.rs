@@ -1,7 +1,7 @@
 //! A version's folder: hard links to its files, made whole or not at all.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use crate::control::{Result, Store, StoreError};
 /// Begins the names of folders that are not whole yet, or not any more.
 pub(super) const DRAFT: char = '.';
 
+/// So many folders are flushed one by one.
+const FEW: usize = 8;
 /// How many drafts this process began.
 static DRAFTS: AtomicU64 = AtomicU64::new(0);
 
@@ -76,12 +78,16 @@ impl Store {
         for (path, file) in manifest.files() {
             link(&self.blob_path(&file.sha256), &draft.join(path))?;
         }
-        // Deepest first, as a folder that cannot be written to takes no new names; the links must be on the disk before the folder has its name.
-        for folder in folders.iter().rev().map(|folder| draft.join(folder)).chain([draft.to_owned()]) {
-            sync_folder(&folder)?;
+        let all = folders.iter().map(|folder| draft.join(folder)).chain([draft.to_owned()]);
+        for folder in all.clone() {
             fs::set_permissions(&folder, Permissions::from_mode(0o555)).map_err(StoreError::io("seal", &folder))?;
         }
-        Ok(())
+        // The links must be on the disk before the folder has its name; one flush of everything is quicker than many.
+        if folders.len() < FEW {
+            return all.clone().try_for_each(|folder| sync_folder(&folder));
+        }
+        let opened = File::open(draft).map_err(StoreError::io("open", draft))?;
+        rustix::fs::syncfs(opened).map_err(|error| StoreError::io("flush", draft)(error.into()))
     }
 }
 
