@@ -1,0 +1,114 @@
+//! One call: who calls, what is asked, and how it can fail.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use model::ids::InstanceId;
+use model::pool::Boxed;
+use model::table::Version;
+use prost::Message;
+
+use crate::proto::remote_api::{ApplicationError, Response, RpcError, rpc_error::Code};
+
+/// Which instance calls: the listener that it called at knows.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Its version, and so its app.
+    pub version: Arc<Version>,
+    /// Its id.
+    pub instance: InstanceId,
+}
+
+/// The request that the instance is serving when it calls: the ticket knows.
+#[derive(Debug, Clone, Default)]
+pub struct Visit {
+    /// Its request-log id.
+    pub log_id: String,
+    /// The host that the client asked for, with port.
+    pub authority: String,
+    /// It came over TLS.
+    pub https: bool,
+    /// The email of the user that is signed in.
+    pub user: Option<String>,
+}
+
+/// What a service knows besides the message.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Which instance calls.
+    pub caller: Caller,
+    /// In which request; none under `--test-mode` and in background threads.
+    pub visit: Option<Arc<Visit>>,
+    /// When the call came in.
+    pub now: SystemTime,
+}
+
+impl Context {
+    /// The app whose data the call is about.
+    pub fn app(&self) -> &model::ids::AppId {
+        &self.caller.version.app
+    }
+}
+
+/// Why a call failed (reference/services-rpc.md §4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// It did not get as far as the service.
+    Rpc(Code, String),
+    /// The service refused: its own code, and a text for the developer.
+    Application(i32, String),
+}
+
+impl Failure {
+    /// The service refused with one of its own codes.
+    pub fn app(code: impl Into<i32>, detail: impl Into<String>) -> Self {
+        Self::Application(code.into(), detail.into())
+    }
+
+    /// There is no such call.
+    pub fn no_call(service: &str, method: &str) -> Self {
+        Self::Rpc(Code::CallNotFound, format!("The API package '{service}' or call '{method}()' was not found."))
+    }
+}
+
+/// What a service answers.
+pub type Answer = Result<Bytes, Failure>;
+
+/// A service.
+pub trait Service: Send + Sync {
+    /// Its name in calls.
+    fn name(&self) -> &'static str;
+
+    /// The largest message that it takes.
+    fn most(&self) -> usize {
+        1 << 20
+    }
+
+    /// Answers one call. The message may hold anything.
+    fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer>;
+}
+
+/// Reads the message of a call.
+///
+/// # Errors
+/// `PARSE_ERROR` if it is none of this type.
+pub fn read<M: Message + Default>(message: Bytes) -> Result<M, Failure> {
+    M::decode(message).map_err(|error| Failure::Rpc(Code::ParseError, format!("The request is malformed: {error}")))
+}
+
+/// Writes the message of an answer.
+pub fn write<M: Message>(message: &M) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+/// The envelope of an answer. Never an `exception`: Python 3 takes one for success.
+pub fn envelope(answer: Answer) -> Bytes {
+    let mut response = Response::default();
+    match answer {
+        Ok(message) => response.response = Some(message),
+        Err(Failure::Application(code, detail)) => response.application_error = Some(ApplicationError { code, detail }),
+        Err(Failure::Rpc(code, detail)) => response.rpc_error = Some(RpcError { code: code.into(), detail: Some(detail) }),
+    }
+    write(&response)
+}
