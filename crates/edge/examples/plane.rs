@@ -48,6 +48,7 @@ impl Pool for Fixed {
             instance: self.instance.clone(),
             cold: false,
             waited: Duration::ZERO,
+            pass: None,
             outcome: Outcome::Abandoned,
             request: 0,
             keeper: self.keeper.clone(),
@@ -95,7 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let naming = Naming { domains: vec!["localhost".into()], default_hostname: "localhost".into(), ..Naming::default() };
     let services = BTreeMap::from([(key.service.clone(), service)]);
     let table = RoutingTable { generation: 1, app: "demo".parse()?, naming, services, dispatch: Vec::new(), firewall: Firewall::default() };
-    let instance = Arc::new(Instance { serial: 1, id: InstanceId::Opaque("e4b565394caa".into()), version: key, endpoint });
+    let instance = Arc::new(Instance { serial: 1, id: InstanceId::Opaque("e4b565394caa".into()), version: key, endpoint, door: None });
     let certificate = Certificate::SelfSigned { directory: PathBuf::from(folder).join("tls") };
     let options = Options {
         listeners: vec![Listener::plain(http.parse()?), Listener::secure(tls.parse()?, certificate)],

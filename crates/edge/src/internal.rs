@@ -16,6 +16,7 @@ use model::journal::{Entry, Request};
 use model::pool::{Boxed, Caller, Endpoint, Instance, Keeper, Lease, Lifecycle, Outcome};
 use model::route::handler::Matched;
 use model::route::host;
+use model::rpc::{Pass, Visit};
 use model::table::Version;
 use tokio::sync::{mpsc, oneshot};
 
@@ -207,10 +208,12 @@ impl Call<'_> {
             login: false,
         };
         let headers = HeaderMap::new();
+        let visit = Visit { log_id: log_id.to_owned(), authority: authority.to_owned(), ..Visit::default() };
         let lease = Lease {
             instance: self.instance.clone(),
             cold: false,
             waited: Duration::ZERO,
+            pass: self.instance.door.as_ref().map(|door| Pass::new(door, ticket.as_str(), visit)),
             outcome: Outcome::Abandoned,
             request: 0,
             keeper: Arc::new(Nobody),

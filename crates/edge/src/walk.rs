@@ -24,6 +24,7 @@ use model::route::handler::Matched;
 use model::route::host::{self, Aim, AimError, By};
 use model::route::path::Reading;
 use model::route::{path, split};
+use model::rpc::{self, Pass};
 use model::table::{Estate, RoutingTable, Version};
 use model::trace::{self, Sampler};
 use model::traffic::ShardBy;
@@ -444,7 +445,7 @@ impl Walk<'_> {
 
     /// Asks one instance.
     async fn send(&mut self, call: &Call<'_>, place: &Place<'_>, errand: Errand<'_>) -> Result<Reply, Failed> {
-        let Errand { lease, script, upload, buffered, left, notes } = errand;
+        let Errand { mut lease, script, upload, buffered, left, notes } = errand;
         let ticket = Hex::new(self.core.draws.ticket());
         let facts = Facts {
             caller: Caller::External,
@@ -467,6 +468,9 @@ impl Walk<'_> {
         }
         self.visit.mark(|span, now| span.asked = Some(now));
         let instance = lease.instance.clone();
+        if let Some(door) = &instance.door {
+            lease.pass = Some(Pass::new(door, ticket.as_str(), place.visit()));
+        }
         match &instance.endpoint {
             Endpoint::Agent(socket) => {
                 let environ = environ::Call {
@@ -545,6 +549,18 @@ struct Place<'a> {
     origin: &'a Origin<'a>,
     user: Option<&'a User>,
     log_id: &'a Hex,
+}
+
+impl Place<'_> {
+    /// What bundled services may know.
+    fn visit(&self) -> rpc::Visit {
+        rpc::Visit {
+            log_id: self.log_id.as_str().to_owned(),
+            authority: self.authority.to_owned(),
+            https: self.origin.client().https,
+            user: self.user.map(|user| user.email.clone()),
+        }
+    }
 }
 
 /// What one instance is asked with.

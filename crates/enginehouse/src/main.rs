@@ -3,6 +3,7 @@
 mod addresses;
 mod admin;
 mod app;
+mod bundled;
 mod change;
 mod check;
 mod cli;

@@ -355,6 +355,7 @@ fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Recorder>) 
     options.build_limit = asked.build_timeout;
     options.capacity = Arc::new(fleet::Capacity::new(asked.max_instances));
     options.preload = asked.preload;
+    options.doors = Some(crate::bundled::start().context("cannot start the bundled services")?);
     Ok(options)
 }
 

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use model::ids::{AppId, VersionKey};
 use model::journal::Journal;
 use model::pool::{Boxed, Caller, Lease, Pool, Reject, Wanted};
+use model::rpc::Doors;
 use model::sched::Census;
 use model::table::Version;
 use model::time::Tick;
@@ -63,6 +64,8 @@ pub struct Options {
     pub sealed: Option<PathBuf>,
     /// How long one step of an installation or a build may take.
     pub build_limit: Duration,
+    /// Where instances call bundled services; without it no service answers.
+    pub doors: Option<Arc<dyn Doors>>,
     /// Runs the tasks that watch instances; must outlive the fleet.
     pub runtime: tokio::runtime::Handle,
     /// The binary whose `main` calls [`crate::launch::intercept`].
@@ -87,6 +90,7 @@ impl Options {
             beside: false,
             sealed: None,
             build_limit: Duration::from_mins(10),
+            doors: None,
             runtime,
             // Not a path that an upgrade might replace while we run.
             launcher: "/proc/self/exe".into(),

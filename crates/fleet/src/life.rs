@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use model::ids::InstanceId;
 use model::journal::{Severity, Stream, Turn};
 use model::pool::{Endpoint, Instance, Lifecycle};
+use model::rpc::Door;
 use model::sched::{Event, Serial};
 use model::table::Version;
 use rustix::process::Signal;
@@ -60,7 +61,8 @@ pub(crate) async fn live(pool: Arc<VersionPool>, birth: Birth, mut stop: oneshot
             };
             let ended = match ready {
                 Ok(endpoint) => {
-                    let instance = Arc::new(Instance { serial: serial.0, id, version: pool.key.clone(), endpoint });
+                    let instance =
+                        Arc::new(Instance { serial: serial.0, id, version: pool.key.clone(), endpoint, door: running.door.clone() });
                     let greeted = tokio::select! {
                         greeted = lifecycle::greet(&pool, &deployment.version, &instance, hello) => greeted.map_err(Ended::Failed),
                         status = running.process.wait() => Err(Ended::Died(status)),
@@ -127,6 +129,7 @@ struct Running {
     group: Option<Arc<Group>>,
     _port: Option<Port>,
     container: Option<Container>,
+    door: Option<Arc<dyn Door>>,
     _scratch: Option<Scratch>,
 }
 
@@ -166,7 +169,8 @@ impl Running {
         let group = group.ok();
         let scratch =
             house.ground.scratch(&house.mark(serial), &home).map_err(|e| cannot("cannot make a folder for temporary files", e))?;
-        let newborn = Newborn { serial, id, deployment, group: group.as_deref() };
+        let door = door(house, deployment, id)?;
+        let newborn = Newborn { serial, id, deployment, group: group.as_deref(), door: door.as_ref().map(|door| door.address()) };
         let forked = match &stdin {
             Some(listener) => pool.nest.fork(pool, &newborn, listener).await,
             None => None,
@@ -190,7 +194,7 @@ impl Running {
             }
             house.meter.watch(pool, serial, group, pool.busy(serial));
         }
-        Ok(Self { process, listens, tail, readers, group, _port: port, container, _scratch: scratch })
+        Ok(Self { process, listens, tail, readers, group, _port: port, container, door, _scratch: scratch })
     }
 
     /// Waits until the front end may connect.
@@ -299,6 +303,12 @@ impl Running {
     }
 }
 
+/// Where the instance will call bundled services, if its version does.
+fn door(house: &House, deployment: &Deployment, id: &InstanceId) -> Result<Option<Arc<dyn Door>>, String> {
+    let doors = house.options.doors.as_ref().filter(|_| deployment.version.config.app_engine_apis);
+    doors.map(|doors| doors.open(&deployment.version, id)).transpose()
+}
+
 /// An instance that is about to be.
 pub(crate) struct Newborn<'a> {
     pub(crate) serial: Serial,
@@ -306,6 +316,8 @@ pub(crate) struct Newborn<'a> {
     pub(crate) deployment: &'a Deployment,
     /// Where it is limited and measured.
     pub(crate) group: Option<&'a Group>,
+    /// Where it calls bundled services.
+    pub(crate) door: Option<SocketAddr>,
 }
 
 impl Newborn<'_> {
@@ -321,6 +333,7 @@ impl Newborn<'_> {
         let (program, args) = command(&deployment.prepared.launch);
         let mut env = process_env::of(house, deployment, self.id, port);
         env.extend(scratch.map(Scratch::variable));
+        env.extend(process_env::calls(self.door));
         let walls = walls::plan(house, deployment, port, self.group, scratch);
         let spec = Spec { program, args, env, dir: directory(deployment, walls.as_ref()), stdin, mark: house.mark(self.serial), walls };
         let (spec, container) = contained(house, spec, &process_env::home(house, deployment), self.group)?;

@@ -320,7 +320,7 @@ impl VersionPool {
         let keeper: Arc<dyn Keeper> = self.me();
         // What tells a request from others here is when it was given away: that is all that has to be known at its end.
         let request = self.house.now().0;
-        Lease { instance, cold, waited, outcome: Outcome::Abandoned, request, keeper }
+        Lease { instance, cold, waited, pass: None, outcome: Outcome::Abandoned, request, keeper }
     }
 
     /// How long the timer may sleep.

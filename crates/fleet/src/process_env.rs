@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use model::ids::InstanceId;
@@ -32,6 +33,13 @@ pub(crate) fn of(house: &House, deployment: &Deployment, id: &InstanceId, port: 
         env.insert(agent::VARIABLE.into(), agent::config(house, deployment, launch, id, Role::Alone).into());
     }
     env.into_iter().collect()
+}
+
+/// Where the instance's SDK calls bundled services; nothing else may stand in these variables.
+pub(crate) fn calls(door: Option<SocketAddr>) -> impl Iterator<Item = (OsString, OsString)> {
+    let address =
+        |door: SocketAddr| [("API_HOST".into(), door.ip().to_string().into()), ("API_PORT".into(), door.port().to_string().into())];
+    door.into_iter().flat_map(address)
 }
 
 /// What any process needs to run here.

@@ -28,6 +28,7 @@ pub mod proxy;
 pub mod queue;
 pub mod retry;
 pub mod route;
+pub mod rpc;
 pub mod runtime;
 pub mod scaling;
 pub mod sched;

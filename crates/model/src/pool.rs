@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{InstanceId, VersionKey};
+use crate::rpc::{Door, Pass};
 use crate::table::Version;
 
 /// Where an instance listens.
@@ -30,6 +31,8 @@ pub struct Instance {
     pub version: VersionKey,
     /// Where it listens.
     pub endpoint: Endpoint,
+    /// Where it calls bundled services, if it may.
+    pub door: Option<Arc<dyn Door>>,
 }
 
 /// How a request at an instance ended, as far as scheduling cares.
@@ -71,6 +74,8 @@ pub struct Lease {
     pub cold: bool,
     /// How long the request waited for it.
     pub waited: Duration,
+    /// The request's ticket for calls of bundled services.
+    pub pass: Option<Pass>,
     /// How it ended; `Abandoned` until the front end says otherwise.
     pub outcome: Outcome,
     /// The pool's own number of the request.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use model::ids::InstanceId;
 use model::pool::Boxed;
+use model::rpc::Visit;
 use model::table::Version;
 use prost::Message;
 
@@ -18,19 +19,6 @@ pub struct Caller {
     pub version: Arc<Version>,
     /// Its id.
     pub instance: InstanceId,
-}
-
-/// The request that the instance is serving when it calls: the ticket knows.
-#[derive(Debug, Clone, Default)]
-pub struct Visit {
-    /// Its request-log id.
-    pub log_id: String,
-    /// The host that the client asked for, with port.
-    pub authority: String,
-    /// It came over TLS.
-    pub https: bool,
-    /// The email of the user that is signed in.
-    pub user: Option<String>,
 }
 
 /// What a service knows besides the message.

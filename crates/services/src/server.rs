@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -12,6 +12,9 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use model::ids::InstanceId;
+use model::rpc::{Doors, Visit};
+use model::table::Version;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -40,23 +43,47 @@ pub enum Admission {
     Anyone,
 }
 
+/// All doors of a house: each leads to the same services.
+pub struct House {
+    registry: Arc<Registry>,
+    admission: Admission,
+    runtime: tokio::runtime::Handle,
+}
+
+impl House {
+    /// Calls run on `runtime`, which must outlive the doors.
+    pub fn new(registry: Registry, admission: Admission, runtime: tokio::runtime::Handle) -> Self {
+        Self { registry: Arc::new(registry), admission, runtime }
+    }
+}
+
+impl Doors for House {
+    fn open(&self, version: &Arc<Version>, instance: &InstanceId) -> Result<Arc<dyn model::rpc::Door>, String> {
+        let caller = Caller { version: Arc::clone(version), instance: instance.clone() };
+        let door = open(&self.runtime, Arc::clone(&self.registry), caller, self.admission);
+        door.map(|door| Arc::new(door) as Arc<dyn model::rpc::Door>).map_err(|error| format!("no port for API calls: {error}"))
+    }
+}
+
 /// The listener of one instance; dropping it closes it and ends its calls.
 #[derive(Debug)]
-pub struct Door {
+struct Door {
     address: SocketAddr,
     tickets: Arc<Tickets>,
     task: AbortHandle,
 }
 
-impl Door {
-    /// Where the instance's SDK is to call (`API_HOST`, `API_PORT`).
-    pub fn address(&self) -> SocketAddr {
+impl model::rpc::Door for Door {
+    fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The tickets of its requests.
-    pub fn tickets(&self) -> &Arc<Tickets> {
-        &self.tickets
+    fn begin(&self, ticket: &str, visit: Visit) {
+        self.tickets.open(ticket, visit);
+    }
+
+    fn end(&self, ticket: &str) {
+        self.tickets.close(ticket, Instant::now());
     }
 }
 
@@ -66,11 +93,7 @@ impl Drop for Door {
     }
 }
 
-/// Opens the door of one instance. Its calls run on `runtime`.
-///
-/// # Errors
-/// If the system gives no port.
-pub fn open(runtime: &tokio::runtime::Handle, registry: Arc<Registry>, caller: Caller, admission: Admission) -> io::Result<Door> {
+fn open(runtime: &tokio::runtime::Handle, registry: Arc<Registry>, caller: Caller, admission: Admission) -> io::Result<Door> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::call::Visit;
+use model::rpc::Visit;
 
 /// Calls may still be under way when the answer has been sent.
 const GRACE: Duration = Duration::from_mins(1);

@@ -48,6 +48,7 @@ fn page(path: &str, destination: &str, context: &Context) -> Result<String, Fail
         let scheme = if visit.https { "https" } else { "http" };
         format!("{scheme}://{}", visit.authority)
     });
-    let destination = if destination.starts_with('/') || destination.is_empty() { format!("{base}{destination}") } else { destination.into() };
+    let destination =
+        if destination.starts_with('/') || destination.is_empty() { format!("{base}{destination}") } else { destination.into() };
     Ok(format!("{base}{path}?continue={}", utf8_percent_encode(&destination, KEPT)))
 }

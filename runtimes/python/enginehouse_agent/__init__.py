@@ -16,6 +16,7 @@ interpreter an app names. The wire format is described in docs/design/agent-prot
     deadline     DeadlineExceededError in requests that run too long
     files        the read-only file system and hidden files of the first generation
     sdk          a small stand-in for google.appengine when the SDK is absent
-    apistub      answers to the few API calls of the real SDK that need no service
+    apicalls     API calls of the SDK for Python 2.7, on the wire
+    apistub      where API calls of the SDK for Python 2.7 go
     tracebacks   tracebacks without the agent's own frames
 """

@@ -1,11 +1,13 @@
-"""Answers API calls of the real App Engine SDK that need no service: the sign-in addresses of the users API.
+"""Where API calls of the real App Engine SDK go: to the bundled services (apicalls), or, where there are none, to an answer at once.
 
-The SDK makes a call even for users.create_login_url(). Every other call gets an error that says the API is not there, at once,
-instead of a search for a server that does not exist. Stubs the app (or its tests) registered itself are left alone.
+Without services only the sign-in addresses of the users API are answered; the SDK makes a call even for those. Every other call gets
+an error that says the API is not there. Stubs the app (or its tests) registered itself are left alone.
 """
 from __future__ import absolute_import
 
 import sys
+
+from . import apicalls
 
 try:
     from urllib.parse import quote
@@ -46,13 +48,36 @@ class Stub(object):
         pass
 
 
+class Services(object):
+    """The bundled services, whichever is asked for."""
+
+    _rpc = None
+
+    def CreateRPC(self):
+        # asked for each call: a zygote that has loaded the app has no services yet
+        if not apicalls.available():
+            return Stub().CreateRPC()
+        if self._rpc is None:
+            Services._rpc = apicalls.rpc_class()
+        return self._rpc(stub=self)
+
+    def MakeSyncCall(self, service, call, request, response, request_id=None):
+        rpc = self.CreateRPC()
+        rpc.MakeCall(service, call, request, response)
+        rpc.Wait()
+        rpc.CheckSuccess()
+
+    def CancelApiCalls(self):
+        pass
+
+
 def install():
     """True once the SDK was seen; it is loaded by the app, if at all, so this is asked after every import of app code."""
     module = sys.modules.get('google.appengine.api.apiproxy_stub_map')
     proxy = getattr(module, 'apiproxy', None)
     if proxy is None:
         return False
-    stub = Stub()
+    stub = Services()
     if proxy.GetStub('user') is None:
         proxy.RegisterStub('user', stub)
     if proxy.GetStub('enginehouse') is None:  # no default stub

@@ -16,7 +16,7 @@ use crate::node::{Node, PATIENCE, config, files, options, script, table};
 /// Asks an instance at `endpoint` for `what`.
 fn call(node: &Node, config: VersionConfig, endpoint: Endpoint, what: Lifecycle, limit: Duration) -> Result<u16, String> {
     let version = Arc::new(Version::new(crate::node::app(), config, "/nowhere".into(), 1));
-    let instance = Instance { serial: 77, id: InstanceId::Number(3), version: version.config.key.clone(), endpoint };
+    let instance = Instance { serial: 77, id: InstanceId::Number(3), version: version.config.key.clone(), endpoint, door: None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(node.running.caller().call(version, Arc::new(instance), what, limit))
 }
@@ -136,7 +136,7 @@ fn y30_y31_a_house_that_closes_still_says_goodbye() {
     let caller = node.running.caller();
     drop(node.running);
     let version = Arc::new(Version::new(crate::node::app(), config("nodejs22", vec![script("/.*")]), "/nowhere".into(), 1));
-    let instance = Instance { serial: 1, id: InstanceId::Number(0), version: version.config.key.clone(), endpoint };
+    let instance = Instance { serial: 1, id: InstanceId::Number(0), version: version.config.key.clone(), endpoint, door: None };
     let late = runtime.block_on(caller.call(version, Arc::new(instance), Lifecycle::Stop, PATIENCE));
     assert!(late.is_err(), "{late:?}");
 }

@@ -106,12 +106,18 @@ impl Pool for OneInstance {
     fn try_acquire(&self, wanted: &Wanted) -> Option<Lease> {
         let endpoint = self.endpoint.lock().expect("unpoisoned").clone().ok()?;
         let serial = self.serial.load(Ordering::Relaxed);
-        let instance =
-            Instance { serial, id: InstanceId::Opaque("e4b565394caa".into()), version: wanted.version.config.key.clone(), endpoint };
+        let instance = Instance {
+            serial,
+            id: InstanceId::Opaque("e4b565394caa".into()),
+            version: wanted.version.config.key.clone(),
+            endpoint,
+            door: None,
+        };
         Some(Lease {
             instance: Arc::new(instance),
             cold: false,
             waited: Duration::ZERO,
+            pass: None,
             outcome: Outcome::Abandoned,
             request: 0,
             keeper: self.outcomes.clone(),

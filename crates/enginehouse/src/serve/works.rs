@@ -284,6 +284,7 @@ pub(crate) fn app_folder(data: &Path, app: &AppId) -> PathBuf {
 fn fleet_options(asked: &Serve, data: &Path) -> anyhow::Result<FleetOptions> {
     let sealed = data.join("versions");
     let (asked, cache) = (asked.clone(), std::path::absolute(asked.cache(data)).context("the cache's folder cannot be found")?);
+    let doors = crate::bundled::start().context("cannot start the bundled services")?;
     let (capacity, runtime) = (Arc::new(fleet::Capacity::new(asked.max_instances)), tokio::runtime::Handle::current());
     Ok(Box::new(move |app, journal| {
         let mut options = fleet::Options::new(app.clone(), journal as Arc<dyn Journal>, cache.clone(), runtime.clone());
@@ -295,6 +296,7 @@ fn fleet_options(asked: &Serve, data: &Path) -> anyhow::Result<FleetOptions> {
         options.beside = true;
         options.sealed = Some(sealed.clone());
         options.preload = asked.preload;
+        options.doors = Some(Arc::clone(&doors));
         options
     }))
 }

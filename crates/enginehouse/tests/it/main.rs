@@ -4,6 +4,7 @@ mod admin;
 mod apps;
 mod bad_input;
 mod certificates;
+mod calls;
 mod client;
 mod command;
 mod deaths;

@@ -168,6 +168,7 @@ impl Nest {
         let house = &pool.house;
         let mut env = process_env::of(house, newborn.deployment, newborn.id, None);
         env.retain(|(name, _)| name != agent::VARIABLE);
+        env.extend(process_env::calls(newborn.door));
         let mark = house.mark(newborn.serial);
         env.push((crate::warden::MARK.into(), mark.clone().into()));
         let agent = agent::config(house, newborn.deployment, breed.launch, newborn.id, Role::Forked { learn });

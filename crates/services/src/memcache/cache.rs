@@ -124,15 +124,7 @@ pub const MOST_VALUE: usize = 1_000_000;
 impl Cache {
     /// An empty cache of at most `most` bytes.
     pub fn new(most: usize) -> Self {
-        Self {
-            items: HashMap::new(),
-            order: BTreeMap::new(),
-            turns: 0,
-            next_cas: 1,
-            stats: Stats::default(),
-            held: 0,
-            most,
-        }
+        Self { items: HashMap::new(), order: BTreeMap::new(), turns: 0, next_cas: 1, stats: Stats::default(), held: 0, most }
     }
 
     /// Reads an item, and counts that.

@@ -1,0 +1,152 @@
+//! Bundled services: apps call them through the official SDKs, unmodified (rows M4, S3, S9).
+
+use testkit::{App, Node, Python, Request};
+
+use crate::{node, on_both};
+
+/// Evaluates the expression in the query, with the SDK's modules at hand, and answers its `repr`, or the error's name.
+const CALLER: &str = r"
+import sys
+import threading
+try:
+    from urllib.parse import unquote
+except ImportError:
+    from urllib import unquote
+from google.appengine.api import memcache, users
+from google.appengine.api import apiproxy_stub_map
+from google.appengine.api.capabilities import CapabilitySet
+from google.appengine.runtime import apiproxy_errors
+
+
+def raw(service, method, request, response):
+    apiproxy_stub_map.MakeSyncCall(service, method, request, response)
+    return response
+
+
+def together(*calls):
+    return [call.get_result() for call in calls]
+
+
+def in_thread(work):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found
+
+
+def app(environ, start_response):
+    expression = unquote(environ['QUERY_STRING'])
+    try:
+        answer = repr(eval(expression))
+    except Exception as error:
+        answer = 'raises ' + type(error).__name__
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [answer.encode('utf-8')]
+";
+
+fn caller(python: Python) -> App {
+    match python {
+        Python::Two => App::with_yaml(&format!("{}handlers:\n- url: /.*\n  script: main.app\n", python.head())).file("main.py", CALLER),
+        Python::Three => App::with_yaml(&format!("{}app_engine_apis: true\n", python.head()))
+            .file("main.py", format!("{CALLER}\n\nfrom google.appengine.api import wrap_wsgi_app\napp = wrap_wsgi_app(app)\n"))
+            .file("requirements.txt", "appengine-python-standard==3.1.0\nsetuptools<80\n"),
+    }
+}
+
+fn eval(node: &Node, expression: &str) -> String {
+    let quoted: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    // The two Pythons write texts and whole numbers in their own ways.
+    node.send(&Request::get(&format!("/?{quoted}"))).expect(200).text().replace("u'", "'").replace("b'", "'").replace('L', "")
+}
+
+#[test]
+fn s9_memcache_through_the_sdk() {
+    on_both(|python| {
+        let node = node().app(&caller(python)).start();
+        let check = |expression: &str, wanted: &str| assert_eq!(eval(&node, expression), wanted, "{python:?}: {expression}");
+        check("memcache.get('a')", "None");
+        check("memcache.set('a', {'x': [1, 2]})", "True");
+        check("memcache.get('a')", "{'x': [1, 2]}");
+        check("memcache.get('a', namespace='other')", "None");
+        check("memcache.add('a', 1), memcache.replace('a', 'text'), memcache.replace('z', 1)", "(False, True, False)");
+        check("memcache.incr('n'), memcache.incr('n', initial_value=5), memcache.decr('n', delta=9)", "(None, 6, 0)");
+        check("memcache.set_multi({'p1': 1, 'p2': 2}), memcache.get_multi(['p1', 'p2', 'p3']) == {'p1': 1, 'p2': 2}", "([], True)");
+        check("memcache.offset_multi({'c1': 3, 'c2': -3}, initial_value=10) == {'c1': 13, 'c2': 7}", "True");
+        check("memcache.delete('a'), memcache.delete('a')", "(2, 1)");
+        check("memcache.set('l', 1), memcache.delete('l', seconds=60), memcache.add('l', 2), memcache.get('l')", "(True, 2, False, None)");
+        check("(lambda c: (c.set('k', 1), c.gets('k'), c.cas('k', 2), c.cas('k', 3)))(memcache.Client())", "(True, 1, True, False)");
+        check("sorted(memcache.get_stats())", "['byte_hits', 'bytes', 'hits', 'items', 'misses', 'oldest_item_age']");
+        check("memcache.flush_all(), memcache.get('n')", "(True, None)");
+        check("memcache.set('t', 't'), memcache.incr('t')", "(True, None)");
+    });
+}
+
+#[test]
+fn m4_calls_run_together_and_in_threads() {
+    on_both(|python| {
+        let node = node().app(&caller(python)).start();
+        let several = "together(*[memcache.Client().set_multi_async({'k%d' % i: i}) for i in range(20)]) == [{'k%d' % i: 'STORED'} for i in range(20)]";
+        let stored = eval(&node, several);
+        assert!(stored == "True" || stored == "False", "{python:?}: {stored}");
+        assert_eq!(eval(&node, "memcache.get_multi(['k%d' % i for i in range(20)]) == dict(('k%d' % i, i) for i in range(20))"), "True");
+        assert_eq!(eval(&node, "in_thread(lambda: memcache.get('k7'))"), "[7]", "{python:?}");
+    });
+}
+
+#[test]
+fn s3_sign_in_addresses_lead_to_the_house() {
+    on_both(|python| {
+        let node = node().app(&caller(python)).start();
+        let host = format!("localhost:{}", node.address().port());
+        let login = eval(&node, "users.create_login_url('/back?a=b')");
+        assert!(login.contains("/_ah/login?continue=") && login.contains("%2Fback%3Fa%3Db"), "{python:?} {host}: {login}");
+        let logout = eval(&node, "users.create_logout_url('/')");
+        assert!(logout.contains("/_ah/logout?continue="), "{python:?}: {logout}");
+        assert_eq!(eval(&node, "users.create_login_url('/' + 'x' * 3000)"), "raises RedirectTooLongError", "{python:?}");
+    });
+}
+
+#[test]
+fn m4_what_does_not_exist_has_its_own_errors() {
+    on_both(|python| {
+        let node = node().app(&caller(python)).start();
+        let message = "__import__('google.appengine.api.api_base_pb' + ('' if str is bytes else '2'), fromlist=['x']).VoidProto()";
+        let call = |service: &str, method: &str| eval(&node, &format!("raw('{service}', '{method}', {message}, {message})"));
+        assert_eq!(call("xmpp", "SendMessage"), "raises FeatureNotEnabledError", "{python:?}");
+        assert_eq!(call("memcache", "Gets"), "raises CallNotFoundError", "{python:?}");
+        assert_eq!(call("nothing", "Get"), "raises CallNotFoundError", "{python:?}");
+        assert_eq!(call("search", "Search"), "raises CapabilityDisabledError", "{python:?}");
+        assert_eq!(eval(&node, "CapabilitySet('memcache').is_enabled()"), "True", "{python:?}");
+    });
+}
+
+#[test]
+fn m4_a_forged_ticket_opens_nothing() {
+    let app = App::with_yaml(&format!("{}handlers:\n- url: /.*\n  script: main.app\n", Python::Two.head())).file(
+        "main.py",
+        r"
+import os
+from google.appengine.api import memcache
+from google.appengine.runtime import apiproxy_errors
+from google.appengine.api import apiproxy_stub_map
+from google.appengine.api.memcache import memcache_service_pb as pb
+
+
+def app(environ, start_response):
+    os.environ['HTTP_X_APPENGINE_API_TICKET'] = environ['QUERY_STRING']
+    try:
+        apiproxy_stub_map.MakeSyncCall('memcache', 'Stats', pb.MemcacheStatsRequest(), pb.MemcacheStatsResponse())
+        answer = 'answered'
+    except apiproxy_errors.RPCFailedError as error:
+        answer = str(error)
+    start_response('200 OK', [])
+    return [answer]
+",
+    );
+    let node = node().app(&app).start();
+    for forged in ["", "x", "0123456789abcdef0123456789abcdef"] {
+        let answer = node.get(&format!("/?{forged}")).expect(200).text();
+        assert!(answer.contains("belongs to no request"), "{forged}: {answer}");
+    }
+}

@@ -1,0 +1,210 @@
+"""API calls of the App Engine SDK for Python 2.7: to the bundled services, at API_HOST:API_PORT (docs/guide/services.md).
+
+The SDK's own stub for servers ignores `rpc_error` and unpickles what it is sent, so this one stands in its place. A call is sent at
+once and read when somebody waits for it: as many calls as the app likes are under way without a thread for any of them.
+"""
+from __future__ import absolute_import
+
+import os
+import sys
+
+try:
+    import httplib
+except ImportError:
+    import http.client as httplib
+import socket
+
+DEFAULT_DEADLINE = 60.0
+# The server keeps the deadline; a moment more, so that its answer is the one that is heard.
+GRACE = 1.0
+
+(UNKNOWN, CALL_NOT_FOUND, PARSE_ERROR, SECURITY_VIOLATION, OVER_QUOTA, REQUEST_TOO_LARGE, CAPABILITY_DISABLED, FEATURE_DISABLED,
+ BAD_REQUEST, RESPONSE_TOO_LARGE, CANCELLED, REPLAY_ERROR, DEADLINE_EXCEEDED) = range(13)
+
+# What reference/services-rpc.md §4 says; whatever is missing is an RPCFailedError.
+ERRORS = {
+    CALL_NOT_FOUND: 'CallNotFoundError',
+    PARSE_ERROR: 'ArgumentError',
+    OVER_QUOTA: 'OverQuotaError',
+    REQUEST_TOO_LARGE: 'RequestTooLargeError',
+    CAPABILITY_DISABLED: 'CapabilityDisabledError',
+    FEATURE_DISABLED: 'FeatureNotEnabledError',
+    RESPONSE_TOO_LARGE: 'ResponseTooLargeError',
+    CANCELLED: 'CancelledError',
+    DEADLINE_EXCEEDED: 'DeadlineExceededError',
+}
+
+
+class Malformed(Exception):
+    """The server's answer is no message."""
+
+
+def available():
+    return 'API_PORT' in os.environ
+
+
+# Connections that nobody uses at the moment. list.append and list.pop need no lock.
+_idle = []
+
+
+def _connect(deadline):
+    if _idle:
+        try:
+            return _idle.pop()
+        except IndexError:
+            pass
+    connection = httplib.HTTPConnection(os.environ['API_HOST'], int(os.environ['API_PORT']), timeout=deadline + GRACE)
+    connection.connect()
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+class Call(object):
+    """One call on its way."""
+
+    def __init__(self, service, method, message, deadline):
+        self.deadline = deadline or DEFAULT_DEADLINE
+        self.service, self.method = service, method
+        ticket = os.environ.get('HTTP_X_APPENGINE_API_TICKET', '')
+        parts = [(2, service), (3, method), (4, message), (5, ticket)]
+        body = b''.join(_field(number, value) for number, value in parts)
+        headers = {
+            'Content-Type': 'application/octet-stream',
+            'X-Google-RPC-Service-Endpoint': 'app-engine-apis',
+            'X-Google-RPC-Service-Method': '/VMRemoteAPI.CallRemoteAPI',
+            'X-Google-RPC-Service-Deadline': str(self.deadline),
+        }
+        self.connection = None
+        kept = bool(_idle)
+        try:
+            self._send(body, headers)
+        except (socket.error, httplib.HTTPException):
+            if not kept:
+                raise
+            # The server may have closed what was kept; nothing was done yet.
+            del _idle[:]
+            self._send(body, headers)
+
+    def _send(self, body, headers):
+        self.connection = _connect(self.deadline)
+        self.connection.sock.settimeout(self.deadline + GRACE)
+        self.connection.request('POST', '/rpc_http', body, headers)
+
+    def answer(self):
+        """The bytes of the service's answer; an error of google.appengine.runtime.apiproxy_errors otherwise."""
+        errors = __import__('google.appengine.runtime.apiproxy_errors', fromlist=['Error'])
+        failed = 'the API call %s.%s() failed: ' % (self.service, self.method)
+        try:
+            response = self.connection.getresponse()
+            body = response.read()
+        except socket.timeout:
+            self.connection.close()
+            raise errors.DeadlineExceededError('The API call %s.%s() took too long to respond and was cancelled.'
+                                               % (self.service, self.method))
+        except (socket.error, httplib.HTTPException):
+            self.connection.close()
+            raise errors.RPCFailedError(failed + 'the connection to the server broke')
+        if response.status != 200:
+            self.connection.close()
+            raise errors.RPCFailedError(failed + 'the server answered with status %d' % response.status)
+        _idle.append(self.connection)
+        try:
+            fields = dict(_fields(body))
+            application, rpc = fields.get(3), fields.get(5)
+            if application is not None:
+                refusal = dict(_fields(application))
+                raise errors.ApplicationError(_signed(refusal.get(1, 0)), _text(refusal.get(2, b'')))
+            if rpc is not None:
+                refusal = dict(_fields(rpc))
+                kind = getattr(errors, ERRORS.get(refusal.get(1), 'RPCFailedError'), errors.RPCFailedError)
+                raise kind('The API call %s.%s() failed: %s' % (self.service, self.method, _text(refusal.get(2, b''))))
+            return fields.get(1, b'')
+        except Malformed:
+            raise errors.RPCFailedError(failed + 'its answer is malformed')
+
+
+def _text(value):
+    return value if isinstance(value, str) else value.decode('utf-8', 'replace')
+
+
+# The little of the protocol buffers' encoding that the envelope needs.
+
+def _varint(number):
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _field(number, value):
+    if not isinstance(value, bytes):
+        value = value.encode('utf-8')
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _fields(data):
+    position, end = 0, len(data)
+
+    def varint(position):
+        value = shift = 0
+        while position < end and shift < 70:
+            byte = ord(data[position:position + 1])
+            position += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value, position
+            shift += 7
+        raise Malformed()
+
+    while position < end:
+        key, position = varint(position)
+        if key & 7 == 0:
+            value, position = varint(position)
+        elif key & 7 == 2:
+            size, position = varint(position)
+            value = data[position:position + size]
+            position += size
+            if position > end:
+                raise Malformed()
+        else:
+            raise Malformed()
+        yield key >> 3, value
+
+
+def _signed(number):
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
+def rpc_class():
+    """The class of calls, made once the SDK is there."""
+    base = __import__('google.appengine.api.apiproxy_rpc', fromlist=['RPC']).RPC
+
+    class Rpc(base):
+        _call = None
+
+        def _MakeCallImpl(self):
+            self._state = base.RUNNING
+            try:
+                message = self.request.SerializeToString()
+                self._call = Call(self.package, self.call, message, self.deadline)
+            except Exception:
+                self._fail()
+
+        def _WaitImpl(self):
+            if self._state == base.RUNNING:
+                call, self._call = self._call, None
+                if call is not None:
+                    try:
+                        self.response.ParseFromString(call.answer())
+                    except Exception:
+                        self._fail()
+                self._state = base.FINISHING
+                self._Callback()
+            return True
+
+        def _fail(self):
+            _, self._exception, self._traceback = sys.exc_info()
+
+    return Rpc
