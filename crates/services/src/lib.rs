@@ -1,5 +1,5 @@
 //! Bundled services: what an app reaches through `google.appengine.api`. SDKs POST protocol buffers to `/rpc_http` of a listener that belongs to one
-//! instance (docs: reference of the services' protocol in `docs/guide/services.md`).
+//! instance (docs: reference of the services' protocol in `docs/guide/bundled-services.md`).
 //!
 //! This crate exists for a heavy dependency (protocol buffers) and as a failure boundary: a service that fails must not hurt who serves. In reading order:
 #![warn(missing_docs)]

@@ -1,4 +1,4 @@
-"""API calls of the App Engine SDK for Python 2.7: to the bundled services, at API_HOST:API_PORT (docs/guide/services.md).
+"""API calls of the App Engine SDK for Python 2.7: to the bundled services, at API_HOST:API_PORT (docs/guide/bundled-services.md).
 
 The SDK's own stub for servers ignores `rpc_error` and unpickles what it is sent, so this one stands in its place. A call is sent at
 once and read when somebody waits for it: as many calls as the app likes are under way without a thread for any of them.
