@@ -162,6 +162,38 @@ fn t6_tokens_may_do_what_their_role_says() {
 }
 
 #[test]
+fn t3_a_migration_is_held_and_ended() {
+    let shop = Shop::open();
+    let warm = |text: &str| app(Python::Three, "inbound_services:\n- warmup\n", &main(text));
+    shop.deploy(&warm("one"), &["--version", "v1"]);
+    shop.deploy(&warm("two"), &["--version", "v2", "--no-promote"]);
+    let id = shop.run(&["traffic", "migrate", "v2", "--over", "3600", "--async", "-q"]);
+    let pending = shop.run(&["operations", "list", "--pending", "--format", "value(id)"]);
+    assert_eq!(pending, id);
+    for step in ["pause", "resume", "abort"] {
+        shop.run(&["traffic", step]);
+    }
+    let ended = shop.ask(&["operations", "wait", id.trim()]);
+    assert_eq!(ended.code, Some(1), "an aborted migration did not do what it was told: {ended:?}");
+    assert_eq!(shop.run(&["traffic", "show", "--format", "value(version,share)"]), "v1\t1.0\n");
+}
+
+#[test]
+fn t9_firewall_and_domains_are_looked_after() {
+    let shop = Shop::open();
+    shop.run(&["firewall", "create", "100", "--action", "deny", "--source-range", "192.0.2.0/24", "--description", "noise", "-q"]);
+    assert!(shop.run(&["firewall", "test", "192.0.2.7"]).contains("is turned away by the rule 100"));
+    assert!(shop.run(&["firewall", "test", "198.51.100.1"]).contains("is let in by the rule 2147483647"));
+    shop.run(&["firewall", "update", "default", "--description", "all others", "-q"]);
+    shop.run(&["firewall", "delete", "100", "-q"]);
+    assert_eq!(shop.run(&["firewall", "list", "--format", "value(priority,description)"]), "2147483647\tall others\n");
+    shop.run(&["domains", "create", "shop.example.org", "--certificates", "manual", "-q"]);
+    assert_eq!(shop.run(&["domains", "list", "--format", "value(id)"]), "shop.example.org\n");
+    shop.run(&["domains", "delete", "shop.example.org", "-q"]);
+    assert_eq!(shop.run(&["domains", "list", "--format", "value(id)"]), "");
+}
+
+#[test]
 fn t9_configuration_of_the_app_is_deployed() {
     let shop = Shop::open();
     let app = saying(Python::Three, "one")
