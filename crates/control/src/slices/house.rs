@@ -1,6 +1,6 @@
 //! The slices' ground in a server: apps and documents of its store, logs in its folder.
 
-use model::ids::AppId;
+use model::ids::{AppId, VersionKey};
 use serde_json::Value;
 use store::Store;
 use store::control::{Actor, Page};
@@ -9,6 +9,9 @@ use store::log::Reader;
 use super::{Document, Ground, Kind};
 use crate::api::Settings;
 use crate::status::Status;
+
+/// Runtimes whose requests carry the lines that were logged meanwhile.
+const OLDEST: [&str; 5] = ["python27", "java8", "go111", "php55", "python"];
 
 /// A server.
 pub(crate) struct House<'a> {
@@ -59,6 +62,13 @@ impl Ground for House<'_> {
     fn remove(&self, app: &str, kind: Kind, name: &str) -> Result<bool, Status> {
         let app = id(app)?;
         Ok(self.store.change(&self.actor, |change| change.delete_document(&app, kind, name))?)
+    }
+
+    fn has_own_lines(&self, app: &str, version: &VersionKey) -> bool {
+        let Ok(app) = id(app) else { return false };
+        let found = self.store.read(|view| view.find_version(&app, &version.service, version.version.as_str()));
+        // A version that is gone had one of today's runtimes, most likely.
+        found.ok().flatten().is_none_or(|found| !OLDEST.contains(&found.spec["runtime"].as_str().unwrap_or_default()))
     }
 
     fn log(&self, app: &str) -> Option<Reader> {

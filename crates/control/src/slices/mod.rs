@@ -16,6 +16,7 @@ mod usage;
 use std::time::SystemTime;
 
 use http::Method;
+use model::ids::VersionKey;
 use serde_json::Value;
 use store::control::{Document, Kind};
 use store::log::Reader;
@@ -44,6 +45,9 @@ pub(crate) trait Ground: Send + Sync {
 
     /// Removes one; whether it was there.
     fn remove(&self, app: &str, kind: Kind, name: &str) -> Result<bool, Status>;
+
+    /// Whether the lines of a version's requests are entries of their own, as they are with all runtimes but the oldest.
+    fn has_own_lines(&self, app: &str, version: &VersionKey) -> bool;
 
     /// The app's log, if anything was ever logged.
     fn log(&self, app: &str) -> Option<Reader>;
@@ -141,9 +145,9 @@ fn check_location(ground: &dyn Ground, app: &str, location: &str) -> Result<(), 
     Err(Status::not_found(format!("The location \"{location}\" was not found; the app {app} lives in {region}.")))
 }
 
-/// A time in RFC 3339.
+/// A time in RFC 3339, always as long: `gcloud app logs tail` compares times as texts.
 fn text(at: SystemTime) -> String {
-    jiff::Timestamp::try_from(at).map(|at| at.to_string()).unwrap_or_default()
+    jiff::Timestamp::try_from(at).map(|at| format!("{at:.6}")).unwrap_or_default()
 }
 
 fn beyond(what: &str) -> Status {

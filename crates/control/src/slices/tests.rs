@@ -45,6 +45,10 @@ impl Ground for Plain {
         Ok(self.all().remove(&(app.to_owned(), kind as u8, name.to_owned())).is_some())
     }
 
+    fn has_own_lines(&self, _: &str, _: &VersionKey) -> bool {
+        true
+    }
+
     fn log(&self, _: &str) -> Option<Reader> {
         None
     }

@@ -8,8 +8,6 @@ use store::control::{Bucket, Page};
 
 use super::{Ask, Fault, Guest, Reply, Storage, empty, gather, json, time};
 
-/// Days for which files of deployments are kept under their names, as in App Engine's staging buckets. Versions keep theirs.
-pub(crate) const STAGED_DAYS: u64 = 15;
 /// What is told of a bucket and not kept from a body.
 const TOLD: [&str; 13] = [
     "kind",
@@ -26,15 +24,6 @@ const TOLD: [&str; 13] = [
     "generation",
     "project",
 ];
-
-/// What is said of a bucket that the house makes.
-pub(super) fn of_the_house(name: &str) -> Value {
-    if name.starts_with("staging.") {
-        json!({"lifecycle": {"rule": [{"action": {"type": "Delete"}, "condition": {"age": STAGED_DAYS}}]}})
-    } else {
-        json!({})
-    }
-}
 
 impl Storage {
     /// `/storage/v1/b`.

@@ -135,7 +135,7 @@ impl Storage {
                 (Some(bucket), _) => Ok(Some(bucket)),
                 (None, Some(app)) => store.change(&Actor::house(), |change| match change.find_bucket(&name)? {
                     Some(bucket) => Ok(Some(bucket)),
-                    None => Ok(Some(change.create_bucket(&name, Some(&app.id), &app.location, &buckets::of_the_house(&name))?)),
+                    None => Ok(Some(change.create_bucket(&name, Some(&app.id), &app.location, &Value::Object(Map::new()))?)),
                 }),
                 (None, None) => Ok(None),
             }

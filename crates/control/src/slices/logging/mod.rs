@@ -5,9 +5,11 @@
 mod entry;
 mod filter;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use http::Method;
+use model::ids::VersionKey;
 use serde_json::{Map, Value, json};
 use store::log::{Filter as Wanted, Found, Id, Reader};
 
@@ -92,7 +94,7 @@ fn list(ground: &dyn Ground, ask: &Ask<'_>) -> Result<Value, Status> {
         until: bounds.until,
         ..Wanted::default()
     };
-    let page = read(&log, &query, wanted).map_err(|error| {
+    let page = read(ground, &log, &query, wanted).map_err(|error| {
         tracing::warn!(%error, app = query.app, "the log cannot be read");
         Status::internal()
     })?;
@@ -127,23 +129,29 @@ impl Page {
     }
 }
 
-fn read(log: &Reader, query: &Query, wanted: Wanted) -> std::io::Result<Page> {
+fn read(ground: &dyn Ground, log: &Reader, query: &Query, wanted: Wanted) -> std::io::Result<Page> {
     let mut found: Box<dyn Iterator<Item = std::io::Result<Found>>> =
         if query.newest_first { Box::new(log.newest_first(wanted, query.after)) } else { Box::new(log.forward(wanted, query.after)) };
     let until = Instant::now() + PATIENCE;
     let mut page = Page::default();
     let mut last = None;
+    let mut own_lines: BTreeMap<VersionKey, bool> = BTreeMap::new();
     loop {
         let Some(one) = found.next().transpose()? else { return Ok(page) };
-        if page.entries.len() == query.size || Instant::now() > until {
+        let apart = match one.entry.version() {
+            Some(key) => *own_lines.entry(key.clone()).or_insert_with(|| ground.has_own_lines(&query.app, key)),
+            None => false,
+        };
+        let mut shown = entry::show(&query.app, &one, apart);
+        shown.retain(|entry| query.filter.wants(entry));
+        // A request and its lines are not torn apart, so a page may be a little longer than was asked for if it holds nothing else.
+        let full = page.entries.len() >= query.size || (!page.entries.is_empty() && page.entries.len() + shown.len() > query.size);
+        if full || Instant::now() > until {
             // There is more: the next page begins after the last entry that was looked at.
             page.next = last;
             return Ok(page);
         }
         last = Some(one.id);
-        let shown = entry::show(&query.app, &one);
-        if query.filter.wants(&shown) {
-            page.entries.push(shown);
-        }
+        page.entries.append(&mut shown);
     }
 }
