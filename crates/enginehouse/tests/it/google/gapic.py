@@ -76,7 +76,7 @@ assert list(instances.list_instances(request={"parent": "apps/demo/services/defa
 try:
     versions.delete_version(request={"name": "apps/demo/services/default/versions/p1"}).result(timeout=60)
     raise AssertionError("a version with traffic was deleted")
-except exceptions.InvalidArgument as error:
+except exceptions.BadRequest as error:
     assert "non-zero traffic allocation" in str(error)
 try:
     versions.get_version(request={"name": "apps/demo/services/default/versions/p9"})

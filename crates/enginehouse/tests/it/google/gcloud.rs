@@ -168,7 +168,7 @@ fn t9_gcloud_looks_after_an_app() {
     gcloud.deploy(&page("one"), &["--version=v1"]);
     assert_eq!(gcloud.json("app describe")["id"], "demo");
     assert!(gcloud.json("app regions list").as_array().is_some_and(|all| !all.is_empty()));
-    gcloud.run("app update --ssl-policy tls_version_1_2");
+    gcloud.run("app update --ssl-policy TLS_VERSION_1_2");
     gcloud.run("app services update default --ingress internal-only");
     gcloud.run("app firewall-rules create 100 --action deny --source-range 192.0.2.0/24 --description no");
     gcloud.run("app firewall-rules update 100 --action allow");
