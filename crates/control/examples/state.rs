@@ -2,9 +2,13 @@
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use control::Bound;
+use control::api::{Api, Door};
 use control::work::{House, Keep, ServiceChange, Settings};
 use model::engine::{Engine, InstanceReport, NotReady, Stage};
 use model::ids::{AppId, InstanceId, ServiceId, VersionId, VersionKey};
@@ -90,6 +94,47 @@ fn house(store: Store) -> House {
     House::new(store, Arc::new(Idle), settings, tokio::runtime::Handle::current())
 }
 
+/// The answers of the Admin API over one connection: the median of 21 times, and how many bytes each has.
+fn asked(address: SocketAddr, token: &str, path: &str) -> (Duration, usize) {
+    let mut socket = TcpStream::connect(address).expect("it listens");
+    let mut read = BufReader::new(socket.try_clone().expect("a handle"));
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let mut length = 0;
+    let times = (0..21).map(|_| {
+        let begun = Instant::now();
+        socket.write_all(request.as_bytes()).expect("sent");
+        let mut line = String::new();
+        read.read_line(&mut line).expect("an answer");
+        assert!(line.starts_with("HTTP/1.1 200"), "{path}: {line}");
+        while line != "\r\n" {
+            if let Some(text) = line.strip_prefix("content-length: ") {
+                length = text.trim().parse().expect("a length");
+            }
+            line.clear();
+            read.read_line(&mut line).expect("a head");
+        }
+        read.read_exact(&mut vec![0; length]).expect("a body");
+        begun.elapsed()
+    });
+    (median(times.collect()), length)
+}
+
+/// What the pages of lists cost a client of the Admin API.
+fn answers(house: &House, store: &Store) {
+    let settings = control::api::Settings { domain: "localhost".into(), region: "local".into(), port: String::new(), https: false };
+    let api = Api::new(store.clone(), Arc::new(house.clone()), Arc::new(Idle), settings);
+    let bound = Bound::new(0).expect("a port");
+    let address = bound.address();
+    let _admin = bound.open(Door::new(Arc::new(api))).expect("a thread");
+    let token = store.owner_token().expect("an owner");
+    for path in
+        ["services?pageSize=100", "services?pageSize=1000", "services/default/versions?pageSize=100", "services/default/versions?view=FULL"]
+    {
+        let (time, length) = asked(address, token.reveal(), &format!("/v1/apps/demo/{path}"));
+        println!("GET {path}: {time:.2?}, {length} bytes");
+    }
+}
+
 fn argument(at: usize, usual: usize) -> usize {
     std::env::args().nth(at).and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
@@ -128,6 +173,7 @@ async fn main() {
         begun.elapsed()
     });
     println!("a page of {} versions: {:.2?}", versions.min(100), median(pages.collect()));
+    answers(&house, &store);
     let mut times = Vec::new();
     for round in 0..21_u16 {
         let parts = BTreeMap::from([("v0".parse().expect("an id"), 500 + 10 * round), ("v1".parse().expect("an id"), 500 - 10 * round)]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -152,14 +152,24 @@ impl Door {
         match answered {
             Ok(Reply::Whole(response)) => response,
             Ok(Reply::Answer(answer)) => {
+                let mut tagged = false;
                 let bytes = match answer {
-                    Answer::Resource(value, message) => wanted.print(value, Some(message)),
+                    Answer::Resource(value, message) => {
+                        // The only resources that have tags at Google's.
+                        tagged = [schema::FIREWALL_RULE.name, schema::LIST_INGRESS_RULES_RESPONSE.name].contains(&message.name);
+                        wanted.print(value, Some(message))
+                    }
                     Answer::Own(value) => wanted.print(value, None),
                     Answer::Empty => wanted.text(&Value::Object(serde_json::Map::new())),
                     // Those were held.
                     Answer::Running(operation) => wanted.print(self.api.operation_shown(&operation), Some(&schema::OPERATION)),
                 };
-                page(StatusCode::OK, bytes)
+                let tag = tagged.then(|| HeaderValue::try_from(format!("\"{:08x}\"", super::page::checksum(&bytes))).ok()).flatten();
+                let mut response = page(StatusCode::OK, bytes);
+                if let Some(tag) = tag {
+                    response.headers_mut().insert(ETAG, tag);
+                }
+                response
             }
             Err(status) => {
                 let mut response = page(status.code.http(), wanted.text(&status.body()));

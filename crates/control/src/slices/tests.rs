@@ -1,3 +1,5 @@
+//! The slices as gcloud speaks to them.
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::SystemTime;

@@ -192,6 +192,8 @@ fn t9_firewall_rules_change_at_once() {
     assert_eq!(house.ask("POST", rules, &rule.to_string()).status, 409);
     house.ok("PATCH", &format!("{rules}/100?updateMask=action"), &json!({"action": 1}));
     assert_eq!(house.get(&format!("{rules}/100"))["action"], "ALLOW");
+    let tag = |path: &str| house.ask("GET", path, "").head.lines().find(|line| line.starts_with("etag: \"")).map(str::to_owned);
+    assert!(tag(rules).is_some() && tag(rules) == tag(rules) && tag("/v1/apps/demo").is_none());
     let matching = house.get(&format!("{rules}?matchingAddress=192.0.2.7"));
     assert_eq!(matching["ingressRules"].as_array().map(Vec::len), Some(2));
     assert_eq!(house.get(&format!("{rules}?matchingAddress=203.0.113.1"))["ingressRules"].as_array().map(Vec::len), Some(1));

@@ -1,3 +1,5 @@
+//! Filters as gcloud writes them.
+
 use serde_json::json;
 
 use super::*;
