@@ -1,7 +1,7 @@
 //! From the state to what is in force: the store's rows become an [`Estate`], of which only what changed is made anew.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 mod admin;
 mod apps;
 mod bad_input;
-mod certificates;
 mod calls;
+mod certificates;
 mod client;
 mod command;
 mod deaths;

@@ -39,9 +39,10 @@ pub(super) struct Index {
 impl Index {
     /// Reads what is known; what cannot be read is not known. A `sealed` folder has one copy for all versions of its app.
     pub(super) fn load(home: &Path, version: &Version, sealed: bool) -> Self {
-        let whose = match sealed {
-            true => format!("{}\n{}\nsealed", version.root.display(), version.app),
-            false => format!("{}\n{}", version.root.display(), version.config.key),
+        let whose = if sealed {
+            format!("{}\n{}\nsealed", version.root.display(), version.app)
+        } else {
+            format!("{}\n{}", version.root.display(), version.config.key)
         };
         let whose = hex(&digest(&SHA256, whose.as_bytes()).as_ref()[..8]);
         let file = home.join("index").join(format!("{whose}.json"));
