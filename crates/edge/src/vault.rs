@@ -77,7 +77,8 @@ impl Vault {
 
     /// The words that this path asks for.
     pub(crate) fn words(&self, path: &str) -> Option<String> {
-        self.words.load().get(path.strip_prefix(PLACE)?).cloned()
+        let token = path.strip_prefix(PLACE)?;
+        self.words.load().get(token).cloned()
     }
 
     fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {

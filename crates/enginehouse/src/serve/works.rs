@@ -52,7 +52,7 @@ pub(crate) struct Works {
     acme: Option<tls::Settings>,
     /// Who orders them, while this process has the state.
     orders: Option<tls::Orders>,
-    _shelf: tls::Shelf,
+    shelf: tls::Shelf,
     /// Gone once it has drained.
     edge: Option<edge::Running>,
     /// What is listened on; gone once it is not any more.
@@ -112,7 +112,7 @@ impl Works {
             vault,
             acme: asked.acme(),
             orders: None,
-            _shelf: shelf,
+            shelf,
             edge: Some(edge),
             sockets: Some(sockets),
             urls,
@@ -134,6 +134,7 @@ impl Works {
                 self.journal.notice(Severity::Info, format!("made the app {project}"));
             }
         }
+        self.shelf.look();
         if let Some(acme) = self.acme.clone() {
             self.orders = Some(tls::Orders::start(acme, &self.store, &self.vault, &self.journal).context("cannot start a thread")?);
         }
@@ -192,6 +193,7 @@ impl Works {
 
     /// Reads again what can change without a restart.
     pub(crate) async fn reload(&self) {
+        self.shelf.look();
         let renewed = self.edge.as_ref().map_or(Ok(()), edge::Running::renew);
         let published = self.plane.publish().await;
         match (renewed, published) {

@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -246,6 +247,12 @@ fn t9_custom_domains_get_certificates_from_an_authority() {
     eventually(address, "www.example.org", &roots, |shown| *shown == leaf);
     let told = server.node().everything();
     assert!(!told.contains("PRIVATE KEY") && !told.contains(" was issued"), "{told}");
+    // The process that takes over goes on.
+    server.upgrade();
+    map(&server, "next.example.org");
+    let next = status(&server, "next.example.org", "FAILED_RETRYING_NOT_VISIBLE");
+    assert!(next["expireTime"].is_null(), "the authority looks at the old port: {next}");
+    server.done("DELETE", "/v1/apps/shop/domainMappings/next.example.org", "");
     // The mapping goes, and the certificate with it.
     server.done("DELETE", "/v1/apps/shop/domainMappings/www.example.org", "");
     let until = std::time::Instant::now() + DEADLINE;
@@ -296,13 +303,12 @@ fn t9_certificates_are_renewed_before_they_end() {
     let id = first["id"].as_str().expect("an id");
     let changed = store.change::<_, store::control::StoreError>(&store::control::Actor::house(), |change| {
         let mut row = change.certificate(&app, id)?;
-        row.expires = change.now() + std::time::Duration::from_secs(3600);
+        row.expires = change.now() + std::time::Duration::from_hours(1);
         row.managed = Some(json!({ "status": "OK", "lastRenewalTime": "2020-01-01T00:00:00Z" }));
         change.put_certificate(&row)
     });
     changed.expect("written");
     drop(store);
-    use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(database.metadata().expect("there").permissions().mode() & 0o077, 0, "nobody else reads keys");
     server.restart();
     // Its address is another one now; the authority looks at the old port.

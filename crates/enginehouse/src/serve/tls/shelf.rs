@@ -10,13 +10,13 @@ use store::control::{Certificate, Domain, Store, StoreError};
 use super::{Bell, Worker};
 use crate::journal::Recorder;
 
-/// Changes ring; this is for those that another process made before this one became master.
+/// Changes ring; nothing should be missed, but a certificate that is not shown is dear.
 const LOOK: Duration = Duration::from_mins(10);
 
 /// Keeps the front end's certificates as the store has them.
 #[derive(Debug)]
 pub(crate) struct Shelf {
-    _worker: Worker,
+    worker: Worker,
 }
 
 impl Shelf {
@@ -38,7 +38,12 @@ impl Shelf {
                 }
             }
         })?;
-        Ok(Self { _worker: worker })
+        Ok(Self { worker })
+    }
+
+    /// Has the store looked through: another process may have changed it before this one became its master.
+    pub(crate) fn look(&self) {
+        self.worker.bell.ring();
     }
 }
 
