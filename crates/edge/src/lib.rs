@@ -165,6 +165,16 @@ impl Edge {
     /// # Errors
     /// If the system gives no threads.
     pub fn start(self, estate: Arc<ArcSwap<Estate>>, pool: Arc<dyn Pool>, journal: Arc<dyn Journal>) -> Result<Running, BindError> {
+        let running = self.hold(estate, pool, journal)?;
+        running.serve();
+        Ok(running)
+    }
+
+    /// The same, but nothing is accepted before [`Running::serve`]: connections wait in the kernel's queue.
+    ///
+    /// # Errors
+    /// If the system gives no threads.
+    pub fn hold(self, estate: Arc<ArcSwap<Estate>>, pool: Arc<dyn Pool>, journal: Arc<dyn Journal>) -> Result<Running, BindError> {
         let port = |tls: bool| self.sockets.iter().find(|bound| bound.tls.is_some() == tls).map_or(0, |bound| bound.address.port());
         let secured = self.options.listeners.iter().zip(&self.sockets);
         let secured = secured.filter_map(|(listener, bound)| Some((listener.tls.clone()?, bound.tls.clone()?))).collect();

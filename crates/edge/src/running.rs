@@ -22,6 +22,8 @@ use crate::{BindError, Bound, Secured, conn};
 /// What the cores are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
+    /// Accept nothing yet; lifecycle requests are sent.
+    Hold,
     Serve,
     /// Accept nothing more; close each connection after its current response.
     Drain,
@@ -72,7 +74,7 @@ impl std::fmt::Debug for House {
 type Ears = Vec<(std::net::TcpListener, u16, Option<Secured>)>;
 
 pub(crate) fn start(house: &Arc<House>, sockets: Vec<Bound>, cores: usize) -> Result<Running, BindError> {
-    let (order, orders) = watch::channel(Order::Serve);
+    let (order, orders) = watch::channel(Order::Hold);
     let (busy, drained) = mpsc::channel(1);
     let (counter, jobs) = Counter::new(cores);
     let mut running = Running { order, drained, threads: Vec::new(), house: house.clone(), counter, alive: Arc::new(()) };
@@ -121,7 +123,12 @@ fn run(house: Arc<House>, ears: Ears, jobs: Jobs, orders: watch::Receiver<Order>
 /// How often a draining core looks whether it is done.
 const LOOK: Duration = Duration::from_millis(10);
 
-async fn live(core: &Rc<Core>, ears: Ears, mut orders: watch::Receiver<Order>, busy: Busy) {
+async fn live(core: &Rc<Core>, mut ears: Ears, mut orders: watch::Receiver<Order>, busy: Busy) {
+    let begun = orders.wait_for(|order| *order != Order::Hold).await.map_or(Order::Stop, |order| *order);
+    if begun != Order::Serve {
+        // Closed at once: nobody may wait for what will not be accepted.
+        ears.clear();
+    }
     let accepting: Vec<_> = ears
         .into_iter()
         .filter_map(|(listener, port, tls)| {
@@ -186,6 +193,17 @@ impl Running {
     /// What tells whether every core serves.
     pub fn pulse(&self) -> Pulse {
         Pulse { alive: Arc::downgrade(&self.alive), cores: self.threads.len() }
+    }
+
+    /// Begins to accept connections.
+    pub fn serve(&self) {
+        self.order.send_if_modified(|order| {
+            let held = *order == Order::Hold;
+            if held {
+                *order = Order::Serve;
+            }
+            held
+        });
     }
 
     /// Reads the certificates again, for the connections that follow.

@@ -112,6 +112,7 @@ impl<'a> Server<'a> {
         if let Some(predecessor) = predecessor {
             self.works.publish().await?;
             self.works.warm(&predecessor.warm).await;
+            self.works.serve();
             let (mut predecessor, yours) = blocking(move || {
                 let mut predecessor = predecessor;
                 let yours = predecessor.ready();
@@ -124,6 +125,8 @@ impl<'a> Server<'a> {
             let _ = predecessor.taken();
             self.works.notice(Severity::Info, "took over from the process before this one");
         } else {
+            self.works.publish().await?;
+            self.works.serve();
             self.works.open().await?;
             self.works.tell(first);
             self.ready = asked.ready_file.as_deref().map(|file| self.works.urls().write(file)).transpose()?;

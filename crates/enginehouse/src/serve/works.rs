@@ -63,7 +63,7 @@ pub(crate) struct Works {
 }
 
 impl Works {
-    /// Starts everything but the control plane: when it returns, every listener answers. `beside`: another process has the state for now.
+    /// Starts everything but the control plane; connections wait until [`Self::serve`]. `beside`: another process has the state for now.
     pub(crate) fn start(ui: &Ui, asked: &Serve, given: Given, beside: bool) -> anyhow::Result<Self> {
         let folder = asked.folder()?;
         let store = if beside { Store::open_beside(&folder)? } else { Store::open(&folder)? };
@@ -94,7 +94,8 @@ impl Works {
             estate: Arc::clone(&estate),
         });
         let front = Arc::new(FrontJournal { recorder: Arc::clone(&journal), taps }) as Arc<dyn Journal>;
-        let edge = bound.start(estate, Arc::new(Front(Arc::clone(&fleets))) as Arc<dyn Pool>, front)?;
+        // Nothing is accepted before there is a state to route by.
+        let edge = bound.hold(estate, Arc::new(Front(Arc::clone(&fleets))) as Arc<dyn Pool>, front)?;
         fleets.connect(edge.caller());
         let house = House::new(Arc::clone(&fleets));
         let draining = Arc::new(AtomicBool::new(false));
@@ -124,6 +125,13 @@ impl Works {
     /// Puts the state in force. Nothing is changed or driven yet.
     pub(crate) async fn publish(&self) -> anyhow::Result<()> {
         self.plane.publish().await
+    }
+
+    /// Begins to accept requests for apps.
+    pub(crate) fn serve(&self) {
+        if let Some(edge) = &self.edge {
+            edge.serve();
+        }
     }
 
     /// Opens the control plane: this process has the state.
