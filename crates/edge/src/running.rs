@@ -120,6 +120,9 @@ fn run(house: Arc<House>, ears: Ears, jobs: Jobs, orders: watch::Receiver<Order>
     // Dropping the runtime ends what is left of tasks; a file that is being read elsewhere is not waited for.
 }
 
+/// Connections without a request stay open for so long before a draining core closes them.
+const EASE: Duration = Duration::from_millis(500);
+
 /// How often a draining core looks whether it is done.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -144,11 +147,11 @@ async fn live(core: &Rc<Core>, mut ears: Ears, mut orders: watch::Receiver<Order
     if first == Order::Stop {
         return;
     }
-    core.drain();
     let emptied = async {
-        while !core.empty() {
-            tokio::time::sleep(LOOK).await;
-        }
+        // A client may be sending a request right now, on a connection that looks idle: closing it would lose that. Answers close it meanwhile.
+        let _ = tokio::time::timeout(EASE, empty(core)).await;
+        core.drain();
+        empty(core).await;
     };
     tokio::select! {
         () = emptied => {}
@@ -157,6 +160,12 @@ async fn live(core: &Rc<Core>, mut ears: Ears, mut orders: watch::Receiver<Order
     drop(busy);
     // Nobody from outside comes any more; instances that end may still be asked for `/_ah/stop`.
     let _ = orders.wait_for(|order| *order == Order::Stop).await;
+}
+
+async fn empty(core: &Core) {
+    while !core.empty() {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 async fn accept(core: Rc<Core>, listener: TcpListener, port: u16, tls: Option<Secured>) {

@@ -8,6 +8,7 @@ mod wire;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -65,7 +66,7 @@ pub(crate) async fn serve<S: Socket>(core: &Rc<Core>, wire: &Rc<Wire<S>>, link: 
         };
         // The values share the input's memory; without them it can be used again.
         parts.headers.clear();
-        let keep = shape.keep && !answered.close && !link.draining();
+        let keep = shape.keep && !answered.close && !link.draining() && !core.house.draining.load(Ordering::Relaxed);
         let (body, framing, keep) = compose(wire, answered, &method, shape, keep);
         let mut sending = Sending { body: Some(body), framing, last: !keep, failed: false };
         let sent = std::future::poll_fn(|cx| {
