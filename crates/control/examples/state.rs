@@ -135,6 +135,13 @@ fn answers(house: &House, store: &Store) {
     }
 }
 
+/// Hundredths of a second that this process has run.
+fn cpu() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = text.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().skip(11).take(2)).into_iter().flatten();
+    fields.filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
 fn argument(at: usize, usual: usize) -> usize {
     std::env::args().nth(at).and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
@@ -151,12 +158,12 @@ async fn main() {
         fill(&store, &actor, services, versions).expect("filled");
     }
     println!("{services} services of {versions} versions written in {:.1?}", begun.elapsed());
-    let begun = Instant::now();
+    let (begun, spent) = (Instant::now(), cpu());
     let store = Store::open(&dir).expect("opens");
     println!("open: {:.1?}", begun.elapsed());
     let house = house(store.clone());
     house.publish().await.expect("published");
-    println!("open and everything in force: {:.1?}", begun.elapsed());
+    println!("open and everything in force: {:.1?}, {} ms of CPU", begun.elapsed(), (cpu() - spent) * 10);
     house.start().await.expect("starts");
     let middle: ServiceId = name(services / 2).parse().expect("an id");
     let pages = (0..21).map(|_| {
@@ -175,6 +182,7 @@ async fn main() {
     println!("a page of {} versions: {:.2?}", versions.min(100), median(pages.collect()));
     answers(&house, &store);
     let mut times = Vec::new();
+    let spent = cpu();
     for round in 0..21_u16 {
         let parts = BTreeMap::from([("v0".parse().expect("an id"), 500 + 10 * round), ("v1".parse().expect("an id"), 500 - 10 * round)]);
         let split = TrafficSplit::new(Some(ShardBy::Ip), parts).expect("a split");
@@ -185,7 +193,7 @@ async fn main() {
         assert!(done.ended.is_some());
         times.push(begun.elapsed());
     }
-    println!("a split changed, in force, its operation over: {:.2?}", median(times));
+    println!("a split changed, in force, its operation over: {:.2?}, {} ms of CPU for 21", median(times), (cpu() - spent) * 10);
     let begun = Instant::now();
     house.collect().await.expect("collected");
     println!("a round of the collector: {:.1?}", begun.elapsed());
