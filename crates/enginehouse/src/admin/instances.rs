@@ -119,13 +119,12 @@ fn list(ui: &Ui, remote: &Remote, service: Option<&str>, version: Option<&str>, 
     };
     let mut rows = Vec::new();
     for service in services {
-        let versions = match version {
-            Some(id) => vec![id.to_owned()],
-            None => {
-                let mut all = session.client.list(&format!("{}/versions", session.app.service(&service)), "versions", None)?;
-                all.retain(|version| version["servingStatus"] != "STOPPED");
-                ids(&all)
-            }
+        let versions = if let Some(id) = version {
+            vec![id.to_owned()]
+        } else {
+            let mut all = session.client.list(&format!("{}/versions", session.app.service(&service)), "versions", None)?;
+            all.retain(|version| version["servingStatus"] != "STOPPED");
+            ids(&all)
         };
         for version in versions {
             let found = match session.client.list(&format!("{}/instances", session.app.version(&service, &version)), "instances", None) {

@@ -1,4 +1,4 @@
-//! Google's clients for Python from PyPI, with nothing changed but the server's address.
+//! Google's clients for Python from `PyPI`, with nothing changed but the server's address.
 
 use std::path::PathBuf;
 use std::process::Command;

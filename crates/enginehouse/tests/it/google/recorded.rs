@@ -24,9 +24,9 @@ fn ask(server: &ServeNode, method: &str, target: &str, body: Option<&Value>) -> 
 }
 
 #[track_caller]
-fn good(server: &ServeNode, line: &str, body: Option<Value>) -> Value {
+fn good(server: &ServeNode, line: &str, body: impl Into<Option<Value>>) -> Value {
     let (method, target) = line.split_once(' ').expect("METHOD TARGET");
-    let response = ask(server, method, target, body.as_ref());
+    let response = ask(server, method, target, body.into().as_ref());
     assert_eq!(response.status, 200, "{line}: {}", response.text());
     response.json()
 }
@@ -150,8 +150,8 @@ fn t9_gcloud_app_deploy_of_a_large_file_as_recorded() {
         .header("X-Upload-Content-Length", &total.to_string())
         .host(&format!("localhost:{}", server.admin().port()))
         .body(format!("{{\"size\":\"{total}\"}}"));
-    let begun = Connection::open(server.admin()).send(&request).expect(200);
-    let location = begun.header("location").expect("where the pieces go").to_owned();
+    let session = Connection::open(server.admin()).send(&request).expect(200);
+    let location = session.header("location").expect("where the pieces go").to_owned();
     let target = location.strip_prefix(&server.admin_url()).expect("the address that was asked").to_owned();
     let put = |from: usize, to: usize| {
         let request = Request::new("PUT", &target)
