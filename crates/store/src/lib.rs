@@ -18,6 +18,7 @@ pub use control::Store;
 
 /// The folder of one app in a server's data folder, where its log is.
 pub fn app_folder(data: &Path, app: &model::ids::AppId) -> PathBuf {
+    // `s~example.com:shop` may stand in a file name, but not in lists of paths such as PATH.
     data.join("apps").join(app.as_str().replace([':', '~'], "_"))
 }
 

@@ -21,7 +21,7 @@ GRACE = 1.0
 (UNKNOWN, CALL_NOT_FOUND, PARSE_ERROR, SECURITY_VIOLATION, OVER_QUOTA, REQUEST_TOO_LARGE, CAPABILITY_DISABLED, FEATURE_DISABLED,
  BAD_REQUEST, RESPONSE_TOO_LARGE, CANCELLED, REPLAY_ERROR, DEADLINE_EXCEEDED) = range(13)
 
-# What reference/services-rpc.md §4 says; whatever is missing is an RPCFailedError.
+# What reference/services-rpc.md, section 4, says; whatever is missing is an RPCFailedError.
 ERRORS = {
     CALL_NOT_FOUND: 'CallNotFoundError',
     PARSE_ERROR: 'ArgumentError',

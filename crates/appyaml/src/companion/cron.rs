@@ -53,10 +53,13 @@ fn job(item: &Node, report: &mut Report) -> Option<CronJob> {
     let schedule = schedule(&fields, report);
     let timezone = timezone(&fields, report);
     let attempt_deadline = queue::age(&fields, "attempt_deadline", report);
+    let target = target::read(&fields, report);
+    let retry = fields.get("retry_parameters").and_then(|node| retry(node, report));
+    // Only now may what is missing end it: every mistake has been reported.
     let (written, schedule) = schedule?;
     Some(CronJob {
-        target: target::read(&fields, report),
-        retry: fields.get("retry_parameters").and_then(|node| retry(node, report)),
+        target,
+        retry,
         url: url?,
         description: description.map(|found| found.value).unwrap_or_default(),
         written,

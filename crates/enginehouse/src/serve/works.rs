@@ -280,15 +280,9 @@ fn keeping(asked: &Serve, data: &Path) -> Keeping {
     }
     let data = data.to_owned();
     Keeping::PerApp(PerApp::new(asked.log_limit, move |app| match app {
-        Some(app) => app_folder(&data, app).join(store::log::FOLDER),
+        Some(app) => store::app_folder(&data, app).join(store::log::FOLDER),
         None => data.join(store::log::FOLDER),
     }))
-}
-
-/// What belongs to one app alone: its log.
-pub(crate) fn app_folder(data: &Path, app: &AppId) -> PathBuf {
-    // `s~example.com:shop` may stand in a file name, but not in lists of paths such as PATH.
-    data.join("apps").join(app.as_str().replace([':', '~'], "_"))
 }
 
 fn fleet_options(asked: &Serve, data: &Path) -> anyhow::Result<FleetOptions> {

@@ -134,3 +134,13 @@ fn y14_static_files_need_no_interpreter() {
     node.get("/s/a.txt").expect(200);
     assert!(node.children().len() <= 1, "{:?}", node.children());
 }
+
+#[test]
+fn y14_an_app_of_python_3_may_have_files_and_no_code() {
+    let yaml = format!("{}handlers:\n- url: /s\n  static_dir: s\n", Python::Three.head());
+    let node = serve(&App::with_yaml(&yaml).file("s/a.txt", "a"));
+    assert_eq!(node.get("/s/a.txt").expect(200).text(), "a");
+    let other = node.get("/other");
+    assert!(other.status >= 400, "{other:?}");
+    assert!(node.everything().contains("only static files are served"), "the user is told");
+}

@@ -16,6 +16,7 @@ use environment::Recipe;
 use find::Word;
 use model::config::VersionConfig;
 use model::handler::{HandlerKind, Script};
+use model::pattern::Pattern;
 use model::runtime::Language;
 use model::table::Version;
 
@@ -132,8 +133,12 @@ fn second_generation(
         summary.notes.push("`entrypoint` uses gunicorn, which requirements.txt does not list; it is installed besides".into());
         packages.push("gunicorn".to_owned());
     }
-    if entrypoint.is_none() {
-        check_main(version, root)?;
+    if entrypoint.is_none() && !has_main(root) {
+        if only_files(&version.config) {
+            summary.notes.push("there is no main.py: only static files are served".into());
+            return Ok(Prepared { summary, files: None, held: Vec::new(), launch: Launch::None });
+        }
+        check_main(version)?;
     }
     let environment = environment::provide(house, &Recipe { python, files, requirements, packages }, progress)?;
     let dir = environment.dir().to_owned();
@@ -152,9 +157,9 @@ fn second_generation(
 }
 
 /// Without an entrypoint production serves `app` of main.py; handlers may name other objects (`script: api.app`), then it is not needed.
-fn check_main(version: &Version, root: &Path) -> Result<(), PrepareError> {
+fn check_main(version: &Version) -> Result<(), PrepareError> {
     let auto = version.config.handlers.iter().any(|handler| matches!(handler.kind, HandlerKind::Script(Script::Auto)));
-    if !auto || root.join("main.py").is_file() || root.join("main/__init__.py").is_file() {
+    if !auto {
         return Ok(());
     }
     Err(PrepareError(format!(
@@ -162,6 +167,18 @@ fn check_main(version: &Version, root: &Path) -> Result<(), PrepareError> {
          `entrypoint: gunicorn -b :$PORT mysite.wsgi`",
         version.root.display()
     )))
+}
+
+fn has_main(root: &Path) -> bool {
+    root.join("main.py").is_file() || root.join("main/__init__.py").is_file()
+}
+
+/// Whether an app has static files and no code: its one script handler is the one that newer runtimes have behind all others. App Engine takes such
+/// apps.
+fn only_files(config: &VersionConfig) -> bool {
+    let mut scripts = config.handlers.iter().filter(|handler| matches!(handler.kind, HandlerKind::Script(_)));
+    let implicit = scripts.next().is_some_and(|only| only.url == Pattern::everything());
+    implicit && scripts.next().is_none() && config.handlers.len() > 1
 }
 
 /// What to say about other ways to list packages.
