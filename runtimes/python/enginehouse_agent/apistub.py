@@ -62,6 +62,8 @@ class Services(object):
         return self._rpc(stub=self)
 
     def MakeSyncCall(self, service, call, request, response, request_id=None):
+        if not apicalls.available():
+            return Stub().MakeSyncCall(service, call, request, response)
         rpc = self.CreateRPC()
         rpc.MakeCall(service, call, request, response)
         rpc.Wait()
