@@ -1,7 +1,7 @@
 //! The wiring of a server: store, control plane, front end and fleets are made here and meet nowhere else. Readable from top to bottom.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
