@@ -124,11 +124,13 @@ impl Call<'_> {
         let (at, begun) = (SystemTime::now(), Instant::now());
         let log_id = Hex::new(self.core.draws.id());
         // Not held while the instance is asked: whoever publishes a snapshot waits for those who follow the one before.
-        let naming = self.core.house.estate.load_full().apps.get(&self.version.app).map(|table| table.naming.clone()).unwrap_or_default();
-        let authority = host::of_version(&naming, &self.version.config.key);
+        let table = self.core.house.estate.load().apps.get(&self.version.app).map(Arc::clone);
+        let naming = table.as_ref().map(|table| &table.naming);
+        let authority = naming.map_or_else(String::new, |naming| host::of_version(naming, &self.version.config.key));
+        let default_hostname = naming.map_or("", |naming| &naming.default_hostname);
         let notes = Rc::new(Notes::default());
         let found = self.handler();
-        let answer = self.ask(found.as_ref(), &authority, &naming.default_hostname, log_id.as_str(), &notes).await;
+        let answer = self.ask(found.as_ref(), &authority, default_hostname, log_id.as_str(), &notes).await;
         let (status, bytes, fault) = match answer {
             Ok((status, bytes)) => (status, bytes, notes.fault.take()),
             Err(fault) => (fault.status(), 0, Some(fault.log())),
