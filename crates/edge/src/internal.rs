@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::core::Core;
 use crate::draws::Hex;
+use crate::errands;
 use crate::fault::Fault;
 use crate::forward::{Notes, Reply, agent, http as upstream};
 use crate::upload::Upload;
@@ -30,8 +31,14 @@ use crate::walk::handler_name;
 /// Where such requests come from (runtime-contract: "source IP 0.1.0.3").
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(0, 1, 0, 3));
 
-/// One request on its way to a core.
-pub(crate) struct Job {
+/// What a core is given to do.
+pub(crate) enum Job {
+    Lifecycle(Question),
+    Errand(Box<errands::Sent>),
+}
+
+/// A lifecycle request on its way to a core.
+pub(crate) struct Question {
     version: Arc<Version>,
     instance: Arc<Instance>,
     what: Lifecycle,
@@ -56,7 +63,7 @@ impl Counter {
     }
 
     /// Gives the job to the next core that still lives.
-    fn give(&self, mut job: Job) {
+    pub(crate) fn give(&self, mut job: Job) {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         for at in 0..self.cores.len() {
             match self.cores[(first.wrapping_add(at)) % self.cores.len()].send(job) {
@@ -77,7 +84,7 @@ impl Caller for Counter {
         limit: Duration,
     ) -> Boxed<'static, Result<u16, String>> {
         let (reply, answer) = oneshot::channel();
-        self.give(Job { version, instance, what, limit, reply });
+        self.give(Job::Lifecycle(Question { version, instance, what, limit, reply }));
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err("the front end is closed".into())) })
     }
 }
@@ -85,12 +92,15 @@ impl Caller for Counter {
 /// Runs the jobs of one core until the core ends.
 pub(crate) async fn attend(core: Rc<Core>, mut jobs: Jobs) {
     while let Some(job) = jobs.recv().await {
-        tokio::task::spawn_local(run(core.clone(), job));
+        match job {
+            Job::Lifecycle(question) => tokio::task::spawn_local(run(core.clone(), question)),
+            Job::Errand(sent) => tokio::task::spawn_local(errands::run(core.clone(), sent)),
+        };
     }
 }
 
-async fn run(core: Rc<Core>, job: Job) {
-    let Job { version, instance, what, limit, mut reply } = job;
+async fn run(core: Rc<Core>, question: Question) {
+    let Question { version, instance, what, limit, mut reply } = question;
     let trace = core.draws.id();
     let call = Call { core: &core, version: &version, instance: &instance, what, limit, trace };
     let answer = tokio::select! {

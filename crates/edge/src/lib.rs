@@ -11,6 +11,7 @@ mod conn;
 mod core;
 mod draws;
 mod engine;
+mod errands;
 mod fault;
 mod forward;
 mod geo;

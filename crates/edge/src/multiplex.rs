@@ -91,8 +91,16 @@ impl Service<Request<Incoming>> for Door {
             let (mut parts, body) = request.into_parts();
             let body = Upload::stream(body, &core);
             link.begin();
-            let arrival =
-                Arrival { core: &core, peer: &peer, parts: &mut parts, body, link: Some(link), stall: Some(stall), refusal: None };
+            let arrival = Arrival {
+                core: &core,
+                peer: &peer,
+                parts: &mut parts,
+                body,
+                link: Some(link),
+                stall: Some(stall),
+                refusal: None,
+                errand: None,
+            };
             let Answered { status, headers, body, .. } = walk(arrival).await;
             let mut response = Response::new(body);
             *response.status_mut() = status;

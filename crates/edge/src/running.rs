@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use model::errand::Errands;
 use model::pool::Caller;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
@@ -244,6 +245,11 @@ impl Running {
 
     /// Sends lifecycle requests to instances for as long as this runs.
     pub fn caller(&self) -> Arc<dyn Caller> {
+        self.counter.clone()
+    }
+
+    /// Sends requests of the house's own the way of any request, for as long as this runs.
+    pub fn errands(&self) -> Arc<dyn Errands> {
         self.counter.clone()
     }
 

@@ -12,7 +12,9 @@ use http::header::{REFERER, USER_AGENT, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version as Protocol};
 use model::asset;
+use model::config::VersionConfig;
 use model::environ;
+use model::errand::Errand;
 use model::gate::{self, Caller, Verdict};
 use model::handler::{HandlerKind, Script};
 use model::headers::gzip;
@@ -78,6 +80,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) stall: Option<Rc<Alarm>>,
     /// It is not to be served, and why.
     pub(crate) refusal: Option<Refusal>,
+    /// It is the house's own.
+    pub(crate) errand: Option<Arc<Errand>>,
 }
 
 /// One request on its way.
@@ -95,6 +99,7 @@ struct Walk<'a> {
     version: Option<Arc<Version>>,
     /// Set where a split by cookie gave the version.
     cookie: Option<Cookie>,
+    errand: Option<Arc<Errand>>,
 }
 
 /// What a split by cookie asks of the answer.
@@ -106,7 +111,7 @@ pub(crate) struct Cookie {
 
 /// Serves one request.
 pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
-    let Arrival { core, peer, parts, body, link, stall, refusal } = arrival;
+    let Arrival { core, peer, parts, body, link, stall, refusal, errand } = arrival;
     let begun = Instant::now();
     let at = core.sweep.day(begun);
     let log_id = Hex::new(core.draws.id());
@@ -115,7 +120,7 @@ pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
     visit.stall = stall;
     let estate = Some(core.house.estate.load_full());
     let method = parts.method.clone();
-    let mut walk = Walk { core, estate, peer, refusal, visit: &mut visit, parts, body, version: None, cookie: None };
+    let mut walk = Walk { core, estate, peer, refusal, visit: &mut visit, parts, body, version: None, cookie: None, errand };
     let outcome = {
         // Pinned where it lies: handing it to a function would copy some kilobytes.
         let mut steps = std::pin::pin!(walk.steps(log_id));
@@ -245,6 +250,9 @@ impl Walk<'_> {
         let found = estate.find(&authority).map_err(nowhere)?;
         // A share of its own: the snapshot is let go as soon as the request has its place.
         let (table, host, by) = (Arc::clone(found.table), found.host, found.by);
+        if self.errand.as_ref().is_some_and(|errand| errand.app != table.app) {
+            return Err(Fault::client(StatusCode::NOT_FOUND, "The host belongs to another app.").into());
+        }
         let table = &*table;
         self.visit.note(|record| record.app = Some(table.app.clone()));
         let aim = host::aim_at(table, &host, by, &path).map_err(nowhere)?;
@@ -256,7 +264,7 @@ impl Walk<'_> {
         let version = self.pick(&aim, &origin);
         self.version = Some(version.clone());
         self.visit.note(|record| record.version = Some(version.config.key.clone()));
-        if table.firewall.denies(origin.client().ip).is_some() {
+        if self.caller() == Caller::External && table.firewall.denies(origin.client().ip).is_some() {
             return Err(Fault::Denied.into());
         }
         if version.stopped {
@@ -272,7 +280,7 @@ impl Walk<'_> {
             return Ok(answer);
         }
         let gzip = gzip::accepts(&self.parts.headers);
-        clean(&mut self.parts.headers, Caller::External);
+        self.clean();
 
         let mut found = version.handlers().find(&path);
         while let Some(matched) = found {
@@ -325,14 +333,33 @@ impl Walk<'_> {
         });
     }
 
+    /// Who asks.
+    fn caller(&self) -> Caller {
+        self.errand.as_ref().map_or(Caller::External, |errand| errand.caller)
+    }
+
+    /// Removes what no client may send, and adds what the house says by itself.
+    fn clean(&mut self) {
+        clean(&mut self.parts.headers, Caller::External);
+        if let Some(errand) = &self.errand {
+            self.parts.headers.extend(errand.trusted.clone());
+        }
+    }
+
+    /// Time for the app.
+    fn deadline(&self, config: &VersionConfig) -> Duration {
+        let asked = self.errand.as_ref().and_then(|errand| errand.deadline).or(self.core.house.options.timeouts.deadline);
+        asked.unwrap_or_else(|| config.deadline(self.caller()))
+    }
+
     /// The gate: `secure` and `login`.
     fn pass(&self, matched: &Matched<'_>, place: &Place<'_>) -> Result<(), Stop> {
         let house = &self.core.house;
         let ask = gate::Ask {
-            caller: Caller::External,
+            caller: self.caller(),
             user: place.user,
             https: place.origin.client().https,
-            enforce_secure: house.https_port != 0 && house.http_port != 0 || self.peer.trusted,
+            enforce_secure: self.caller() == Caller::External && (house.https_port != 0 && house.http_port != 0 || self.peer.trusted),
             authority: place.authority,
             path: place.raw,
             query: place.query,
@@ -418,13 +445,13 @@ impl Walk<'_> {
             }
             Script::Auto | Script::Nothing => None,
         };
-        let deadline = self.core.house.options.timeouts.deadline.unwrap_or_else(|| config.deadline(Caller::External));
-        let mut errand = Errand { lease: self.lease(call).await?, script: script.as_deref(), upload, buffered, left: deadline, notes };
+        let deadline = self.deadline(config);
+        let mut turn = Turn { lease: self.lease(call).await?, script: script.as_deref(), upload, buffered, left: deadline, notes };
         let since = self.core.sweep.now();
         let mut tries = Tries::default();
         loop {
-            let (instance, notes) = (errand.lease.instance.clone(), errand.notes.clone());
-            let Failed { fault, again } = match self.send(call, place, errand).await {
+            let (instance, notes) = (turn.lease.instance.clone(), turn.notes.clone());
+            let Failed { fault, again } = match self.send(call, place, turn).await {
                 Ok(reply) => return Ok(reply),
                 Err(failed) => failed,
             };
@@ -439,16 +466,16 @@ impl Walk<'_> {
             if left.is_zero() {
                 return Err(fault);
             }
-            errand = Errand { lease, script: script.as_deref(), upload, buffered, left, notes };
+            turn = Turn { lease, script: script.as_deref(), upload, buffered, left, notes };
         }
     }
 
     /// Asks one instance.
-    async fn send(&mut self, call: &Call<'_>, place: &Place<'_>, errand: Errand<'_>) -> Result<Reply, Failed> {
-        let Errand { mut lease, script, upload, buffered, left, notes } = errand;
+    async fn send(&mut self, call: &Call<'_>, place: &Place<'_>, turn: Turn<'_>) -> Result<Reply, Failed> {
+        let Turn { mut lease, script, upload, buffered, left, notes } = turn;
         let ticket = Hex::new(self.core.draws.ticket());
         let facts = Facts {
-            caller: Caller::External,
+            caller: self.caller(),
             client: place.origin.client(),
             forwarded: place.origin.forwarded(),
             trace: self.core.draws.id(),
@@ -564,7 +591,7 @@ impl Place<'_> {
 }
 
 /// What one instance is asked with.
-struct Errand<'a> {
+struct Turn<'a> {
     lease: Lease,
     /// The script after expansion, if the handler names one.
     script: Option<&'a str>,

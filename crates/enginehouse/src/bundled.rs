@@ -1,11 +1,13 @@
 //! The bundled services of this process: one thread that answers the API calls of all instances.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::rpc::Doors;
 use services::capability::Capabilities;
 use services::memcache::Memcache;
+use services::outside::{Links, Outside};
 use services::registry::Registry;
 use services::server::{Admission, House};
 use services::user::Users;
@@ -13,15 +15,41 @@ use services::user::Users;
 /// Bytes that memcache keeps for each app: what App Engine's shared memcache gives in practice is not documented; this is memcached's default.
 const MEMCACHE: usize = 64 << 20;
 
-/// Starts the thread. It ends with the process: nothing in it needs to be finished.
-///
-/// # Errors
-/// If the system gives no thread.
-pub(crate) fn start() -> io::Result<Arc<dyn Doors>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    std::thread::Builder::new().name("services".into()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
-    let registry =
-        Registry::default().with(Arc::new(Memcache::new(MEMCACHE))).with(Arc::new(Users)).with(Arc::new(Capabilities::default()));
-    Ok(Arc::new(House::new(registry, Admission::Tickets, handle)))
+/// What services are started with.
+pub(crate) struct Settings {
+    /// Where an app's services keep what must outlive the process; `None` for all apps' together.
+    #[expect(dead_code, reason = "the services that keep something follow")]
+    pub(crate) folder: Box<dyn Fn(&model::ids::AppId) -> PathBuf + Send + Sync>,
+}
+
+/// The services of this process.
+pub(crate) struct Bundled {
+    doors: Arc<House>,
+    outside: Arc<Outside>,
+}
+
+impl Bundled {
+    /// Starts the thread. It ends with the process: nothing in it needs to be finished.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub(crate) fn start(_settings: Settings) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        std::thread::Builder::new().name("services".into()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+        let outside = Arc::new(Outside::default());
+        let registry =
+            Registry::default().with(Arc::new(Memcache::new(MEMCACHE))).with(Arc::new(Users)).with(Arc::new(Capabilities::default()));
+        Ok(Self { doors: Arc::new(House::new(registry, Admission::Tickets, handle)), outside })
+    }
+
+    /// Opens a door for each instance.
+    pub(crate) fn doors(&self) -> Arc<dyn Doors> {
+        Arc::clone(&self.doors) as Arc<dyn Doors>
+    }
+
+    /// Connects the services with the front end. Until then no instance runs that could call them.
+    pub(crate) fn connect(&self, links: Links) {
+        self.outside.connect(links);
+    }
 }

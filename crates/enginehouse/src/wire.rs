@@ -15,13 +15,16 @@ use fleet::{Fleet, Prepared, Progress};
 use model::ids::VersionKey;
 use model::journal::{Journal, Severity};
 use model::pool::Pool;
+use model::rpc::Doors;
 use model::table::{Estate, Naming, Version};
 use model::trace::Sampler;
+use services::outside::Links;
 use store::Storage;
 use store::log::Writer;
 
 use crate::addresses::{Addresses, naming};
 use crate::app::{Edition, Source};
+use crate::bundled::{self, Bundled};
 use crate::check::tally;
 use crate::cli::{AdminPort, Run, Tls};
 use crate::entrance::Entrance;
@@ -57,6 +60,7 @@ pub(crate) struct Works {
     edge: Option<edge::Running>,
     prepared: BTreeMap<VersionKey, Prepared>,
     addresses: Addresses,
+    _bundled: Bundled,
     draining: Arc<AtomicBool>,
     /// Answers until the end.
     _admin: Option<Admin>,
@@ -85,7 +89,10 @@ impl Works {
         let spans = exporter.as_ref().map(Exporter::tallied);
         let keeping = log_writer(asked, &storage)?.map_or(Keeping::Nowhere, Keeping::Here);
         let journal = Recorder::start(ui.clone(), style, keeping, Arc::clone(&metrics), exporter).context("cannot start a thread")?;
-        let fleet = Fleet::new(fleet_options(asked, &app, &journal)?).context("cannot prepare to start instances")?;
+        let kept = storage.dir().to_owned();
+        let bundled =
+            Bundled::start(bundled::Settings { folder: Box::new(move |_| kept.clone()) }).context("cannot start the bundled services")?;
+        let fleet = Fleet::new(fleet_options(asked, &app, &journal, bundled.doors())?).context("cannot prepare to start instances")?;
         for complaint in fleet.complaints() {
             ui.warning(&complaint);
         }
@@ -98,6 +105,7 @@ impl Works {
         let pool = Arc::clone(&entrance) as Arc<dyn Pool>;
         let edge = bound.start(Arc::clone(&estate), pool, Arc::clone(&journal) as Arc<dyn Journal>)?;
         fleet.connect(edge.caller());
+        bundled.connect(Links { estate: Arc::clone(&estate), errands: edge.errands() });
         let draining = Arc::new(AtomicBool::new(false));
         let watched = Watched {
             app: app.clone(),
@@ -123,6 +131,7 @@ impl Works {
             edge: Some(edge),
             prepared: BTreeMap::new(),
             addresses,
+            _bundled: bundled,
             draining,
             _admin: admin,
             unapplied: BTreeSet::new(),
@@ -344,7 +353,7 @@ fn source(asked: &Run) -> Source {
     Source { paths: asked.target.paths.clone(), options: appyaml::Options { project: asked.project.clone(), env } }
 }
 
-fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Recorder>) -> anyhow::Result<fleet::Options> {
+fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Recorder>, doors: Arc<dyn Doors>) -> anyhow::Result<fleet::Options> {
     let runtime = tokio::runtime::Handle::current();
     let journal = AppJournal::new(Arc::clone(journal), Arc::new(Taps::default()), app.clone());
     let mut options = fleet::Options::new(app.clone(), journal as Arc<dyn Journal>, crate::storage::cache()?, runtime);
@@ -355,7 +364,7 @@ fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Recorder>) 
     options.build_limit = asked.build_timeout;
     options.capacity = Arc::new(fleet::Capacity::new(asked.max_instances));
     options.preload = asked.preload;
-    options.doors = Some(crate::bundled::start().context("cannot start the bundled services")?);
+    options.doors = Some(doors);
     Ok(options)
 }
 

@@ -13,6 +13,7 @@ pub mod deploy;
 pub mod dispatch;
 pub mod engine;
 pub mod environ;
+pub mod errand;
 pub mod explain;
 pub mod firewall;
 pub mod gate;

@@ -7,6 +7,7 @@
 pub mod call;
 pub mod capability;
 pub mod memcache;
+pub mod outside;
 pub mod registry;
 pub mod server;
 pub mod tickets;

@@ -58,7 +58,7 @@ pub(crate) async fn serve<S: Socket>(core: &Rc<Core>, wire: &Rc<Wire<S>>, link: 
         link.begin();
         let answered = {
             let body = if shape.framing == NO_BODY { Upload::empty() } else { Upload::wire(wire.clone(), core) };
-            let arrival = Arrival { core, peer, parts: &mut parts, body, link: Some(link.clone()), stall: None, refusal };
+            let arrival = Arrival { core, peer, parts: &mut parts, body, link: Some(link.clone()), stall: None, refusal, errand: None };
             // Pinned where it lies: handing it to a function would copy some kilobytes.
             let walk = std::pin::pin!(walk(arrival));
             let Some(answered) = attended(wire, link, walk).await else { return End::Gone };

@@ -14,7 +14,9 @@ use model::engine::Engine;
 use model::ids::{AppId, VersionKey};
 use model::journal::{Journal, Severity};
 use model::pool::Pool;
+use model::rpc::Doors;
 use model::table::Estate;
+use services::outside::Links;
 use store::control::{Actor, Store, StoreError};
 
 use super::args::Serve;
@@ -27,6 +29,7 @@ use super::ready::Urls;
 use super::sockets::{Given, Sockets};
 use super::tls;
 use super::watched::Watched;
+use crate::bundled::{Bundled, Settings};
 use crate::cli::Tls;
 use crate::journal::{Keeping, PerApp, Recorder};
 use crate::printer::Style;
@@ -59,6 +62,7 @@ pub(crate) struct Works {
     sockets: Option<Sockets>,
     urls: Urls,
     projects: Vec<AppId>,
+    _bundled: Bundled,
     draining: Arc<AtomicBool>,
 }
 
@@ -87,16 +91,18 @@ impl Works {
         let sockets = Sockets { http: sockets, https, admin: admin.try_clone().context("cannot copy a socket")? };
         let estate = Arc::new(ArcSwap::from_pointee(Estate::default()));
         let taps = Arc::new(Taps::default());
+        let bundled = bundled(store.dir())?;
         let fleets = Fleets::new(Ground {
-            options: fleet_options(asked, store.dir())?,
+            options: fleet_options(asked, store.dir(), bundled.doors())?,
             recorder: Arc::clone(&journal),
             taps: Arc::clone(&taps),
             estate: Arc::clone(&estate),
         });
         let front = Arc::new(FrontJournal { recorder: Arc::clone(&journal), taps }) as Arc<dyn Journal>;
         // Nothing is accepted before there is a state to route by.
-        let edge = bound.hold(estate, Arc::new(Front(Arc::clone(&fleets))) as Arc<dyn Pool>, front)?;
+        let edge = bound.hold(Arc::clone(&estate), Arc::new(Front(Arc::clone(&fleets))) as Arc<dyn Pool>, front)?;
         fleets.connect(edge.caller());
+        bundled.connect(Links { estate, errands: edge.errands() });
         let house = House::new(Arc::clone(&fleets));
         let draining = Arc::new(AtomicBool::new(false));
         let watched =
@@ -118,6 +124,7 @@ impl Works {
             sockets: Some(sockets),
             urls,
             projects: asked.project.clone(),
+            _bundled: bundled,
             draining,
         })
     }
@@ -285,10 +292,16 @@ fn keeping(asked: &Serve, data: &Path) -> Keeping {
     }))
 }
 
-fn fleet_options(asked: &Serve, data: &Path) -> anyhow::Result<FleetOptions> {
+/// The bundled services; each app's keep their state in its folder.
+fn bundled(data: &Path) -> anyhow::Result<Bundled> {
+    let data = data.to_owned();
+    let settings = Settings { folder: Box::new(move |app| store::app_folder(&data, app)) };
+    Bundled::start(settings).context("cannot start the bundled services")
+}
+
+fn fleet_options(asked: &Serve, data: &Path, doors: Arc<dyn Doors>) -> anyhow::Result<FleetOptions> {
     let sealed = data.join("versions");
     let (asked, cache) = (asked.clone(), std::path::absolute(asked.cache(data)).context("the cache's folder cannot be found")?);
-    let doors = crate::bundled::start().context("cannot start the bundled services")?;
     let (capacity, runtime) = (Arc::new(fleet::Capacity::new(asked.max_instances)), tokio::runtime::Handle::current());
     Ok(Box::new(move |app, journal| {
         let mut options = fleet::Options::new(app.clone(), journal as Arc<dyn Journal>, cache.clone(), runtime.clone());

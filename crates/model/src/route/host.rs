@@ -287,6 +287,15 @@ pub fn of_version(naming: &Naming, key: &VersionKey) -> String {
     }
 }
 
+/// The host under which a service answers, its split in force: `SERVICE.localhost:8080`. Like [`of_version`] where names are no use.
+pub fn of_service(naming: &Naming, service: &crate::ids::ServiceId) -> String {
+    let host = &naming.default_hostname;
+    match Host::parse(host) {
+        Ok((Host::Name(_), _)) => format!("{service}.{host}"),
+        _ => host.clone(),
+    }
+}
+
 /// Takes `REGION.r` away (document 003: `VERSION-dot-SERVICE-dot-PROJECT.REGION.r.DOMAIN`); the region's own name decides nothing.
 fn without_region(labels: &str) -> (&str, bool) {
     match labels.strip_suffix(".r").and_then(|rest| rest.rsplit_once('.')) {

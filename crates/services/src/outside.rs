@@ -1,0 +1,50 @@
+//! What services know of the rest of the house. Doors open before the front end does, so it is connected later; until then nothing calls.
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use model::errand::{Answer, Errand, Errands, Unanswered};
+use model::ids::AppId;
+use model::table::{Estate, RoutingTable};
+
+/// The ends of the house's other parts.
+pub struct Links {
+    /// The snapshot in force.
+    pub estate: Arc<ArcSwap<Estate>>,
+    /// The front end, for requests of the house's own.
+    pub errands: Arc<dyn Errands>,
+}
+
+/// The rest of the house, as services see it.
+#[derive(Default)]
+pub struct Outside {
+    links: OnceLock<Links>,
+}
+
+impl Outside {
+    /// Connects it; only the first time counts.
+    pub fn connect(&self, links: Links) {
+        let _ = self.links.set(links);
+    }
+
+    /// What the app's routing looks like now.
+    pub fn table(&self, app: &AppId) -> Option<Arc<RoutingTable>> {
+        self.links.get()?.estate.load().apps.get(app).map(Arc::clone)
+    }
+
+    /// The snapshot in force. To be let go soon: whoever publishes the next one waits for those who follow it.
+    pub fn estate(&self) -> Option<Arc<Estate>> {
+        Some(self.links.get()?.estate.load_full())
+    }
+
+    /// Sends a request of the house's own.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn run(&self, errand: Errand) -> Result<Answer, Unanswered> {
+        match self.links.get() {
+            Some(links) => links.errands.run(errand).await,
+            None => Err(Unanswered("the front end is not there yet".into())),
+        }
+    }
+}
