@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fleet::{Preload, PythonChoice, Share};
 use model::ids::{AppId, ServiceId, VersionId};
 use model::journal::Severity;
-use model::proxy::Proxies;
+
+use crate::flags::Serving;
 
 /// Runs App Engine standard apps exactly as production would.
 #[derive(Debug, Parser)]
@@ -129,12 +129,6 @@ pub(crate) struct Run {
     /// Write {"http": URL, "admin": URL, "services": {NAME: URL}} to this file once every listener answers; removed at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
-    /// A MaxMind-format database that maps client addresses to places (X-Appengine-Country and so on)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) geoip: Option<PathBuf>,
-    /// How many threads serve requests [default: one per core]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) threads: Option<u16>,
     /// The address to listen on
     #[arg(help_heading = "Addresses", long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub(crate) host: IpAddr,
@@ -144,61 +138,20 @@ pub(crate) struct Run {
     /// Also answer under this host name (`*.example.org` for one label below it, `**.example.org` for any number, `*` for any name)
     #[arg(help_heading = "Addresses", long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
-    /// Believe X-Forwarded-For, X-Forwarded-Proto and X-Cloud-Trace-Context of proxies in this network (10.0.0.0/8, 192.0.2.7); may be repeated
-    #[arg(help_heading = "Addresses", long, value_name = "CIDR", hide_short_help = true)]
-    pub(crate) trusted_proxy: Vec<Proxies>,
-    /// Speak https with a certificate of our own, made once and kept in the storage
-    #[arg(help_heading = "Addresses", long, value_enum, value_name = "KIND", conflicts_with = "tls_cert")]
-    pub(crate) tls: Option<Tls>,
-    /// The certificate chain in PEM form for https
-    #[arg(help_heading = "Addresses", long, value_name = "FILE", requires = "tls_key")]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// The private key in PEM form for https
-    #[arg(help_heading = "Addresses", long, value_name = "FILE", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
     /// The port for https; 0 takes any free one [default: 8443, or any free port with --port 0]
     #[arg(help_heading = "Addresses", long, value_name = "PORT")]
     pub(crate) tls_port: Option<u16>,
-    /// Never run more instances than this under automatic scaling, all versions together [default: 4 per core, at least 8]
-    #[arg(help_heading = "Instances", long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_instances: Option<u32>,
-    /// Which walls stand around instances: all that this machine can build, all or nothing, containers of an OCI runtime, or none
-    #[arg(help_heading = "Instances", long, value_enum, default_value_t = Isolation::Auto, value_name = "MODE")]
-    pub(crate) isolation: Isolation,
-    /// Let instances see a folder of this machine under its own path; with :rw they may write there; may be repeated
-    #[arg(help_heading = "Instances", long, value_name = "DIR[:rw]")]
-    pub(crate) share: Vec<Share>,
     /// Set a variable in the environment of every service, over `env_variables`
     #[arg(help_heading = "Instances", long, value_name = "NAME=VALUE", value_parser = variable)]
     pub(crate) env_var: Vec<(String, String)>,
-    /// The Python interpreter to use, for all Python runtimes or for one; may be repeated
-    #[arg(help_heading = "Instances", long, value_name = "[RUNTIME=]FILE")]
-    pub(crate) python: Vec<PythonChoice>,
-    /// What is imported ahead of new Python instances, which are then forked: installed packages alone, the app's own modules too, or
-    /// nothing, and each is started afresh [default: `ENGINEHOUSE_PRELOAD` in `env_variables`, or libraries]
-    #[arg(help_heading = "Instances", long, value_name = "app|libraries|none")]
-    pub(crate) preload: Option<Preload>,
     /// Answer for an app that takes longer than this, instead of after the documented deadline of its scaling type
     #[arg(help_heading = "Instances", long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
     pub(crate) deadline: Option<Duration>,
-    /// How long a request may wait for an instance [default: 60]
-    #[arg(help_heading = "Instances", long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
-    pub(crate) patience: Option<Duration>,
-    /// How long one step of an installation or a build may take
-    #[arg(help_heading = "Instances", long, default_value = "600", value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
-    pub(crate) build_timeout: Duration,
-    /// How the log is printed: for people, or as one JSON object a line
-    #[arg(help_heading = "Logs and metrics", long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
-    pub(crate) log_format: LogFormat,
-    /// How much of the log is kept in the storage, for `enginehouse logs`; 0 keeps none
-    #[arg(help_heading = "Logs and metrics", long, value_name = "SIZE", default_value = "256M", value_parser = size)]
-    pub(crate) log_limit: u64,
-    /// Show only requests during which the app wrote something or failed; twice: neither show nor keep any requests
-    #[arg(help_heading = "Logs and metrics", long, short, action = clap::ArgAction::Count)]
-    pub(crate) quiet: u8,
     /// The port for metrics and health, on the loopback only; 0 takes any free one, `off` none [default: 8000, or any free one if that is taken or with --port 0]
     #[arg(help_heading = "Logs and metrics", long, value_name = "PORT", value_parser = admin_port)]
     pub(crate) admin_port: Option<AdminPort>,
+    #[command(flatten)]
+    pub(crate) serving: Serving,
 }
 
 /// `--admin-port`
@@ -217,37 +170,6 @@ pub(crate) enum LogFormat {
     Text,
     /// One object a line.
     Json,
-}
-
-/// `--isolation`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Isolation {
-    /// Every wall that this machine can build; those that it cannot are named at start.
-    Auto,
-    /// Every wall; nothing starts if one is missing.
-    Strict,
-    /// Containers of runc or crun.
-    Oci,
-    /// No walls, for development only.
-    None,
-}
-
-impl From<Isolation> for fleet::Isolation {
-    fn from(asked: Isolation) -> Self {
-        match asked {
-            Isolation::Auto => Self::Auto,
-            Isolation::Strict => Self::Strict,
-            Isolation::Oci => Self::Oci,
-            Isolation::None => Self::None,
-        }
-    }
-}
-
-/// `--tls`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Tls {
-    /// A certificate that no browser trusts.
-    SelfSigned,
 }
 
 /// `enginehouse logs`

@@ -13,6 +13,7 @@ mod deploy;
 mod doctor;
 mod entrance;
 mod explain;
+mod flags;
 mod gcloud_env;
 mod inside;
 mod journal;

@@ -26,10 +26,9 @@ use crate::addresses::{Addresses, naming};
 use crate::app::{Edition, Source};
 use crate::bundled::{self, Bundled};
 use crate::check::tally;
-use crate::cli::{AdminPort, Run, Tls};
+use crate::cli::{AdminPort, Run};
 use crate::entrance::Entrance;
 use crate::journal::{Keeping, Recorder};
-use crate::printer::{Requests, Style};
 use crate::serve::{AppJournal, Taps};
 use crate::ui::{BOLD, CYAN, DIM, GREEN, Task, Ui, YELLOW};
 use crate::watched::Watched;
@@ -83,12 +82,12 @@ impl Works {
         let edition = Edition::first(loaded);
         let folder = asked.storage.clone().map_or_else(|| crate::storage::default_folder(&app), Ok)?;
         let storage = Storage::open(&folder, asked.clear)?;
-        let style = Style { format: asked.log_format, requests: requests(asked.quiet) };
         let metrics = Arc::new(Metrics::default());
         let (exporter, sampler) = traces(ui)?;
         let spans = exporter.as_ref().map(Exporter::tallied);
         let keeping = log_writer(asked, &storage)?.map_or(Keeping::Nowhere, Keeping::Here);
-        let journal = Recorder::start(ui.clone(), style, keeping, Arc::clone(&metrics), exporter).context("cannot start a thread")?;
+        let journal =
+            Recorder::start(ui.clone(), asked.serving.style(), keeping, Arc::clone(&metrics), exporter).context("cannot start a thread")?;
         let kept = storage.dir().to_owned();
         let bundled =
             Bundled::start(bundled::Settings { folder: Box::new(move |_| kept.clone()) }).context("cannot start the bundled services")?;
@@ -326,21 +325,12 @@ fn admin(asked: &Run, watched: Watched, metrics: Arc<Metrics>) -> anyhow::Result
 
 /// The log on disk, unless its limit is 0.
 fn log_writer(asked: &Run, storage: &Storage) -> anyhow::Result<Option<Writer>> {
-    if asked.log_limit == 0 {
+    if asked.serving.log_limit == 0 {
         return Ok(None);
     }
     let dir = storage.folder(store::log::FOLDER)?;
-    let writer = Writer::open(&dir, asked.log_limit).with_context(|| format!("cannot open the log in {}", dir.display()))?;
+    let writer = Writer::open(&dir, asked.serving.log_limit).with_context(|| format!("cannot open the log in {}", dir.display()))?;
     Ok(Some(writer))
-}
-
-/// How many requests are shown.
-pub(crate) fn requests(quiet: u8) -> Requests {
-    match quiet {
-        0 => Requests::All,
-        1 => Requests::Eventful,
-        _ => Requests::None,
-    }
 }
 
 /// Prints what the files have wrong, or doubtful.
@@ -357,41 +347,29 @@ fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Recorder>, 
     let runtime = tokio::runtime::Handle::current();
     let journal = AppJournal::new(Arc::clone(journal), Arc::new(Taps::default()), app.clone());
     let mut options = fleet::Options::new(app.clone(), journal as Arc<dyn Journal>, crate::storage::cache()?, runtime);
-    options.pythons.clone_from(&asked.python);
-    options.isolation = asked.isolation.into();
-    options.shares.clone_from(&asked.share);
+    asked.serving.apply_to_fleet(&mut options, &asked.serving.capacity());
     options.development = true;
-    options.build_limit = asked.build_timeout;
-    options.capacity = Arc::new(fleet::Capacity::new(asked.max_instances));
-    options.preload = asked.preload;
     options.doors = Some(doors);
     Ok(options)
 }
 
 fn edge_options(asked: &Run, storage: &Storage) -> anyhow::Result<edge::Options> {
     let mut listeners = vec![edge::Listener::plain((asked.host, asked.port).into())];
-    let certificate = match (&asked.tls_cert, &asked.tls_key, asked.tls) {
-        (Some(chain), Some(key), _) => Some(edge::Certificate::Files { chain: chain.clone(), key: key.clone() }),
-        (_, _, Some(Tls::SelfSigned)) => Some(edge::Certificate::SelfSigned { directory: storage.folder("tls")? }),
-        _ => None,
-    };
-    if let Some(certificate) = certificate {
+    if let Some(certificate) = asked.serving.certificate(|| storage.folder("tls"))? {
         let port = asked.tls_port.unwrap_or(if asked.port == 0 { 0 } else { 8443 });
         listeners.push(edge::Listener::secure((asked.host, port).into(), certificate));
     }
     let defaults = edge::Options::default();
-    Ok(edge::Options {
+    let mut options = edge::Options {
         listeners,
         timeouts: edge::Timeouts { deadline: asked.deadline, ..defaults.timeouts.clone() },
-        patience: asked.patience.unwrap_or(defaults.patience),
         server_name: concat!("Development/", env!("CARGO_PKG_VERSION")).into(),
         development: true,
-        geoip: asked.geoip.clone(),
-        trusted_proxies: asked.trusted_proxy.iter().cloned().collect(),
         login_secret: storage.secret("login")?.to_vec(),
-        threads: asked.threads.map_or(0, usize::from),
         ..defaults
-    })
+    };
+    asked.serving.apply_to_edge(&mut options);
+    Ok(options)
 }
 
 /// `reloaded default/v1` or `read again`, if no instance is concerned.

@@ -9,11 +9,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use etcetera::BaseStrategy as _;
-use fleet::{Preload, PythonChoice, Share};
 use model::ids::AppId;
-use model::proxy::Proxies;
 
-use crate::cli::{Isolation, LogFormat, Tls, seconds, size};
+use crate::cli::seconds;
+use crate::flags::Serving;
 
 /// `enginehouse serve`
 #[derive(Debug, Clone, Args)]
@@ -48,12 +47,6 @@ pub(crate) struct Serve {
     /// Where copies of apps, installed packages and builds are kept; may be deleted whenever nothing runs [default: $CACHE_DIRECTORY, or DATA/cache]
     #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
-    /// A MaxMind-format database that maps client addresses to places (X-Appengine-Country and so on)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) geoip: Option<PathBuf>,
-    /// How many threads serve requests [default: one per core]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) threads: Option<u16>,
     /// An address to listen on for http: ADDRESS:PORT, :PORT for all addresses, or PORT for this machine alone; port 0 takes any free one; may be repeated
     #[arg(help_heading = "Addresses", long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) listen: Vec<Address>,
@@ -66,18 +59,6 @@ pub(crate) struct Serve {
     /// The region that stands in host names, `local` in PROJECT.local.r.DOMAIN
     #[arg(help_heading = "Addresses", long, value_name = "ID", default_value = "local", value_parser = region)]
     pub(crate) region: String,
-    /// Believe X-Forwarded-For, X-Forwarded-Proto and X-Cloud-Trace-Context of proxies in this network (10.0.0.0/8, 192.0.2.7); may be repeated
-    #[arg(help_heading = "Addresses", long, value_name = "CIDR", hide_short_help = true)]
-    pub(crate) trusted_proxy: Vec<Proxies>,
-    /// Speak https too, with a certificate of our own that is made once and kept in DATA
-    #[arg(help_heading = "Addresses", long, value_enum, value_name = "KIND", conflicts_with = "tls_cert")]
-    pub(crate) tls: Option<Tls>,
-    /// The certificate chain in PEM form for https
-    #[arg(help_heading = "Addresses", long, value_name = "FILE", requires = "tls_key")]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// The private key in PEM form for https
-    #[arg(help_heading = "Addresses", long, value_name = "FILE", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
     /// An address to listen on for https; may be repeated [default: 127.0.0.1:8443, if there is a certificate or an authority]
     #[arg(help_heading = "Addresses", long, value_name = "ADDRESS")]
     pub(crate) listen_tls: Vec<Address>,
@@ -97,39 +78,11 @@ pub(crate) struct Serve {
     /// What the Server header says
     #[arg(help_heading = "Addresses", long, value_name = "TEXT", default_value = "Enginehouse")]
     pub(crate) server_header: String,
-    /// Never run more instances than this under automatic scaling, all versions of all apps together [default: 4 per core, at least 8]
-    #[arg(help_heading = "Instances", long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_instances: Option<u32>,
-    /// Which walls stand around instances: all that this machine can build, all or nothing, containers of an OCI runtime, or none
-    #[arg(help_heading = "Instances", long, value_enum, default_value_t = Isolation::Auto, value_name = "MODE")]
-    pub(crate) isolation: Isolation,
-    /// Let instances see a folder of this machine under its own path; with :rw they may write there; may be repeated
-    #[arg(help_heading = "Instances", long, value_name = "DIR[:rw]")]
-    pub(crate) share: Vec<Share>,
-    /// The Python interpreter to use, for all Python runtimes or for one; may be repeated
-    #[arg(help_heading = "Instances", long, value_name = "[RUNTIME=]FILE")]
-    pub(crate) python: Vec<PythonChoice>,
-    /// What is imported ahead of new Python instances, which are then forked [default: `ENGINEHOUSE_PRELOAD` in `env_variables`, or libraries]
-    #[arg(help_heading = "Instances", long, value_name = "app|libraries|none")]
-    pub(crate) preload: Option<Preload>,
-    /// How long a request may wait for an instance [default: 60]
-    #[arg(help_heading = "Instances", long, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
-    pub(crate) patience: Option<Duration>,
-    /// How long one step of an installation or a build may take
-    #[arg(help_heading = "Instances", long, default_value = "600", value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
-    pub(crate) build_timeout: Duration,
     /// How long requests may go on after SIGTERM
     #[arg(help_heading = "Instances", long, default_value = "30", value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
     pub(crate) grace: Duration,
-    /// How the log is printed: for people, or as one JSON object a line
-    #[arg(help_heading = "Logs and metrics", long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
-    pub(crate) log_format: LogFormat,
-    /// How much of the log of each app is kept; 0 keeps none
-    #[arg(help_heading = "Logs and metrics", long, value_name = "SIZE", default_value = "256M", value_parser = size)]
-    pub(crate) log_limit: u64,
-    /// Show only requests during which the app wrote something or failed; twice: neither show nor keep any requests
-    #[arg(help_heading = "Logs and metrics", long, short, action = clap::ArgAction::Count)]
-    pub(crate) quiet: u8,
+    #[command(flatten)]
+    pub(crate) serving: Serving,
 }
 
 impl Serve {

@@ -30,11 +30,9 @@ use super::sockets::{Given, Sockets};
 use super::tls;
 use super::watched::Watched;
 use crate::bundled::{Bundled, Settings};
-use crate::cli::Tls;
 use crate::journal::{Keeping, PerApp, Recorder};
-use crate::printer::Style;
 use crate::ui::{BOLD, CYAN, DIM, Ui};
-use crate::wire::{requests, traces};
+use crate::wire::traces;
 
 /// Instances that a new process starts before it serves, to replace those of the old one, may take so long.
 const WARM: Duration = Duration::from_mins(1);
@@ -74,8 +72,7 @@ impl Works {
         let metrics = Arc::new(Metrics::default());
         let (exporter, sampler) = traces(ui)?;
         let spans = exporter.as_ref().map(Exporter::tallied);
-        let style = Style { format: asked.log_format, requests: requests(asked.quiet) };
-        let journal = Recorder::start(ui.clone(), style, keeping(asked, store.dir()), Arc::clone(&metrics), exporter)
+        let journal = Recorder::start(ui.clone(), asked.serving.style(), keeping(asked, store.dir()), Arc::clone(&metrics), exporter)
             .context("cannot start a thread")?;
         let admin = super::plane::listen(given.admin, asked.admin.0)?;
         let edge_options = edge_options(asked, &store, given.http, given.https)?;
@@ -282,11 +279,11 @@ impl Works {
 
 /// Logs on disk, one for each app and one for the server itself, unless their limit is 0.
 fn keeping(asked: &Serve, data: &Path) -> Keeping {
-    if asked.log_limit == 0 {
+    if asked.serving.log_limit == 0 {
         return Keeping::Nowhere;
     }
     let data = data.to_owned();
-    Keeping::PerApp(PerApp::new(asked.log_limit, move |app| match app {
+    Keeping::PerApp(PerApp::new(asked.serving.log_limit, move |app| match app {
         Some(app) => store::app_folder(&data, app).join(store::log::FOLDER),
         None => data.join(store::log::FOLDER),
     }))
@@ -301,18 +298,13 @@ fn bundled(data: &Path) -> anyhow::Result<Bundled> {
 
 fn fleet_options(asked: &Serve, data: &Path, doors: Arc<dyn Doors>) -> anyhow::Result<FleetOptions> {
     let sealed = data.join("versions");
-    let (asked, cache) = (asked.clone(), std::path::absolute(asked.cache(data)).context("the cache's folder cannot be found")?);
-    let (capacity, runtime) = (Arc::new(fleet::Capacity::new(asked.max_instances)), tokio::runtime::Handle::current());
+    let (serving, cache) = (asked.serving.clone(), std::path::absolute(asked.cache(data)).context("the cache's folder cannot be found")?);
+    let (capacity, runtime) = (serving.capacity(), tokio::runtime::Handle::current());
     Ok(Box::new(move |app, journal| {
         let mut options = fleet::Options::new(app.clone(), journal as Arc<dyn Journal>, cache.clone(), runtime.clone());
-        options.pythons.clone_from(&asked.python);
-        options.isolation = asked.isolation.into();
-        options.shares.clone_from(&asked.share);
-        options.build_limit = asked.build_timeout;
-        options.capacity = Arc::clone(&capacity);
+        serving.apply_to_fleet(&mut options, &capacity);
         options.beside = true;
         options.sealed = Some(sealed.clone());
-        options.preload = asked.preload;
         options.doors = Some(Arc::clone(&doors));
         options
     }))
@@ -328,12 +320,9 @@ fn edge_options(asked: &Serve, store: &Store, http: Inherited, https: Inherited)
     } else {
         http.into_iter().map(|given| edge::Listener::plain(nowhere).on(given)).collect()
     };
-    let certificate = match (&asked.tls_cert, &asked.tls_key, asked.tls) {
-        (Some(chain), Some(key), _) => Some(edge::Certificate::Files { chain: chain.clone(), key: key.clone() }),
-        (_, _, Some(Tls::SelfSigned)) => Some(edge::Certificate::SelfSigned { directory: store.dir().join("tls") }),
-        // Those of custom domains alone.
-        _ => (asked.acme().is_some() || !asked.listen_tls.is_empty() || !https.is_empty()).then_some(edge::Certificate::Vault),
-    };
+    // Without a certificate for all names, those of custom domains alone are shown.
+    let vault = || (asked.acme().is_some() || !asked.listen_tls.is_empty() || !https.is_empty()).then_some(edge::Certificate::Vault);
+    let certificate = asked.serving.certificate(|| anyhow::Ok(store.dir().join("tls")))?.or_else(vault);
     if let Some(certificate) = certificate {
         let secure = |address| edge::Listener::secure(address, certificate.clone());
         let usual = [SocketAddr::from(([127, 0, 0, 1], 8443))];
@@ -345,17 +334,10 @@ fn edge_options(asked: &Serve, store: &Store, http: Inherited, https: Inherited)
             listeners.extend(asked.listen_tls.iter().map(|address| secure(address.0)));
         }
     }
-    let defaults = edge::Options::default();
-    Ok(edge::Options {
-        listeners,
-        patience: asked.patience.unwrap_or(defaults.patience),
-        server_name: asked.server_header.clone(),
-        geoip: asked.geoip.clone(),
-        trusted_proxies: asked.trusted_proxy.iter().cloned().collect(),
-        login_secret: login_secret(store)?,
-        threads: asked.threads.map_or(0, usize::from),
-        ..defaults
-    })
+    let (server_name, login_secret) = (asked.server_header.clone(), login_secret(store)?);
+    let mut options = edge::Options { listeners, server_name, login_secret, ..edge::Options::default() };
+    asked.serving.apply_to_edge(&mut options);
+    Ok(options)
 }
 
 /// The key of sign-in cookies, drawn once.
