@@ -1,4 +1,4 @@
-//! The admin port: HTTP on the loopback, on a thread of its own. For now it only tells; nothing can be changed through it.
+//! The admin port: HTTP on the loopback, on a thread of its own. Who knows the token of the app's storage folder may ask the wards (decision 300).
 //!
 //! Instances and every web page in a browser on this machine can reach it too. Pages are kept out by the Host header: a name that was rebound to the
 //! loopback still stands there.
@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use serde::Serialize;
@@ -20,6 +20,8 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::api::Door;
 use crate::socket::Socket;
+use crate::status::Status;
+use crate::ward::Local;
 use crate::{Metrics, State, Subject};
 
 /// Connections at once; who watches needs few.
@@ -87,15 +89,15 @@ impl Bound {
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(self, subject: Arc<dyn Subject>, metrics: Arc<Metrics>) -> io::Result<Admin> {
+    pub fn start(self, subject: Arc<dyn Subject>, metrics: Arc<Metrics>, local: Local) -> io::Result<Admin> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let desk = Arc::new(Desk { subject, metrics });
-        let listener = self.listener;
+        let (listener, local) = (self.listener, Arc::new(local));
         let thread = std::thread::Builder::new().name("admin".into()).spawn(move || {
             runtime.block_on(async move {
                 tokio::select! {
-                    () = accept(listener, desk) => {}
+                    () = accept(listener, desk, local) => {}
                     _ = stopped => {}
                 }
             });
@@ -155,16 +157,19 @@ pub(crate) struct Desk {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-async fn accept(listener: TcpListener, desk: Arc<Desk>) {
+async fn accept(listener: TcpListener, desk: Arc<Desk>, local: Arc<Local>) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     let seats = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((socket, _)) => {
-                let desk = Arc::clone(&desk);
+                let (desk, local) = (Arc::clone(&desk), Arc::clone(&local));
                 tokio::spawn(async move {
-                    let service = service_fn(|request| std::future::ready(Ok::<_, std::convert::Infallible>(desk.answer_local(&request))));
+                    let service = service_fn(|request| {
+                        let (desk, local) = (Arc::clone(&desk), Arc::clone(&local));
+                        async move { Ok::<_, std::convert::Infallible>(desk.answer_local(request, local).await) }
+                    });
                     let connection =
                         hyper::server::conn::http1::Builder::new().max_buf_size(HEAD).serve_connection(Socket(socket), service);
                     // A connection that breaks off is nobody's loss.
@@ -179,14 +184,34 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json; charset=UTF-8";
+/// Bytes of a body that is asked with.
+const BODY: usize = 1 << 20;
+
+/// Asks a ward.
+async fn own(request: Request<Incoming>, local: Arc<Local>) -> Result<serde_json::Value, Status> {
+    local.check(request.headers())?;
+    let (head, body) = request.into_parts();
+    let body =
+        Limited::new(body, BODY).collect().await.map_err(|_| Status::invalid("The body broke off or is larger than 1 MiB."))?.to_bytes();
+    let method = if head.method == Method::HEAD { Method::GET } else { head.method };
+    let asked = move || local.answer(method, head.uri.path(), head.uri.query().unwrap_or_default(), &body);
+    tokio::task::spawn_blocking(asked).await.unwrap_or_else(|_| Err(Status::internal()))
+}
 
 impl Desk {
     /// Answers those who are on this machine.
-    fn answer_local(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if is_local(request.headers()) {
-            return self.answer(request);
+    async fn answer_local(&self, request: Request<Incoming>, local: Arc<Local>) -> Response<Full<Bytes>> {
+        if !is_local(request.headers()) {
+            return page(StatusCode::FORBIDDEN, TEXT, "This port answers under localhost and loopback addresses only.\n");
         }
-        page(StatusCode::FORBIDDEN, TEXT, "This port answers under localhost and loopback addresses only.\n")
+        if !request.uri().path().starts_with("/enginehouse/v1/") {
+            return self.answer(&request);
+        }
+        match own(request, local).await {
+            Ok(value) => page(StatusCode::OK, JSON, value.to_string()),
+            Err(status) => page(status.code.http(), JSON, status.body().to_string()),
+        }
     }
 
     /// Answers.

@@ -15,6 +15,7 @@ mod socket;
 pub mod status;
 mod storage;
 pub mod version;
+pub mod ward;
 pub mod work;
 
 use std::collections::BTreeSet;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use control::ward::Wards;
 use model::rpc::Doors;
 use services::capability::Capabilities;
 use services::memcache::Memcache;
@@ -46,6 +47,12 @@ impl Bundled {
     /// Opens a door for each instance.
     pub(crate) fn doors(&self) -> Arc<dyn Doors> {
         Arc::clone(&self.doors) as Arc<dyn Doors>
+    }
+
+    /// What the services tell and take over the admin port and the Admin API.
+    #[allow(clippy::unused_self, reason = "the services that have something to tell follow")]
+    pub(crate) fn wards(&self) -> Wards {
+        Wards::new()
     }
 
     /// Connects the services with the front end. Until then no instance runs that could call them.

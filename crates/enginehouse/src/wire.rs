@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
 use control::otlp::{self, Exporter};
+use control::ward::Local;
 use control::{Admin, Bound, Metrics};
 use fleet::{Fleet, Prepared, Progress};
 use model::ids::VersionKey;
@@ -27,6 +28,7 @@ use crate::app::{Edition, Source};
 use crate::bundled::{self, Bundled};
 use crate::check::tally;
 use crate::cli::{AdminPort, Run};
+use crate::client::place::{Ask, AskFile};
 use crate::entrance::Entrance;
 use crate::journal::{Keeping, Recorder};
 use crate::serve::{AppJournal, Taps};
@@ -63,6 +65,7 @@ pub(crate) struct Works {
     draining: Arc<AtomicBool>,
     /// Answers until the end.
     _admin: Option<Admin>,
+    _ask: Option<AskFile>,
     /// Changed files that no edition has taken in yet.
     unapplied: BTreeSet<PathBuf>,
     /// Holds the lock.
@@ -115,8 +118,17 @@ impl Works {
             spans,
             draining: Arc::clone(&draining),
         };
-        let (admin, admin_address) = admin(asked, watched, metrics)?;
+        let token: String = storage
+            .secret("admin")?
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|half| char::from_digit(half.into(), 16))
+            .collect();
+        let local = Local { app: app.clone(), token: token.clone(), wards: bundled.wards() };
+        let (admin, admin_address) = admin(asked, watched, metrics, local)?;
         let addresses = Addresses::new(http, listening.get(1).copied(), admin_address, edition.versions.keys().map(|key| &key.service));
+        let ask = addresses.admin.clone().map(|url| Ask { app: app.to_string(), url, token });
+        let ask = ask.map(|ask| ask.write(storage.dir())).transpose().context("cannot write into the storage folder")?;
         Ok(Self {
             ui: ui.clone(),
             journal,
@@ -133,6 +145,7 @@ impl Works {
             _bundled: bundled,
             draining,
             _admin: admin,
+            _ask: ask,
             unapplied: BTreeSet::new(),
             _storage: storage,
         })
@@ -311,7 +324,7 @@ pub(crate) fn traces(ui: &Ui) -> anyhow::Result<(Option<Exporter>, Option<Sample
 }
 
 /// Opens the admin port. The usual one may be in use by another run, or by something else: then any will do, unless it was asked for.
-fn admin(asked: &Run, watched: Watched, metrics: Arc<Metrics>) -> anyhow::Result<(Option<Admin>, Option<SocketAddr>)> {
+fn admin(asked: &Run, watched: Watched, metrics: Arc<Metrics>, local: Local) -> anyhow::Result<(Option<Admin>, Option<SocketAddr>)> {
     let bound = match asked.admin_port {
         Some(AdminPort::Off) => return Ok((None, None)),
         Some(AdminPort::Port(port)) => Bound::new(port)?,
@@ -319,7 +332,7 @@ fn admin(asked: &Run, watched: Watched, metrics: Arc<Metrics>) -> anyhow::Result
         None => Bound::new(ADMIN).or_else(|_| Bound::new(0))?,
     };
     let address = bound.address();
-    let admin = bound.start(Arc::new(watched), metrics).context("cannot start a thread")?;
+    let admin = bound.start(Arc::new(watched), metrics, local).context("cannot start a thread")?;
     Ok((Some(admin), Some(address)))
 }
 

@@ -46,6 +46,7 @@ pub use worker::Worker;
 
 use crate::status::Status;
 use crate::storage::Storage;
+use crate::ward::Wards;
 use schema::Message;
 
 /// What the API tells about the server.
@@ -91,6 +92,7 @@ pub struct Api {
     engine: Arc<dyn Engine>,
     settings: Settings,
     storage: Storage,
+    wards: Wards,
 }
 
 impl std::fmt::Debug for Api {
@@ -103,7 +105,13 @@ impl Api {
     /// An API over a store.
     pub fn new(store: Store, worker: Arc<dyn Worker>, engine: Arc<dyn Engine>, settings: Settings) -> Self {
         let storage = Storage::new(store.clone(), &settings.domain);
-        Self { store, worker, engine, settings, storage }
+        Self { store, worker, engine, settings, storage, wards: Wards::new() }
+    }
+
+    /// The same with collections that other parts of the house answer for.
+    #[must_use]
+    pub fn with_wards(self, wards: Wards) -> Self {
+        Self { wards, ..self }
     }
 
     /// The state.

@@ -15,6 +15,7 @@ use super::route::Parts;
 use super::services::{read_split, shown_split};
 use super::{Answer, Answered, Api, lenient, millisecond, second};
 use crate::status::{Code, Status};
+use crate::ward::{self, Question, Ward};
 use crate::work::{ServiceChange, Steer};
 
 /// Verbs of our own.
@@ -31,6 +32,9 @@ impl Api {
     /// Answers a request whose path [`is_ours`]. Blocks.
     pub(crate) fn own(&self, path: &str, ask: &Ask) -> Answered {
         let missing = || Status::not_found(format!("There is no method {} {path}.", ask.method));
+        if let Some((ward, found)) = ward::find(&self.wards, path) {
+            return self.ask_ward(&**ward, found, ask);
+        }
         let parts = Parts::of(path, &VERBS).ok_or_else(missing)?;
         let segments: Vec<&str> = parts.segments.iter().skip(2).map(String::as_str).collect();
         let (get, post, delete) = (ask.method == Method::GET, ask.method == Method::POST, ask.method == Method::DELETE);
@@ -55,6 +59,15 @@ impl Api {
             }
             _ => Err(missing()),
         }
+    }
+
+    fn ask_ward(&self, ward: &dyn Ward, found: ward::Found, ask: &Ask) -> Answered {
+        let app: AppId = found.app.parse().map_err(|_| Status::not_found(format!("Could not find Application \"{}\".", found.app)))?;
+        self.allow(&app, if ask.method == Method::GET { Deed::Look } else { Deed::Deploy }, ask)?;
+        let body = lenient::parse(&ask.body)?;
+        let (query, actor) = (ask.query.all().clone(), ask.caller.actor());
+        let question = Question { app, method: ask.method.clone(), path: found.path, verb: found.verb, query, body, actor };
+        ward.answer(&question).map(Answer::Own)
     }
 
     fn own_of_app(&self, app: &AppId, rest: &[&str], verb: Option<&str>, ask: &Ask) -> Option<Answered> {

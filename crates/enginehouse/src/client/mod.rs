@@ -4,6 +4,8 @@ pub(crate) mod config;
 mod failure;
 mod names;
 mod operation;
+#[allow(dead_code, reason = "the commands follow")]
+pub(crate) mod place;
 pub(crate) mod settings;
 mod trust;
 

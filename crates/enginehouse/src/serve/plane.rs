@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use control::api::{Api, Door};
+use control::ward::Wards;
 use control::work::{self, Keep};
 use control::{Admin, Bound, Metrics};
 use model::engine::Engine;
@@ -32,6 +33,13 @@ pub(crate) struct Plane {
     running: Option<Admin>,
 }
 
+/// What the control plane shows besides the store.
+pub(crate) struct Shown {
+    pub(crate) watched: Watched,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) wards: Wards,
+}
+
 /// Takes the address of the Admin API, unless a socket was handed over.
 pub(crate) fn listen(given: Option<TcpListener>, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let cannot = || format!("cannot listen on {address} for the Admin API; choose another address with --admin");
@@ -45,15 +53,8 @@ pub(crate) fn listen(given: Option<TcpListener>, address: SocketAddr) -> anyhow:
 
 impl Plane {
     /// A control plane that neither answers nor does anything yet. `port` is that of the first listener for apps.
-    pub(crate) fn new(
-        store: Store,
-        engine: Arc<dyn Engine>,
-        admin: TcpListener,
-        watched: Watched,
-        metrics: Arc<Metrics>,
-        asked: &Serve,
-        front: SocketAddr,
-    ) -> Self {
+    pub(crate) fn new(store: Store, engine: Arc<dyn Engine>, admin: TcpListener, shown: Shown, asked: &Serve, front: SocketAddr) -> Self {
+        let Shown { watched, metrics, wards } = shown;
         let port = Some(front.port()).filter(|port| *port != 80);
         let settings = control::api::Settings {
             domain: asked.domain.clone(),
@@ -71,7 +72,7 @@ impl Plane {
             keep: Keep::default(),
         };
         let house = work::House::new(store.clone(), Arc::clone(&engine), work, tokio::runtime::Handle::current());
-        let api = Arc::new(Api::new(store.clone(), Arc::new(house.clone()), engine, settings));
+        let api = Arc::new(Api::new(store.clone(), Arc::new(house.clone()), engine, settings).with_wards(wards));
         Self { store, house, api, region: asked.region.clone(), admin, watched: Arc::new(watched), metrics, running: None }
     }
 

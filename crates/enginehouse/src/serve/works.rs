@@ -24,7 +24,7 @@ use super::engine::House;
 use super::fleets::{FleetOptions, Fleets, Front, Ground};
 use super::handover::Warm;
 use super::journal::{FrontJournal, Taps};
-use super::plane::Plane;
+use super::plane::{Plane, Shown};
 use super::ready::Urls;
 use super::sockets::{Given, Sockets};
 use super::tls;
@@ -104,7 +104,8 @@ impl Works {
         let draining = Arc::new(AtomicBool::new(false));
         let watched =
             Watched { fleets: Arc::clone(&fleets), pulse: edge.pulse(), losses: journal.losses(), spans, draining: Arc::clone(&draining) };
-        let plane = Plane::new(store.clone(), Arc::clone(&house) as Arc<dyn Engine>, admin, watched, metrics, asked, http);
+        let shown = Shown { watched, metrics, wards: bundled.wards() };
+        let plane = Plane::new(store.clone(), Arc::clone(&house) as Arc<dyn Engine>, admin, shown, asked, http);
         Ok(Self {
             ui: ui.clone(),
             grace: asked.grace,
