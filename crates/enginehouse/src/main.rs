@@ -11,6 +11,8 @@ mod client;
 mod completions;
 mod deploy;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod entrance;
 mod explain;
 mod flags;

@@ -1,5 +1,6 @@
 //! `enginehouse serve`: the server that stays up.
 
+mod examples;
 mod kills;
 mod load;
 mod projects;
