@@ -1,8 +1,9 @@
-//! The project's own chores: `cargo xtask tidy | docs | conformance | bench`. Nothing here ships.
+//! The project's own chores: `cargo xtask tidy | conformance | bench | release`. Nothing here ships.
 
 mod bench;
 mod conformance;
 mod purity;
+mod release;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   tidy                      the house rules: sizes, names, arrows between crates, docs that must agree with code
   conformance               the cases recorded from the SDK, and how many we agree with
   bench [NAME...]           speed beside nginx, haproxy and others, interleaved in one run
-        [--rounds N] [--seconds N] [--no-build] [--list]
+        [--rounds N] [--seconds N] [--no-build] [--binary FILE] [--list]
+  release [--train]         builds what ships, optimised for the loads it was trained on; --train makes that profile anew
 ";
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn run(args: &[String]) -> Result<()> {
         "tidy" => tidy::run(&root()?),
         "conformance" => conformance::run(),
         "bench" => bench::run(&root()?, rest),
+        "release" => release::run(&root()?, rest),
         _ => bail!("unknown command `{command}`\n\n{USAGE}"),
     }
 }

@@ -12,11 +12,10 @@ mod worker;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
-use crate::say;
+use crate::{release, say};
 
 /// What the user asked for.
 pub(crate) struct Options {
@@ -62,13 +61,14 @@ const ALL: &[(&str, &str, Bench)] = &[
 
 /// Runs the named benchmarks, or all.
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
-    let (mut rounds, mut seconds, mut fresh, mut names) = (5, 2, true, Vec::new());
+    let (mut rounds, mut seconds, mut fresh, mut binary, mut names) = (5, 2, true, None, Vec::new());
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         let mut number = || rest.next().and_then(|n| n.parse().ok());
         match arg.as_str() {
             "--rounds" => rounds = number().unwrap_or(rounds),
             "--seconds" => seconds = number().unwrap_or(seconds),
+            "--binary" => binary = rest.next().map(PathBuf::from),
             "--list" => {
                 for (name, what, _) in ALL {
                     say(&format!("{name:14} {what}"));
@@ -80,17 +80,12 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
             other => bail!("unknown benchmark `{other}`; see cargo xtask bench --list"),
         }
     }
-    let dir = root.join("target/bench");
-    fs::create_dir_all(dir.join("tmp"))?;
-    for (program, package) in
-        [("nginx", "nginx"), ("haproxy", "haproxy"), ("wrk", "wrk"), ("h2load", "nghttp2-client"), ("taskset", "util-linux")]
-    {
-        process::need(program, package)?;
-    }
-    if fresh {
-        build(root)?;
-    }
-    let options = Options { rounds, seconds, dir, enginehouse: root.join("target/release/enginehouse"), root: root.to_owned() };
+    let enginehouse = match binary {
+        Some(binary) => fs::canonicalize(&binary).with_context(|| format!("there is no {}", binary.display()))?,
+        None if fresh => release::build(root)?,
+        None => release::shipped(root)?,
+    };
+    let options = options(root, enginehouse, rounds, seconds)?;
     for (name, what, bench) in ALL {
         if names.is_empty() || names.iter().any(|n| n == name) {
             say(&format!("\n## {name}: {what} ({rounds} rounds of {seconds} s)\n"));
@@ -102,9 +97,28 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn build(root: &Path) -> Result<()> {
-    let built = Command::new("cargo").args(["build", "--release", "--quiet", "-p", "enginehouse"]).current_dir(root).status()?;
-    if built.success() { Ok(()) } else { bail!("the release build failed") }
+/// What a release is optimised for: the loads of these, once.
+const TRAINING: &[&str] = &["proxy", "static-1k", "static-100k", "tls", "handshake", "h2", "handlers", "wsgi"];
+
+/// Puts the loads on a binary that counts what it does.
+pub(crate) fn train(root: &Path, enginehouse: PathBuf) -> Result<()> {
+    let options = options(root, enginehouse, 1, 2)?;
+    for (name, what, bench) in ALL.iter().filter(|(name, ..)| TRAINING.contains(name)) {
+        say(&format!("training with {name}: {what}"));
+        bench(&options)?;
+    }
+    Ok(())
+}
+
+fn options(root: &Path, enginehouse: PathBuf, rounds: u32, seconds: u32) -> Result<Options> {
+    let dir = root.join("target/bench");
+    fs::create_dir_all(dir.join("tmp"))?;
+    for (program, package) in
+        [("nginx", "nginx"), ("haproxy", "haproxy"), ("wrk", "wrk"), ("h2load", "nghttp2-client"), ("taskset", "util-linux")]
+    {
+        process::need(program, package)?;
+    }
+    Ok(Options { rounds, seconds, dir, enginehouse, root: root.to_owned() })
 }
 
 /// The median; 0 of nothing.
