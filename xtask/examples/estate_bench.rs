@@ -12,6 +12,7 @@ use model::config::VersionConfig;
 use model::firewall::Firewall;
 use model::handler::{Handler, HandlerKind, Script};
 use model::ids::{AppId, VersionId, VersionKey};
+use model::ingress::Ingress;
 use model::pattern::{Anchor, Pattern};
 use model::route::{host, split};
 use model::runtime::Runtime;
@@ -48,7 +49,7 @@ fn table(app: usize, services: usize, versions: usize) -> Arc<RoutingTable> {
         let name = if n == 0 { "default".to_owned() } else { format!("service{n}") };
         let versions: BTreeMap<_, _> = (0..versions).map(|number| version(&app, &name, number)).collect();
         let split = TrafficSplit::all(versions.keys().next().expect("a version").clone());
-        (name.parse().expect("a name"), Service { versions, split })
+        (name.parse().expect("a name"), Service { versions, split, ingress: Ingress::All })
     };
     let naming = Naming::hosted(&app, "uc", "apps.test", None, vec![format!("www.{app}.example")]);
     let services = (0..services).map(service).collect();

@@ -17,6 +17,7 @@ use model::handler::{Handler, HandlerKind, Script, StaticFiles, StaticSource};
 use model::headers::request::{self, Client, Facts, Forwarded, Geo};
 use model::headers::{gzip, response};
 use model::ids::VersionKey;
+use model::ingress::Ingress;
 use model::pattern::{Anchor, Pattern};
 use model::route::{host, path};
 use model::runtime::Runtime;
@@ -33,7 +34,11 @@ fn table() -> RoutingTable {
     handlers.push(handler("/.*"));
     let config = VersionConfig::new(key.clone(), Runtime::parse("python312").expect("a runtime"), handlers);
     let version = Arc::new(Version::new("demo".parse().expect("an id"), config, PathBuf::from("/srv"), 1));
-    let service = Service { versions: BTreeMap::from([(key.version.clone(), version)]), split: TrafficSplit::all(key.version) };
+    let service = Service {
+        versions: BTreeMap::from([(key.version.clone(), version)]),
+        split: TrafficSplit::all(key.version),
+        ingress: Ingress::All,
+    };
     RoutingTable {
         generation: 1,
         app: "demo".parse().expect("an app"),

@@ -15,6 +15,7 @@ use model::config::VersionConfig;
 use model::firewall::Firewall;
 use model::handler::{Handler, HandlerKind, Origin, Script, StaticFiles, StaticSource};
 use model::ids::{InstanceId, VersionKey};
+use model::ingress::Ingress;
 use model::journal::{Entry, Journal};
 use model::pattern::{Anchor, Pattern};
 use model::pool::{Boxed, Endpoint, Instance, Keeper, Lease, Outcome, Pool, Reject, Wanted};
@@ -92,7 +93,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = Runtime::parse(runtime).ok_or("no runtime")?;
     let key = VersionKey::new("default".parse()?, "v1".parse()?)?;
     let version = Arc::new(Version::new("demo".parse()?, config(runtime, key.clone())?, folder.into(), 1));
-    let service = Service { versions: BTreeMap::from([(key.version.clone(), version)]), split: TrafficSplit::all(key.version.clone()) };
+    let service = Service {
+        versions: BTreeMap::from([(key.version.clone(), version)]),
+        split: TrafficSplit::all(key.version.clone()),
+        ingress: Ingress::All,
+    };
     let naming = Naming { domains: vec!["localhost".into()], default_hostname: "localhost".into(), ..Naming::default() };
     let services = BTreeMap::from([(key.service.clone(), service)]);
     let table = RoutingTable { generation: 1, app: "demo".parse()?, naming, services, dispatch: Vec::new(), firewall: Firewall::default() };

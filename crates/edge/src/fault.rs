@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     NotFound(String),
     /// The address is blocked: `dos_api_denial`.
     Denied,
+    /// The service takes requests from inside, and this one is from outside.
+    Outside,
     /// No capacity: `over_quota`.
     OverQuota(String),
     /// The deadline passed: `timeout`.
@@ -57,7 +59,7 @@ impl Fault {
             Self::Cut(Cut::TooSlow) => StatusCode::REQUEST_TIMEOUT,
             Self::Cut(Cut::Broken) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) | Self::NotServing(_) => StatusCode::NOT_FOUND,
-            Self::Denied => StatusCode::FORBIDDEN,
+            Self::Denied | Self::Outside => StatusCode::FORBIDDEN,
             Self::OverQuota(_) | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline | Self::Start(_) | Self::App(_) | Self::NoScript(_) | Self::ResponseTooLarge | Self::Panic => {
                 StatusCode::INTERNAL_SERVER_ERROR
@@ -69,7 +71,7 @@ impl Fault {
     /// Which of the app's `error_handlers` pages is shown; `None` for answers that have their own text.
     pub(crate) fn page(&self) -> Option<ErrorCode> {
         match self {
-            Self::Client { .. } | Self::Cut(_) | Self::NotFound(_) | Self::NotServing(_) => None,
+            Self::Client { .. } | Self::Cut(_) | Self::NotFound(_) | Self::NotServing(_) | Self::Outside => None,
             Self::Denied => Some(ErrorCode::DosApiDenial),
             Self::OverQuota(_) => Some(ErrorCode::OverQuota),
             Self::Deadline => Some(ErrorCode::Timeout),
@@ -85,6 +87,7 @@ impl Fault {
             Self::Cut(cut) => Cow::Owned(sentence(&cut.to_string())),
             Self::NotFound(text) => Cow::Borrowed(text),
             Self::Denied => "Requests from your address are not accepted.".into(),
+            Self::Outside => "Access is forbidden.".into(),
             Self::OverQuota(_) => "This app is busy. Please try again in a moment.".into(),
             Self::Deadline => "The request took too long.".into(),
             Self::Start(_) => "The app could not be started.".into(),
@@ -113,6 +116,9 @@ impl Fault {
 
     /// For the log.
     pub(crate) fn log(&self) -> String {
+        if matches!(self, Self::Outside) {
+            return "The service's ingress setting lets no requests in from there.".into();
+        }
         self.detail().map_or_else(|| self.text().into_owned(), str::to_owned)
     }
 

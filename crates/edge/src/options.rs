@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::ingress::Inside;
 use model::proxy::Proxies;
 use model::trace::Sampler;
 
@@ -29,6 +30,8 @@ pub struct Options {
     pub geoip: Option<PathBuf>,
     /// Peers whose `X-Forwarded-*` and trace headers are believed.
     pub trusted_proxies: Proxies,
+    /// Whose requests services with `ingress` settings take.
+    pub inside: Inside,
     /// Key of the sign-in cookie; cookies of another key are void. At least 32 random bytes.
     pub login_secret: Vec<u8>,
     /// How many threads serve; 0 means one per processor.
@@ -54,6 +57,7 @@ impl Default for Options {
             limits: Limits::default(),
             geoip: None,
             trusted_proxies: Proxies::default(),
+            inside: Inside::default(),
             login_secret: Vec::new(),
             threads: 0,
             patience: Duration::from_mins(1),

@@ -19,6 +19,7 @@ use model::gate::{self, Caller, Verdict};
 use model::handler::{HandlerKind, Script};
 use model::headers::gzip;
 use model::headers::request::{Client, Facts, Forwarded, clean};
+use model::ingress::{Ingress, Way};
 use model::journal::{self, Severity};
 use model::pool::{Endpoint, Lease, Wanted};
 use model::retry::Tries;
@@ -267,6 +268,9 @@ impl Walk<'_> {
         if self.caller() == Caller::External && table.firewall.denies(origin.client().ip).is_some() {
             return Err(Fault::Denied.into());
         }
+        if !aim.ingress.admits(self.way(aim.ingress, &origin)) {
+            return Err(Fault::Outside.into());
+        }
         if version.stopped {
             return Err(Fault::NotServing(format!("{} was stopped", version.config.key)).into());
         }
@@ -331,6 +335,15 @@ impl Walk<'_> {
                 span.place = sampler.place(caller, span.place.trace, span.place.span);
             }
         });
+    }
+
+    /// The way that the request came.
+    fn way(&self, ingress: Ingress, origin: &Origin<'_>) -> Way {
+        if ingress == Ingress::All || self.errand.is_some() {
+            return Way::Inside;
+        }
+        let hearsay = !self.peer.trusted && self.parts.headers.contains_key(FORWARDED_FOR);
+        self.core.house.options.inside.way(origin.client().ip, origin.forwarded().proxy.is_some(), hearsay)
     }
 
     /// Who asks.

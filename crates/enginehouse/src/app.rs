@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use appyaml::{Loaded, LoadedService, load_app};
 use model::ids::{AppId, VersionKey};
+use model::ingress::Ingress;
 use model::table::{Naming, RoutingTable, Service, Version};
 use model::traffic::TrafficSplit;
 
@@ -127,9 +128,11 @@ impl Edition {
         let mut services: BTreeMap<_, Service> = BTreeMap::new();
         for (key, version) in &self.versions {
             // One version per service in development: the last file wins, and appyaml has reported two files for one service.
-            let service = services
-                .entry(key.service.clone())
-                .or_insert_with(|| Service { versions: BTreeMap::new(), split: TrafficSplit::all(key.version.clone()) });
+            let service = services.entry(key.service.clone()).or_insert_with(|| Service {
+                versions: BTreeMap::new(),
+                split: TrafficSplit::all(key.version.clone()),
+                ingress: Ingress::All,
+            });
             service.versions.insert(key.version.clone(), Arc::clone(version));
         }
         RoutingTable {

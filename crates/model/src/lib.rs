@@ -21,6 +21,7 @@ pub mod handler;
 pub mod headers;
 pub mod ids;
 pub mod index;
+pub mod ingress;
 pub mod journal;
 pub mod migrate;
 pub mod pattern;

@@ -37,6 +37,11 @@ impl FromIterator<Self> for Proxies {
 }
 
 impl Proxies {
+    /// Those in these networks.
+    pub fn of(networks: impl IntoIterator<Item = IpNet>) -> Self {
+        Self(networks.into_iter().collect())
+    }
+
     /// Whether what comes from `address` comes from one of them.
     pub fn trust(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

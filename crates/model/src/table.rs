@@ -13,6 +13,7 @@ use crate::dispatch::DispatchRule;
 use crate::firewall::Firewall;
 use crate::handler::{Handler, HandlerKind, Login, Script};
 use crate::ids::{AppId, ServiceId, VersionId};
+use crate::ingress::Ingress;
 use crate::pattern::{Anchor, Pattern};
 use crate::route::handler::HandlerSet;
 use crate::traffic::TrafficSplit;
@@ -69,6 +70,8 @@ pub struct Service {
     pub versions: BTreeMap<VersionId, Arc<Version>>,
     /// Who takes the traffic of hosts that name no version. Always among `versions`.
     pub split: TrafficSplit,
+    /// Whose requests all its versions take.
+    pub ingress: Ingress,
 }
 
 /// A version as the data plane sees it.

@@ -10,6 +10,7 @@ use model::dispatch::{DispatchRule, HostPattern, PathPattern};
 use model::engine::Engine;
 use model::firewall::{Firewall, FirewallRule};
 use model::ids::{AppId, ServiceId, VersionId, VersionKey};
+use model::ingress::Ingress;
 use model::table::{Estate, RoutingTable, Service, Version};
 use serde_json::Value;
 use store::control::{Action, App, Domain, FirewallRow, Page, ServingStatus, Store, StoreError, View};
@@ -185,7 +186,9 @@ impl Publisher {
             place.insert_entry((stamp.rev, version));
         }
         let versions = known.iter().filter_map(|(id, (_, version))| Some((id.clone(), version.clone()?))).collect();
-        let published = Service { versions, split: service.split.clone() };
+        let network = |field: &str| service.network.as_ref().and_then(|network| network.get(field)?.as_str());
+        let ingress = network("ingressTrafficAllowed").map_or(Ingress::All, Ingress::parse);
+        let published = Service { versions, split: service.split.clone(), ingress };
         Ok(KnownService { rev: service.rev, versions: known, service: published })
     }
 

@@ -14,6 +14,7 @@ use model::config::VersionConfig;
 use model::firewall::Firewall;
 use model::handler::{Handler, HandlerKind, Origin, Script, StaticFiles, StaticSource};
 use model::ids::{AppId, InstanceId, VersionKey};
+use model::ingress::Ingress;
 use model::journal::{Entry, Journal, Request};
 use model::pattern::{Anchor, Pattern};
 use model::pool::{Boxed, Endpoint, Instance, Keeper, Lease, Outcome, Pool, Reject, Wanted};
@@ -64,8 +65,10 @@ pub fn app() -> AppId {
 pub fn table(config: VersionConfig, root: &Path) -> RoutingTable {
     let (service, version) = (config.key.service.clone(), config.key.version.clone());
     let held = Arc::new(Version::new(app(), config, root.to_owned(), 1));
-    let services =
-        BTreeMap::from([(service, Service { versions: BTreeMap::from([(version.clone(), held)]), split: TrafficSplit::all(version) })]);
+    let services = BTreeMap::from([(
+        service,
+        Service { versions: BTreeMap::from([(version.clone(), held)]), split: TrafficSplit::all(version), ingress: Ingress::All },
+    )]);
     let naming = Naming { domains: vec!["localhost".into(), "app.test".into()], default_hostname: "localhost".into(), ..Naming::default() };
     RoutingTable { generation: 1, app: app(), naming, services, dispatch: Vec::new(), firewall: Firewall::default() }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use edge::Options;
 use model::dispatch::{DispatchRule, HostPattern, PathPattern};
 use model::ids::{AppId, VersionId, VersionKey};
+use model::ingress::Ingress;
 use model::pool::Endpoint;
 use model::route::split::{Who, explain};
 use model::table::{Estate, Naming, RoutingTable, Service, Version};
@@ -35,7 +36,7 @@ impl Roots {
             config.key = VersionKey::new(service.parse().expect("a name"), version.parse().expect("a name")).expect("short");
             (config.key.version.clone(), Arc::new(Version::new(app.parse().expect("an id"), config, root.clone(), 1)))
         };
-        Service { versions: self.0.iter().map(version).collect(), split }
+        Service { versions: self.0.iter().map(version).collect(), split, ingress: Ingress::All }
     }
 
     /// Services `default` and `api`.

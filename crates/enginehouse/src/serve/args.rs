@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use etcetera::BaseStrategy as _;
 use model::ids::AppId;
+use model::proxy::Proxies;
 
 use crate::cli::seconds;
 use crate::flags::Serving;
@@ -59,6 +60,9 @@ pub(crate) struct Serve {
     /// The region that stands in host names, `local` in PROJECT.local.r.DOMAIN
     #[arg(help_heading = "Addresses", long, value_name = "ID", default_value = "local", value_parser = region)]
     pub(crate) region: String,
+    /// Clients in this network are inside, besides this machine itself: services with an ingress setting take their requests; may be repeated
+    #[arg(help_heading = "Addresses", long, value_name = "CIDR", hide_short_help = true)]
+    pub(crate) internal: Vec<Proxies>,
     /// An address to listen on for https; may be repeated [default: 127.0.0.1:8443, if there is a certificate or an authority]
     #[arg(help_heading = "Addresses", long, value_name = "ADDRESS")]
     pub(crate) listen_tls: Vec<Address>,

@@ -12,6 +12,7 @@ use control::Metrics;
 use control::otlp::Exporter;
 use model::engine::Engine;
 use model::ids::{AppId, VersionKey};
+use model::ingress::Inside;
 use model::journal::{Journal, Severity};
 use model::pool::Pool;
 use model::rpc::Doors;
@@ -336,7 +337,8 @@ fn edge_options(asked: &Serve, store: &Store, http: Inherited, https: Inherited)
         }
     }
     let (server_name, login_secret) = (asked.server_header.clone(), login_secret(store)?);
-    let mut options = edge::Options { listeners, server_name, login_secret, ..edge::Options::default() };
+    let mut options =
+        edge::Options { listeners, server_name, login_secret, inside: Inside::and(asked.internal.clone()), ..edge::Options::default() };
     asked.serving.apply_to_edge(&mut options);
     Ok(options)
 }

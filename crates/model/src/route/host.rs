@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::dispatch::DispatchRule;
 use crate::ids::{AppId, ServiceId, VersionKey};
+use crate::ingress::Ingress;
 use crate::scaling::Scaling;
 use crate::table::{Naming, RoutingTable, Service, Version};
 use foreign::allowed;
@@ -26,6 +27,8 @@ pub struct Aim<'t> {
     pub version: &'t Arc<Version>,
     /// The split that is in force for this request: several versions take traffic, and the host names neither a version nor an instance (row T5).
     pub split: Option<&'t Service>,
+    /// Whose requests the service takes.
+    pub ingress: Ingress,
     /// The host named the version.
     pub named: bool,
     /// The instance that the host named.
@@ -391,7 +394,7 @@ fn version_or_instance<'t>(id: &'t ServiceId, service: &'t Service, label: &str)
 
 fn version_of<'t>(id: &'t ServiceId, service: &'t Service, version: &str) -> Option<Aim<'t>> {
     let version = service.versions.get(version)?;
-    Some(Aim { service: id, version, split: None, named: true, instance: None, why: Why::Host })
+    Some(Aim { service: id, version, split: None, ingress: service.ingress, named: true, instance: None, why: Why::Host })
 }
 
 /// Only basic and manual scaling number their instances (row Y31).
@@ -417,7 +420,7 @@ fn number(label: &str) -> Option<u32> {
 fn serving<'t>(id: &'t ServiceId, service: &'t Service, why: Why<'t>) -> Result<Aim<'t>, AimError> {
     let version = service.versions.get(service.split.main()).ok_or(AimError::NoService)?;
     let split = if service.split.only().is_none() { Some(service) } else { None };
-    Ok(Aim { service: id, version, split, named: false, instance: None, why })
+    Ok(Aim { service: id, version, split, ingress: service.ingress, named: false, instance: None, why })
 }
 
 fn default<'t>(table: &'t RoutingTable, why: Why<'t>) -> Result<Aim<'t>, AimError> {

@@ -8,6 +8,7 @@ use model::dispatch::{DispatchRule, HostPattern, PathPattern};
 use model::firewall::Firewall;
 use model::handler::{Handler, HandlerKind, Origin, Script, StaticFiles, StaticSource};
 use model::ids::VersionKey;
+use model::ingress::Ingress;
 use model::pattern::{Anchor, Pattern, Template};
 use model::runtime::Runtime;
 use model::scaling::{InstanceClass, Manual, Scaling};
@@ -81,7 +82,7 @@ pub(crate) fn manual(mut config: VersionConfig, instances: u32) -> VersionConfig
 pub(crate) fn service(versions: Vec<VersionConfig>) -> Service {
     let split = TrafficSplit::all(versions[0].key.version.clone());
     let versions = versions.into_iter().map(|config| (config.key.version.clone(), Arc::new(version(config)))).collect();
-    Service { versions, split }
+    Service { versions, split, ingress: Ingress::All }
 }
 
 pub(crate) fn rule(url: &str, service: &str) -> DispatchRule {

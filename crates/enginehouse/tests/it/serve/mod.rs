@@ -1,6 +1,7 @@
 //! `enginehouse serve`: the server that stays up.
 
 mod examples;
+mod ingress;
 mod kills;
 mod load;
 mod projects;
