@@ -8,7 +8,7 @@ use model::ids::InstanceId;
 use model::pool::Boxed;
 use model::rpc::Visit;
 use model::table::Version;
-use prost::Message;
+use prost::{Message, Name};
 
 use crate::proto::remote_api::{ApplicationError, Response, RpcError, rpc_error::Code};
 
@@ -30,12 +30,19 @@ pub struct Context {
     pub visit: Option<Arc<Visit>>,
     /// When the call came in.
     pub now: SystemTime,
+    /// Under `--test-mode`: methods that only tests need exist, and any app id means this app.
+    pub testing: bool,
 }
 
 impl Context {
     /// The app whose data the call is about.
     pub fn app(&self) -> &model::ids::AppId {
         &self.caller.version.app
+    }
+
+    /// Whether an app id in a message means the app itself, with or without a partition (`s~shop`, `dev~shop`).
+    pub fn is_own(&self, app: &str) -> bool {
+        self.testing || app.rsplit('~').next() == Some(self.app().project())
     }
 }
 
@@ -73,6 +80,9 @@ pub trait Service: Send + Sync {
         1 << 20
     }
 
+    /// Test mode: forgets everything, settings of tests too.
+    fn clear(&self) {}
+
     /// Answers one call. The message may hold anything.
     fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer>;
 }
@@ -80,9 +90,15 @@ pub trait Service: Send + Sync {
 /// Reads the message of a call.
 ///
 /// # Errors
-/// `PARSE_ERROR` if it is none of this type.
-pub fn read<M: Message + Default>(message: Bytes) -> Result<M, Failure> {
-    M::decode(message).map_err(|error| Failure::Rpc(Code::ParseError, format!("The request is malformed: {error}")))
+/// `PARSE_ERROR` if it is none of this type, or lacks a required field.
+#[allow(clippy::needless_pass_by_value, reason = "who reads a message is done with its bytes")]
+pub fn read<M: Message + Name + Default>(message: Bytes) -> Result<M, Failure> {
+    let malformed = |why: &dyn std::fmt::Display| Failure::Rpc(Code::ParseError, format!("The request is malformed: {why}"));
+    let read = M::decode(message.clone()).map_err(|error| malformed(&error))?;
+    match crate::presence::missing::<M>(&message) {
+        Some(field) => Err(malformed(&format_args!("{field} is required and missing"))),
+        None => Ok(read),
+    }
 }
 
 /// Writes the message of an answer.

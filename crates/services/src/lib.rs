@@ -13,7 +13,9 @@ pub mod server;
 pub mod tickets;
 pub mod user;
 
+mod presence;
 mod socket;
+mod test_mode;
 
 /// Messages, generated from `proto/`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]

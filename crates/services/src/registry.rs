@@ -40,6 +40,20 @@ impl Registry {
         found.call(method, message, context).await
     }
 
+    /// Test mode: the named service forgets everything, or all do. A name that is none is nobody's.
+    pub fn clear(&self, service: Option<&str>) {
+        for (name, found) in &self.services {
+            if service.is_none_or(|wanted| wanted == *name) {
+                found.clear();
+            }
+        }
+    }
+
+    /// The names of the services that work.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.services.keys().copied()
+    }
+
     /// Whether a service works.
     pub fn has(&self, service: &str) -> bool {
         self.services.contains_key(service)

@@ -114,6 +114,8 @@ pub struct Cache {
     stats: Stats,
     held: usize,
     most: usize,
+    /// What is counted of an item beside its bytes.
+    overhead: usize,
 }
 
 /// Documented limits: keys of 250 bytes, values of a million.
@@ -124,7 +126,28 @@ pub const MOST_VALUE: usize = 1_000_000;
 impl Cache {
     /// An empty cache of at most `most` bytes.
     pub fn new(most: usize) -> Self {
-        Self { items: HashMap::new(), order: BTreeMap::new(), turns: 0, next_cas: 1, stats: Stats::default(), held: 0, most }
+        Self {
+            items: HashMap::new(),
+            order: BTreeMap::new(),
+            turns: 0,
+            next_cas: 1,
+            stats: Stats::default(),
+            held: 0,
+            most,
+            overhead: OVERHEAD,
+        }
+    }
+
+    /// From now on at most `most` bytes of keys and values, with nothing counted for keeping them: tests count so.
+    pub fn limit_bare(&mut self, most: usize) {
+        self.held -= self.items.len() * std::mem::take(&mut self.overhead);
+        self.most = most;
+        self.shrink();
+    }
+
+    /// How many items are kept, locked and expired ones too.
+    pub fn length(&self) -> usize {
+        self.items.len()
     }
 
     /// Reads an item, and counts that.
@@ -214,8 +237,8 @@ impl Cache {
 
     /// Forgets everything, and what was counted.
     pub fn flush(&mut self) {
-        let (next_cas, most) = (self.next_cas, self.most);
-        *self = Self { next_cas, ..Self::new(most) };
+        let (next_cas, overhead) = (self.next_cas, self.overhead);
+        *self = Self { next_cas, overhead, ..Self::new(self.most) };
     }
 
     /// What was counted.
@@ -223,7 +246,7 @@ impl Cache {
         let oldest = self.order.values().next().and_then(|place| self.items.get(place)).map_or(0, |item| now.saturating_sub(item.used));
         Stats {
             items: self.items.len() as u64,
-            bytes: (self.held - self.items.len() * OVERHEAD) as u64,
+            bytes: (self.held - self.items.len() * self.overhead) as u64,
             oldest: u32::try_from(oldest / SECOND).unwrap_or(u32::MAX),
             ..self.stats
         }
@@ -232,7 +255,7 @@ impl Cache {
     fn put(&mut self, now: Moment, place: Place, (value, flags): (Bytes, u32), expires: Option<Moment>) {
         self.remove(&place);
         self.turns += 1;
-        self.held += weight(&place, &value);
+        self.held += self.weight(&place, &value);
         // Values are copied out of the request that they came with: a view of it would keep all of it.
         let value = Bytes::copy_from_slice(&value);
         let item = Item { value, flags, cas: self.next_cas, expires, used: now, locked: false, turn: self.turns };
@@ -240,6 +263,11 @@ impl Cache {
         let place = Place { key: Bytes::copy_from_slice(&place.key), ..place };
         self.order.insert(self.turns, place.clone());
         self.items.insert(place, item);
+        self.shrink();
+    }
+
+    /// The least recently used go until the rest fits.
+    fn shrink(&mut self) {
         while self.held > self.most {
             let Some(oldest) = self.order.values().next().cloned() else { return };
             self.remove(&oldest);
@@ -255,18 +283,18 @@ impl Cache {
     fn remove(&mut self, place: &Place) {
         if let Some(item) = self.items.remove(place) {
             self.order.remove(&item.turn);
-            self.held -= weight(place, &item.value);
+            self.held -= self.weight(place, &item.value);
         }
     }
-}
 
-fn weight(place: &Place, value: &Bytes) -> usize {
-    place.key.len() + value.len() + OVERHEAD
+    fn weight(&self, place: &Place, value: &Bytes) -> usize {
+        place.key.len() + value.len() + self.overhead
+    }
 }
 
 fn moment(now: Moment, seconds: u32) -> Moment {
     let seconds_in = u64::from(seconds) * SECOND;
-    if seconds > MONTH { seconds_in } else { now + seconds_in }
+    if seconds > MONTH { seconds_in } else { now.saturating_add(seconds_in) }
 }
 
 #[cfg(test)]

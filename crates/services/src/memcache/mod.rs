@@ -9,6 +9,7 @@ use model::ids::AppId;
 use model::pool::Boxed;
 
 pub mod cache;
+mod hooks;
 
 use cache::{Cache, Item, Moment, NotCounted, Policy, Step, Stored};
 
@@ -24,12 +25,13 @@ pub struct Memcache {
     /// Bytes of each app.
     most: usize,
     caches: Mutex<HashMap<AppId, Arc<Mutex<Cache>>>>,
+    hooks: Mutex<hooks::Hooks>,
 }
 
 impl Memcache {
     /// With at most `most` bytes for each app.
     pub fn new(most: usize) -> Self {
-        Self { most, caches: Mutex::default() }
+        Self { most, caches: Mutex::default(), hooks: Mutex::default() }
     }
 
     fn of(&self, app: &AppId) -> Arc<Mutex<Cache>> {
@@ -37,13 +39,30 @@ impl Memcache {
         if let Some(cache) = caches.get(app) {
             return Arc::clone(cache);
         }
-        Arc::clone(caches.entry(app.clone()).or_insert_with(|| Arc::new(Mutex::new(Cache::new(self.most)))))
+        let mut cache = Cache::new(self.most);
+        if let Some(most) = self.hooks.lock().unwrap_or_else(PoisonError::into_inner).most {
+            cache.limit_bare(most);
+        }
+        Arc::clone(caches.entry(app.clone()).or_insert_with(|| Arc::new(Mutex::new(cache))))
+    }
+
+    fn all(&self) -> Vec<Arc<Mutex<Cache>>> {
+        self.caches.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+    }
+
+    /// The time, unless a test has stopped it.
+    fn now(&self, context: &Context) -> Moment {
+        let stopped = if context.testing { self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clock } else { None };
+        stopped.unwrap_or_else(|| moment(context.now))
     }
 
     fn answer(&self, method: &str, message: Bytes, context: &Context) -> Answer {
-        let cache = self.of(context.app());
+        if context.testing && matches!(method, "SetClock" | "AdvanceClock" | "SetMaxSize" | "GetLruChainLength") {
+            return self.hook(method, message, context);
+        }
+        let (cache, now) = (self.of(context.app()), self.now(context));
         let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let (cache, now) = (&mut *cache, moment(context.now));
+        let cache = &mut *cache;
         Ok(match method {
             "Get" => write(&get(cache, now, &own(read::<pb::GetRequest>(message)?, context, |asked| asked.r#override.as_ref())?)),
             "Set" => write(&set(cache, now, own(read::<pb::SetRequest>(message)?, context, |asked| asked.r#override.as_ref())?)),
@@ -83,6 +102,11 @@ impl Service for Memcache {
         32 << 20
     }
 
+    fn clear(&self) {
+        self.caches.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = hooks::Hooks::default();
+    }
+
     fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer> {
         Box::pin(async move { self.answer(method, message, context) })
     }
@@ -91,7 +115,7 @@ impl Service for Memcache {
 /// Refuses requests for another app's cache.
 fn own<M>(asked: M, context: &Context, target: impl Fn(&M) -> Option<&pb::AppOverride>) -> Result<M, Failure> {
     match target(&asked) {
-        Some(other) if other.app_id != context.app().as_str() && other.app_id != context.app().project() => {
+        Some(other) if !context.is_own(&other.app_id) => {
             Err(Failure::app(pb::ErrorCode::PermissionDenied, "This app may not use the memcache of another one."))
         }
         _ => Ok(asked),

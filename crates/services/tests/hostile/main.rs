@@ -1,0 +1,6 @@
+//! Hostile input (row M4): whatever comes in, the answer is a clear `rpc_error`, nothing leaks and nothing crashes. Over sockets in `sockets`, and for
+//! every committed input of the fuzz targets, and what becomes of it by mutation, in `corpus`.
+
+mod corpus;
+mod sockets;
+mod targets;
