@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -204,6 +204,11 @@ impl Desk {
     async fn answer_local(&self, request: Request<Incoming>, local: Arc<Local>) -> Response<Full<Bytes>> {
         if !is_local(request.headers()) {
             return page(StatusCode::FORBIDDEN, TEXT, "This port answers under localhost and loopback addresses only.\n");
+        }
+        // Test suites end their server so; a page in a browser has no business with it.
+        if let ("/quit", Some(quit), false) = (request.uri().path(), local.quit, request.headers().contains_key(ORIGIN)) {
+            quit();
+            return page(StatusCode::OK, TEXT, "");
         }
         if !request.uri().path().starts_with("/enginehouse/v1/") {
             return self.answer(&request);

@@ -110,6 +110,8 @@ pub struct Local {
     pub token: String,
     /// What can be asked.
     pub wards: Wards,
+    /// What GET /quit does, in test mode.
+    pub quit: Option<fn()>,
 }
 
 impl std::fmt::Debug for Local {
@@ -178,7 +180,7 @@ mod tests {
     #[test]
     fn t9_wards_are_found_and_asked() {
         let wards: Wards = vec![Arc::new(Queues)];
-        let local = Local { app: "example.com:shop".parse().expect("an id"), token: "secret".into(), wards };
+        let local = Local { app: "example.com:shop".parse().expect("an id"), token: "secret".into(), wards, quit: None };
         let asked = |path: &str| local.answer(Method::POST, path, "a=b%20c", b"").map(|value| value.to_string());
         let whole = asked("/enginehouse/v1/apps/example.com%3Ashop/queues/a%2Fb:pause");
         assert_eq!(whole.expect("answered"), r#"["example.com:shop",["queues","a/b"],"pause",{"a":"b c"},{}]"#);

@@ -24,6 +24,9 @@ pub(crate) struct Addresses {
     /// The admin port, if it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) admin: Option<String>,
+    /// Where test programs call services, in test mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) api: Option<String>,
     /// Each service.
     pub(crate) services: BTreeMap<ServiceId, String>,
 }
@@ -43,6 +46,7 @@ impl Addresses {
             http: format!("http://{}", authority(http)),
             https: https.map(|address| format!("https://{}", authority(address))),
             admin: admin.map(|address| format!("http://{}", authority(address))),
+            api: None,
             services: services.map(|service| (service.clone(), of(service))).collect(),
         }
     }

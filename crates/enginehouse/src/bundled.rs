@@ -1,11 +1,15 @@
 //! The bundled services of this process: one thread that answers the API calls of all instances.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use control::ward::Wards;
-use model::rpc::Doors;
+use model::ids::InstanceId;
+use model::rpc::{Door, Doors};
+use model::table::Version;
+use services::call::Caller;
 use services::capability::Capabilities;
 use services::memcache::Memcache;
 use services::outside::{Links, Outside};
@@ -21,6 +25,8 @@ pub(crate) struct Settings {
     /// Where an app's services keep what must outlive the process; `None` for all apps' together.
     #[expect(dead_code, reason = "the services that keep something follow")]
     pub(crate) folder: Box<dyn Fn(&model::ids::AppId) -> PathBuf + Send + Sync>,
+    /// `--test-mode`
+    pub(crate) testing: bool,
 }
 
 /// The services of this process.
@@ -34,14 +40,24 @@ impl Bundled {
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub(crate) fn start(_settings: Settings) -> io::Result<Self> {
+    pub(crate) fn start(settings: Settings) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         std::thread::Builder::new().name("services".into()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
         let outside = Arc::new(Outside::default());
         let registry =
             Registry::default().with(Arc::new(Memcache::new(MEMCACHE))).with(Arc::new(Users)).with(Arc::new(Capabilities::default()));
-        Ok(Self { doors: Arc::new(House::new(registry, Admission::Tickets, handle)), outside })
+        let admission = if settings.testing { Admission::Anyone } else { Admission::Tickets };
+        Ok(Self { doors: Arc::new(House::new(registry, admission, handle)), outside })
+    }
+
+    /// Opens the door of test programs, on a port of the loopback: who calls there calls as an instance of `version`.
+    ///
+    /// # Errors
+    /// If the port is in use.
+    pub(crate) fn open_at(&self, port: u16, version: &Arc<Version>) -> io::Result<Box<dyn Door>> {
+        let caller = Caller { version: Arc::clone(version), instance: InstanceId::Opaque("test".into()) };
+        self.doors.open_at((Ipv4Addr::LOCALHOST, port).into(), caller)
     }
 
     /// Opens a door for each instance.

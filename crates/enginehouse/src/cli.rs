@@ -42,6 +42,9 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     /// Serve an app on this machine until Ctrl-C
     Run(Box<Run>),
+    /// Serve an app for tests, with the flags of dev_appserver.py
+    #[command(name = "dev-appserver")]
+    DevAppserver(crate::dev_appserver::DevAppserver),
     /// Serve many apps in production: versions, traffic, the Admin API
     Serve(Box<crate::serve::Serve>),
     /// Let a server read its certificates and its state again
@@ -152,6 +155,12 @@ pub(crate) struct Run {
     pub(crate) admin_port: Option<AdminPort>,
     #[command(flatten)]
     pub(crate) serving: Serving,
+    /// For tests: API calls need no ticket and may name any app, methods that only tests need exist, and GET /quit on the admin port ends the server
+    #[arg(help_heading = "Tests", long)]
+    pub(crate) test_mode: bool,
+    /// The port of the loopback at which test programs call services; 0 takes any free one [default: 0]
+    #[arg(help_heading = "Tests", long, value_name = "PORT", requires = "test_mode")]
+    pub(crate) api_port: Option<u16>,
 }
 
 /// `--admin-port`

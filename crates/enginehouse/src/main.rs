@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod completions;
 mod deploy;
+mod dev_appserver;
 mod doctor;
 #[cfg(test)]
 mod documents;
@@ -44,11 +45,12 @@ fn main() -> ExitCode {
     if let Some(code) = fleet::launch::intercept() {
         return code;
     }
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(dev_appserver::arguments());
     let ui = Ui::new(cli.color);
     inside::listen(&ui);
     match cli.command {
         Command::Run(asked) => run::run(&ui, &asked),
+        Command::DevAppserver(asked) => dev_appserver::dev_appserver(&ui, &asked),
         Command::Serve(asked) => serve::serve(&ui, &asked),
         Command::Reload(asked) => serve::reload(&ui, &asked),
         Command::Upgrade(asked) => serve::upgrade(&ui, &asked),

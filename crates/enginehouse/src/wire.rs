@@ -16,7 +16,7 @@ use fleet::{Fleet, Prepared, Progress};
 use model::ids::VersionKey;
 use model::journal::{Journal, Severity};
 use model::pool::Pool;
-use model::rpc::Doors;
+use model::rpc::{Door, Doors};
 use model::table::{Estate, Naming, Version};
 use model::trace::Sampler;
 use services::outside::Links;
@@ -62,6 +62,7 @@ pub(crate) struct Works {
     prepared: BTreeMap<VersionKey, Prepared>,
     addresses: Addresses,
     _bundled: Bundled,
+    _test_door: Option<Box<dyn Door>>,
     draining: Arc<AtomicBool>,
     /// Answers until the end.
     _admin: Option<Admin>,
@@ -92,8 +93,8 @@ impl Works {
         let journal =
             Recorder::start(ui.clone(), asked.serving.style(), keeping, Arc::clone(&metrics), exporter).context("cannot start a thread")?;
         let kept = storage.dir().to_owned();
-        let bundled =
-            Bundled::start(bundled::Settings { folder: Box::new(move |_| kept.clone()) }).context("cannot start the bundled services")?;
+        let bundled = Bundled::start(bundled::Settings { folder: Box::new(move |_| kept.clone()), testing: asked.test_mode })
+            .context("cannot start the bundled services")?;
         let fleet = Fleet::new(fleet_options(asked, &app, &journal, bundled.doors())?).context("cannot prepare to start instances")?;
         for complaint in fleet.complaints() {
             ui.warning(&complaint);
@@ -124,9 +125,11 @@ impl Works {
             .flat_map(|byte| [byte >> 4, byte & 15])
             .filter_map(|half| char::from_digit(half.into(), 16))
             .collect();
-        let local = Local { app: app.clone(), token: token.clone(), wards: bundled.wards() };
+        let local = Local { app: app.clone(), token: token.clone(), wards: bundled.wards(), quit: asked.test_mode.then_some(quit) };
         let (admin, admin_address) = admin(asked, watched, metrics, local)?;
-        let addresses = Addresses::new(http, listening.get(1).copied(), admin_address, edition.versions.keys().map(|key| &key.service));
+        let mut addresses = Addresses::new(http, listening.get(1).copied(), admin_address, edition.versions.keys().map(|key| &key.service));
+        let test_door = asked.test_mode.then(|| test_door(asked, &bundled, &edition)).transpose()?;
+        addresses.api = test_door.as_ref().map(|door| format!("http://{}", door.address()));
         let ask = addresses.admin.clone().map(|url| Ask { app: app.to_string(), url, token });
         let ask = ask.map(|ask| ask.write(storage.dir())).transpose().context("cannot write into the storage folder")?;
         Ok(Self {
@@ -143,6 +146,7 @@ impl Works {
             prepared: BTreeMap::new(),
             addresses,
             _bundled: bundled,
+            _test_door: test_door,
             draining,
             _admin: admin,
             _ask: ask,
@@ -269,6 +273,19 @@ impl Works {
         if let Some(admin) = &self.addresses.admin {
             ui.status(&format!("  {CYAN}{admin}{CYAN:#}  {DIM}admin: /metrics, /healthz{DIM:#}"));
         }
+        self.tell_tests();
+    }
+
+    /// The lines by which test suites find a dev_appserver (Go's `aetest/instance.go` looks for the two of servers, in this spelling).
+    fn tell_tests(&self) {
+        let Some(api) = &self.addresses.api else { return };
+        self.ui.status(&format!("Starting API server at: {api}"));
+        for (service, url) in &self.addresses.services {
+            self.ui.status(&format!("Starting module \"{service}\" running at: {url}"));
+        }
+        if let Some(admin) = &self.addresses.admin {
+            self.ui.status(&format!("Starting admin server at: {admin}"));
+        }
     }
 
     /// Prints with what a version runs.
@@ -321,6 +338,20 @@ pub(crate) fn traces(ui: &Ui) -> anyhow::Result<(Option<Exporter>, Option<Sample
     let (sampler, complaints) = (config.sampler, ui.clone());
     let exporter = Exporter::start(config, move |text| complaints.warning(&text)).context("traces cannot be sent")?;
     Ok((Some(exporter), Some(sampler)))
+}
+
+/// Where test programs call: they are taken for an instance of the default service.
+fn test_door(asked: &Run, bundled: &Bundled, edition: &Edition) -> anyhow::Result<Box<dyn Door>> {
+    let versions = &edition.versions;
+    let own = versions.iter().find(|(key, _)| key.service.is_default()).or_else(|| versions.iter().next());
+    let (_, version) = own.context("the app has no service")?;
+    let port = asked.api_port.unwrap_or(0);
+    bundled.open_at(port, version).with_context(|| format!("the API port {port} cannot be opened; choose another with --api-port"))
+}
+
+/// Ends this process as SIGTERM does: requests under way finish.
+fn quit() {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
 }
 
 /// Opens the admin port. The usual one may be in use by another run, or by something else: then any will do, unless it was asked for.

@@ -294,7 +294,7 @@ fn keeping(asked: &Serve, data: &Path) -> Keeping {
 /// The bundled services; each app's keep their state in its folder.
 fn bundled(data: &Path) -> anyhow::Result<Bundled> {
     let data = data.to_owned();
-    let settings = Settings { folder: Box::new(move |app| store::app_folder(&data, app)) };
+    let settings = Settings { folder: Box::new(move |app| store::app_folder(&data, app)), testing: false };
     Bundled::start(settings).context("cannot start the bundled services")
 }
 
