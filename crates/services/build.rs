@@ -7,7 +7,7 @@ use std::path::Path;
 use protox::prost_reflect::prost_types::{DescriptorProto, FileDescriptorSet};
 
 /// Every file of `proto/`, one a service.
-const FILES: [&str; 7] = ["remote_api", "memcache", "modules", "user", "capability", "app_identity", "system"];
+const FILES: [&str; 9] = ["remote_api", "memcache", "modules", "user", "capability", "app_identity", "system", "urlfetch", "mail"];
 
 /// `FieldDescriptorProto.Label.LABEL_REQUIRED`
 const REQUIRED: i32 = 2;

@@ -1,5 +1,7 @@
 //! The bundled services of this process: one thread that answers the API calls of all instances.
 
+pub(crate) mod fetching;
+
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ use services::registry::Registry;
 use services::server::{Admission, House};
 use services::user::Users;
 
+use self::fetching::Fetching;
+
 /// Bytes that memcache keeps for each app: what App Engine's shared memcache gives in practice is not documented; this is memcached's default.
 const MEMCACHE: usize = 64 << 20;
 
@@ -27,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) folder: Box<dyn Fn(&model::ids::AppId) -> PathBuf + Send + Sync>,
     /// `--test-mode`
     pub(crate) testing: bool,
+    /// What apps may fetch.
+    pub(crate) fetching: Fetching,
 }
 
 /// The services of this process.
@@ -45,8 +51,11 @@ impl Bundled {
         let handle = runtime.handle().clone();
         std::thread::Builder::new().name("services".into()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
         let outside = Arc::new(Outside::default());
-        let registry =
-            Registry::default().with(Arc::new(Memcache::new(MEMCACHE))).with(Arc::new(Users)).with(Arc::new(Capabilities::default()));
+        let registry = Registry::default()
+            .with(Arc::new(Memcache::new(MEMCACHE)))
+            .with(Arc::new(Users))
+            .with(Arc::new(Capabilities::default()))
+            .with(Arc::new(fetching::start(settings.fetching, &outside)?));
         let admission = if settings.testing { Admission::Anyone } else { Admission::Tickets };
         Ok(Self { doors: Arc::new(House::new(registry, admission, handle)), outside })
     }

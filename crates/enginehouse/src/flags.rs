@@ -55,6 +55,8 @@ pub(crate) struct Serving {
     /// How long one step of an installation or a build may take
     #[arg(help_heading = "Instances", long, default_value = "600", value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
     build_timeout: Duration,
+    #[command(flatten)]
+    pub(crate) fetching: crate::bundled::fetching::Fetching,
     /// How the log is printed: for people, or as one JSON object a line
     #[arg(help_heading = "Logs and metrics", long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,

@@ -19,7 +19,7 @@ use model::pool::Pool;
 use model::rpc::{Door, Doors};
 use model::table::{Estate, Naming, Version};
 use model::trace::Sampler;
-use services::outside::Links;
+use services::outside::{Links, Ports};
 use store::Storage;
 use store::log::Writer;
 
@@ -93,8 +93,12 @@ impl Works {
         let journal =
             Recorder::start(ui.clone(), asked.serving.style(), keeping, Arc::clone(&metrics), exporter).context("cannot start a thread")?;
         let kept = storage.dir().to_owned();
-        let bundled = Bundled::start(bundled::Settings { folder: Box::new(move |_| kept.clone()), testing: asked.test_mode })
-            .context("cannot start the bundled services")?;
+        let services = bundled::Settings {
+            folder: Box::new(move |_| kept.clone()),
+            testing: asked.test_mode,
+            fetching: asked.serving.fetching.clone(),
+        };
+        let bundled = Bundled::start(services).context("cannot start the bundled services")?;
         let fleet = Fleet::new(fleet_options(asked, &app, &journal, bundled.doors())?).context("cannot prepare to start instances")?;
         for complaint in fleet.complaints() {
             ui.warning(&complaint);
@@ -108,7 +112,8 @@ impl Works {
         let pool = Arc::clone(&entrance) as Arc<dyn Pool>;
         let edge = bound.start(Arc::clone(&estate), pool, Arc::clone(&journal) as Arc<dyn Journal>)?;
         fleet.connect(edge.caller());
-        bundled.connect(Links { estate: Arc::clone(&estate), errands: edge.errands() });
+        let port = |at: usize| listening.get(at).map(SocketAddr::port).into_iter().collect();
+        bundled.connect(Links { estate: Arc::clone(&estate), errands: edge.errands(), ports: Ports { http: port(0), https: port(1) } });
         let draining = Arc::new(AtomicBool::new(false));
         let watched = Watched {
             app: app.clone(),

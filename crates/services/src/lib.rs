@@ -11,6 +11,7 @@ pub mod outside;
 pub mod registry;
 pub mod server;
 pub mod tickets;
+pub mod urlfetch;
 pub mod user;
 
 mod presence;
@@ -37,6 +38,12 @@ pub mod proto {
     }
     pub mod system {
         include!(concat!(env!("OUT_DIR"), "/system.rs"));
+    }
+    pub mod mail {
+        include!(concat!(env!("OUT_DIR"), "/mail.rs"));
+    }
+    pub mod urlfetch {
+        include!(concat!(env!("OUT_DIR"), "/urlfetch.rs"));
     }
     pub mod user {
         include!(concat!(env!("OUT_DIR"), "/user.rs"));

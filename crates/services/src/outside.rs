@@ -13,6 +13,17 @@ pub struct Links {
     pub estate: Arc<ArcSwap<Estate>>,
     /// The front end, for requests of the house's own.
     pub errands: Arc<dyn Errands>,
+    /// The ports of the front end.
+    pub ports: Ports,
+}
+
+/// Where the front end listens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// For http.
+    pub http: Vec<u16>,
+    /// For https.
+    pub https: Vec<u16>,
 }
 
 /// The rest of the house, as services see it.
@@ -35,6 +46,11 @@ impl Outside {
     /// The snapshot in force. To be let go soon: whoever publishes the next one waits for those who follow it.
     pub fn estate(&self) -> Option<Arc<Estate>> {
         Some(self.links.get()?.estate.load_full())
+    }
+
+    /// Whether the front end listens on a port for a scheme.
+    pub fn listens(&self, https: bool, port: u16) -> bool {
+        self.links.get().is_some_and(|links| (if https { &links.ports.https } else { &links.ports.http }).contains(&port))
     }
 
     /// Sends a request of the house's own.

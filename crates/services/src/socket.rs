@@ -6,12 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// The connection.
-pub(crate) struct Socket(pub(crate) TcpStream);
+pub(crate) struct Socket<S>(pub(crate) S);
 
-impl hyper::rt::Read for Socket {
+impl<S: AsyncRead + Unpin> hyper::rt::Read for Socket<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: hyper::rt::ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let mut piece = [0; 8192];
         let room = buf.remaining().min(piece.len());
@@ -22,7 +21,7 @@ impl hyper::rt::Read for Socket {
     }
 }
 
-impl hyper::rt::Write for Socket {
+impl<S: AsyncWrite + Unpin> hyper::rt::Write for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }

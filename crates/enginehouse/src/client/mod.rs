@@ -21,7 +21,7 @@ pub(crate) use failure::{EXIT_STATUS, Failure, Status};
 pub(crate) use names::{App, segment};
 pub(crate) use operation::{Watch, finish, response};
 pub(crate) use settings::Settings;
-pub(crate) use trust::tls as trusted;
+pub(crate) use trust::{system_bundle, tls as trusted};
 
 /// How often something that changes nothing is asked again, and how long after.
 const AGAIN: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];

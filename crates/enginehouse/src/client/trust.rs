@@ -15,18 +15,20 @@ const BUNDLES: [&str; 4] =
 
 /// TLS that trusts the certificates in `own`, or else those of the system.
 pub(crate) fn tls(own: Option<&Path>) -> Result<TlsConfig, Failure> {
-    let bundle = match (own, std::env::var_os("SSL_CERT_FILE")) {
-        (Some(file), _) => file.to_owned(),
-        (None, Some(file)) => file.into(),
-        (None, None) => BUNDLES.iter().map(PathBuf::from).find(|file| file.is_file()).ok_or_else(|| {
-            Failure::Here("no certificates of the system were found; name a file with --ca FILE or in SSL_CERT_FILE".to_owned())
-        })?,
-    };
+    let bundle = own.map(Path::to_owned).or_else(system_bundle).ok_or_else(|| {
+        Failure::Here("no certificates of the system were found; name a file with --ca FILE or in SSL_CERT_FILE".to_owned())
+    })?;
     Ok(TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .root_certs(RootCerts::Specific(Arc::new(certificates(&bundle)?)))
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .build())
+}
+
+/// The file with the certificates of authorities that this machine trusts.
+pub(crate) fn system_bundle() -> Option<PathBuf> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    named.or_else(|| BUNDLES.iter().map(PathBuf::from).find(|file| file.is_file()))
 }
 
 fn certificates(bundle: &Path) -> Result<Vec<Certificate<'static>>, Failure> {

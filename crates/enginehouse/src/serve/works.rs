@@ -17,7 +17,7 @@ use model::journal::{Journal, Severity};
 use model::pool::Pool;
 use model::rpc::Doors;
 use model::table::Estate;
-use services::outside::Links;
+use services::outside::{Links, Ports};
 use store::control::{Actor, Store, StoreError};
 
 use super::args::Serve;
@@ -84,12 +84,15 @@ impl Works {
         let listening = bound.addresses();
         let http = *listening.first().context("nothing is listened on")?;
         let urls = Urls::new(http, listening.get(plain).copied(), admin.local_addr().context("the admin socket has no address")?);
+        let (http_ports, https_ports) = listening.split_at(plain.min(listening.len()));
+        let of = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::port).collect();
+        let ports = Ports { http: of(http_ports), https: of(https_ports) };
         let mut sockets = bound.sockets().context("cannot copy sockets")?;
         let https = sockets.split_off(plain.min(sockets.len()));
         let sockets = Sockets { http: sockets, https, admin: admin.try_clone().context("cannot copy a socket")? };
         let estate = Arc::new(ArcSwap::from_pointee(Estate::default()));
         let taps = Arc::new(Taps::default());
-        let bundled = bundled(store.dir())?;
+        let bundled = bundled(asked, store.dir())?;
         let fleets = Fleets::new(Ground {
             options: fleet_options(asked, store.dir(), bundled.doors())?,
             recorder: Arc::clone(&journal),
@@ -100,7 +103,7 @@ impl Works {
         // Nothing is accepted before there is a state to route by.
         let edge = bound.hold(Arc::clone(&estate), Arc::new(Front(Arc::clone(&fleets))) as Arc<dyn Pool>, front)?;
         fleets.connect(edge.caller());
-        bundled.connect(Links { estate, errands: edge.errands() });
+        bundled.connect(Links { estate, errands: edge.errands(), ports });
         let house = House::new(Arc::clone(&fleets));
         let draining = Arc::new(AtomicBool::new(false));
         let watched =
@@ -292,9 +295,10 @@ fn keeping(asked: &Serve, data: &Path) -> Keeping {
 }
 
 /// The bundled services; each app's keep their state in its folder.
-fn bundled(data: &Path) -> anyhow::Result<Bundled> {
+fn bundled(asked: &Serve, data: &Path) -> anyhow::Result<Bundled> {
     let data = data.to_owned();
-    let settings = Settings { folder: Box::new(move |app| store::app_folder(&data, app)), testing: false };
+    let folder = Box::new(move |app: &AppId| store::app_folder(&data, app));
+    let settings = Settings { folder, testing: false, fetching: asked.serving.fetching.clone() };
     Bundled::start(settings).context("cannot start the bundled services")
 }
 

@@ -9,6 +9,7 @@ mod client;
 mod command;
 mod deaths;
 mod examples;
+mod fetch;
 mod google;
 mod handlers;
 mod headers;
