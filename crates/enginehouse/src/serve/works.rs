@@ -84,9 +84,9 @@ impl Works {
         let listening = bound.addresses();
         let http = *listening.first().context("nothing is listened on")?;
         let urls = Urls::new(http, listening.get(plain).copied(), admin.local_addr().context("the admin socket has no address")?);
-        let (http_ports, https_ports) = listening.split_at(plain.min(listening.len()));
+        let (clear, encrypted) = listening.split_at(plain.min(listening.len()));
         let of = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::port).collect();
-        let ports = Ports { http: of(http_ports), https: of(https_ports) };
+        let ports = Ports { http: of(clear), https: of(encrypted) };
         let mut sockets = bound.sockets().context("cannot copy sockets")?;
         let https = sockets.split_off(plain.min(sockets.len()));
         let sockets = Sockets { http: sockets, https, admin: admin.try_clone().context("cannot copy a socket")? };

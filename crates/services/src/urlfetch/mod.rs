@@ -34,7 +34,7 @@ use crate::proto::urlfetch::{self as pb, ErrorCode};
 use address::Address;
 use outer::{Outer, Reply};
 use plan::{MOST_ANSWER, MOST_REQUEST, Plan, REDIRECTS};
-use tls::Trust;
+pub(crate) use tls::Trust;
 
 /// Fetches of one app that are under way at a time; others wait, as long as their deadlines let them. Each may hold 32 MiB.
 const AT_ONCE: usize = 128;

@@ -222,3 +222,59 @@ fn broken(error: &hyper::Error) -> Failure {
     };
     Failure::app(code, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::proto::urlfetch as pb;
+
+    /// Answers with the next of its answers each time it is asked.
+    struct Turncoat(Vec<Vec<IpAddr>>, Arc<AtomicUsize>);
+
+    impl Resolver for Turncoat {
+        fn resolve(&self, _: &str) -> Boxed<'static, io::Result<Vec<IpAddr>>> {
+            let answer = self.0[self.1.fetch_add(1, Ordering::SeqCst)].clone();
+            Box::pin(async move { Ok(answer) })
+        }
+    }
+
+    /// What a fetch from `http://turncoat.example` comes to, and how often the name was looked up. A server listens on 127.0.0.2, which is open.
+    fn fetched(answers: &[&[&str]]) -> (Result<u16, Failure>, usize) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let read = |all: &&[&str]| all.iter().map(|one| one.parse().expect("an address")).collect();
+        let resolver = Turncoat(answers.iter().map(read).collect(), Arc::clone(&asked));
+        let allowed = "127.0.0.2".parse().expect("a network");
+        let outer = Arc::new(Outer { resolver: Box::new(resolver), allowed, trust: Trust::new(None) });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let reply = runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.2:0").await.expect("a port");
+            let port = listener.local_addr().expect("an address").port();
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.expect("a visitor");
+                let _ = stream.read(&mut [0; 1024]).await;
+                let _ = stream.write_all(b"HTTP/1.1 204 Nothing\r\n\r\n").await;
+            });
+            let url = format!("http://turncoat.example:{port}/").into();
+            let request = pb::UrlFetchRequest { method: Some(1), url: Some(url), ..pb::UrlFetchRequest::default() };
+            outer.ask(Plan::read(request, "s~shop").expect("a plan")).await
+        });
+        (reply.map(|reply| reply.status.as_u16()), asked.load(Ordering::SeqCst))
+    }
+
+    #[test]
+    fn s6_a_name_that_changes_its_mind_leads_nowhere_else() {
+        // What is judged is what is connected to: there is no second look-up that could say something else.
+        assert_eq!(fetched(&[&["127.0.0.2"], &["127.0.0.1"]]), (Ok(204), 1));
+        // Closed addresses among open ones are not tried.
+        assert_eq!(fetched(&[&["127.0.0.1", "169.254.169.254", "127.0.0.2"]]), (Ok(204), 1));
+        for closed in [["127.0.0.1"], ["10.0.0.1"], ["::ffff:127.0.0.1"], ["::1"]] {
+            assert!(matches!(fetched(&[&closed]).0, Err(Failure::Application(2, _))), "{closed:?}");
+        }
+        assert!(matches!(fetched(&[&[]]).0, Err(Failure::Application(7, _))));
+    }
+}

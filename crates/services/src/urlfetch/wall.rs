@@ -37,16 +37,15 @@ fn kind_of_v4(address: Ipv4Addr) -> Option<&'static str> {
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => Some("a private address"),
         [169, 254, ..] => Some("a link-local address"),
         [100, 64..=127, ..] => Some("an address of a carrier's network"),
-        [192, 0, 0, _] | [198, 18..=19, ..] => Some("a reserved address"),
+        [192, 0, 0, _] | [198, 18..=19, ..] | [240..=255, ..] => Some("a reserved address"),
         [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Some("an address of documentation"),
         [192, 88, 99, _] => Some("a relay's address"),
         [224..=239, ..] => Some("a multicast address"),
-        [240..=255, ..] => Some("a reserved address"),
         _ => None,
     }
 }
 
-/// Only 2000::/3 is the internet's, without the parts of it that are special or hold an IPv4 address.
+/// Only `2000::/3` is the internet's, without the parts of it that are special or hold an IPv4 address.
 fn kind_of_v6(address: Ipv6Addr) -> Option<&'static str> {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 1] => Some("a loopback address"),
@@ -54,8 +53,7 @@ fn kind_of_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0xfe80..=0xfebf, ..] => Some("a link-local address"),
         [0xff00..=0xffff, ..] => Some("a multicast address"),
         // NAT64 and 6to4: packets end at the IPv4 address inside.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => kind_of_v4(embedded(high, low)),
-        [0x2002, high, low, ..] => kind_of_v4(embedded(high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => kind_of_v4(embedded(high, low)),
         [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => Some("an address of documentation"),
         [0x2001, 0..=0x01ff, ..] => Some("a reserved address"),
         [0x2000..=0x3fff, ..] => None,
