@@ -49,6 +49,7 @@ use model::table::Estate;
 
 pub use options::{Certificate, Limits, Listener, Options, Timeouts};
 pub use running::{Pulse, Running};
+pub use tls::only_http1;
 pub use vault::{Named, Vault};
 
 /// Why the edge cannot start; the text says how to mend it.

@@ -36,6 +36,16 @@ pub(crate) fn configure(certificate: &Certificate, options: &Options) -> Result<
     Ok(Arc::new(config))
 }
 
+/// The TLS settings of a listener outside the front end, with the same certificates and suites, for HTTP/1 alone.
+///
+/// # Errors
+/// If the certificate cannot be used.
+pub fn only_http1(certificate: &Certificate) -> Result<Arc<ServerConfig>, BindError> {
+    let mut config = configure(certificate, &Options::default())?;
+    Arc::make_mut(&mut config).alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
 /// The certificate and key of two files.
 fn read(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, BindError> {
     let fail = |path: &Path, why: String| BindError::Certificate { path: path.to_owned(), why };

@@ -103,14 +103,14 @@ impl Serving {
         })
     }
 
-    /// How the live log looks.
-    pub(crate) fn style(&self) -> Style {
+    /// How the live log looks; of several `apps` each entry says whose it is.
+    pub(crate) fn style(&self, apps: bool) -> Style {
         let requests = match self.quiet {
             0 => Requests::All,
             1 => Requests::Eventful,
             _ => Requests::None,
         };
-        Style { format: self.log_format, requests }
+        Style { format: self.log_format, requests, apps }
     }
 }
 

@@ -249,12 +249,12 @@ impl Desk {
             }
         }
         self.store(at, app.as_ref(), &entry);
-        self.show(at, entry);
+        self.show(at, app.as_ref(), entry);
         true
     }
 
-    fn show(&self, at: SystemTime, entry: Entry) {
-        if self.printer.show(at, entry) {
+    fn show(&self, at: SystemTime, app: Option<&AppId>, entry: Entry) {
+        if self.printer.show(at, app, entry) {
             self.losses.terminal.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -283,7 +283,7 @@ impl Desk {
         self.losses.disk.fetch_add(1, Ordering::Relaxed);
         self.resting = Some(Instant::now());
         let text = format!("the log cannot be written to disk: {error}; it is only shown here for the next {} s", RETRY.as_secs());
-        self.show(SystemTime::now(), Entry::Notice { severity: Severity::Error, version: None, text });
+        self.show(SystemTime::now(), None, Entry::Notice { severity: Severity::Error, version: None, text });
     }
 
     fn tell_losses(&mut self) {
@@ -293,7 +293,7 @@ impl Desk {
             self.told = lost;
             let (at, entry) = (SystemTime::now(), Entry::Notice { severity: Severity::Warning, version: None, text });
             self.store(at, None, &entry);
-            self.show(at, entry);
+            self.show(at, None, entry);
         }
     }
 }

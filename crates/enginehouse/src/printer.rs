@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use model::ids::AppId;
 use model::journal::{Entry, Severity};
 
 use crate::cli::LogFormat;
@@ -32,11 +33,16 @@ pub(crate) enum Requests {
 pub(crate) struct Style {
     pub(crate) format: LogFormat,
     pub(crate) requests: Requests,
+    /// Each entry says whose it is: there are several apps.
+    pub(crate) apps: bool,
 }
+
+/// An entry, when it was made, and whose it is.
+type Shown = (SystemTime, Option<AppId>, Entry);
 
 /// Shows entries.
 pub(crate) struct Printer {
-    queue: SyncSender<(SystemTime, Entry)>,
+    queue: SyncSender<Shown>,
     /// Bytes in the queue.
     waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
@@ -57,7 +63,7 @@ impl Printer {
     }
 
     /// Shows an entry, unless it is not wanted, or drops it; whether it was dropped.
-    pub(crate) fn show(&self, at: SystemTime, entry: Entry) -> bool {
+    pub(crate) fn show(&self, at: SystemTime, app: Option<&AppId>, entry: Entry) -> bool {
         if let Entry::Request(request) = &entry
             && self.style.requests != Requests::All
             && request.lines.is_empty()
@@ -67,7 +73,8 @@ impl Printer {
         }
         let weight = weight(&entry);
         let fits = self.waiting.fetch_add(weight, Ordering::Relaxed) + weight <= BACKLOG_BYTES;
-        let full = !fits || matches!(self.queue.try_send((at, entry)), Err(TrySendError::Full(_)));
+        let app = app.filter(|_| self.style.apps).cloned();
+        let full = !fits || matches!(self.queue.try_send((at, app, entry)), Err(TrySendError::Full(_)));
         if full {
             self.waiting.fetch_sub(weight, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -83,36 +90,42 @@ impl Printer {
 }
 
 /// Takes whatever is queued at once, so that a burst costs one write.
-fn print_all(inbox: &Receiver<(SystemTime, Entry)>, ui: &Ui, format: LogFormat, dropped: &AtomicU64, waiting: &AtomicUsize) {
+fn print_all(inbox: &Receiver<Shown>, ui: &Ui, format: LogFormat, dropped: &AtomicU64, waiting: &AtomicUsize) {
     let mut text = String::new();
-    let take = |at, entry: &Entry, text: &mut String| {
-        waiting.fetch_sub(weight(entry), Ordering::Relaxed);
-        line(at, entry, text, format);
+    let take = |shown: &Shown, text: &mut String| {
+        waiting.fetch_sub(weight(&shown.2), Ordering::Relaxed);
+        line(shown, text, format);
     };
-    while let Ok((at, first)) = inbox.recv() {
-        take(at, &first, &mut text);
+    while let Ok(first) = inbox.recv() {
+        take(&first, &mut text);
         while text.len() < 65_536
-            && let Ok((at, next)) = inbox.try_recv()
+            && let Ok(next) = inbox.try_recv()
         {
-            take(at, &next, &mut text);
+            take(&next, &mut text);
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let notice = format!("{lost} log entries are not shown here: the output is slower than the app");
-            line(SystemTime::now(), &Entry::Notice { severity: Severity::Warning, version: None, text: notice }, &mut text, format);
+            let entry = Entry::Notice { severity: Severity::Warning, version: None, text: notice };
+            line(&(SystemTime::now(), None, entry), &mut text, format);
         }
         ui.data(&text);
         text.clear();
     }
 }
 
-fn line(at: SystemTime, entry: &Entry, text: &mut String, format: LogFormat) {
+fn line((at, app, entry): &Shown, text: &mut String, format: LogFormat) {
     match format {
-        LogFormat::Text => show::plain(entry, text),
+        LogFormat::Text => show::plain_of(app.as_ref(), entry, text),
         LogFormat::Json => {
             let mut json = Vec::new();
-            store::log::write_line(at, entry, &mut json);
-            text.push_str(&String::from_utf8_lossy(&json));
+            store::log::write_line(*at, entry, &mut json);
+            let json = String::from_utf8_lossy(&json);
+            match (app, json.strip_prefix('{')) {
+                // An id needs no escapes.
+                (Some(app), Some(rest)) => text.extend(["{\"app\":\"", app.as_str(), "\",", rest]),
+                _ => text.push_str(&json),
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anstyle::Style;
-use model::ids::{InstanceId, VersionKey};
+use model::ids::{AppId, InstanceId, VersionKey};
 use model::journal::{Entry, Output, Request, Severity};
 
 use crate::ui::{BOLD, DIM, GREEN, RED, YELLOW};
@@ -14,12 +14,18 @@ const LONGEST: usize = 16_384;
 
 /// Lines for people.
 pub(crate) fn plain(entry: &Entry, text: &mut String) {
+    plain_of(None, entry, text);
+}
+
+/// Lines for people who look after several apps.
+pub(crate) fn plain_of(app: Option<&AppId>, entry: &Entry, text: &mut String) {
     match entry {
-        Entry::Request(request) => plain_request(request, text),
-        Entry::Output(line) => plain_output(line, text),
+        Entry::Request(request) => plain_request(app, request, text),
+        Entry::Output(line) => plain_output(app, line, text),
         Entry::Notice { severity, version, text: said } => {
             let style = severity_style(*severity);
-            let whom = version.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
+            let whom = version.as_ref().map(|key| format!("{}: ", whose(app, key, None)));
+            let whom = whom.or_else(|| app.map(|app| format!("{app}: "))).unwrap_or_default();
             let mark = if *severity >= Severity::Warning { "!" } else { "·" };
             for (n, part) in cut(said).lines().enumerate() {
                 let head = if n == 0 { format!("{mark} {whom}") } else { "    ".to_owned() };
@@ -29,9 +35,9 @@ pub(crate) fn plain(entry: &Entry, text: &mut String) {
     }
 }
 
-fn plain_output(line: &Output, text: &mut String) {
+fn plain_output(app: Option<&AppId>, line: &Output, text: &mut String) {
     let style = severity_style(line.severity);
-    let whose = whose(&line.version, Some(&line.instance));
+    let whose = whose(app, &line.version, Some(&line.instance));
     for part in cut(&line.text).lines() {
         let _ = writeln!(text, "{DIM}{whose}{DIM:#} {style}{}{style:#}", printable(part));
     }
@@ -40,13 +46,13 @@ fn plain_output(line: &Output, text: &mut String) {
     }
 }
 
-fn plain_request(request: &Request, text: &mut String) {
+fn plain_request(app: Option<&AppId>, request: &Request, text: &mut String) {
     let style = status_style(request.status);
     let status = if request.status == 0 { "---".to_owned() } else { request.status.to_string() };
     let _ = write!(text, "{style}{status}{style:#} {BOLD}{}{BOLD:#} {}", printable(&request.method), printable(&request.target));
     let _ = write!(text, " {DIM}{}{DIM:#}", span(request.took));
     if let Some(version) = &request.version {
-        let _ = write!(text, " {}", whose(version, request.instance.as_ref()));
+        let _ = write!(text, " {}", whose(app, version, request.instance.as_ref()));
     }
     if request.cold {
         text.push_str(" ❄");
@@ -76,10 +82,12 @@ fn below(text: &mut String, severity: Severity, said: &str) {
     }
 }
 
-fn whose(version: &VersionKey, instance: Option<&InstanceId>) -> String {
+/// `SERVICE/VERSION/INSTANCE`, or `APP:SERVICE/VERSION/INSTANCE`.
+fn whose(app: Option<&AppId>, version: &VersionKey, instance: Option<&InstanceId>) -> String {
+    let app = app.map(|app| format!("{app}:")).unwrap_or_default();
     match instance {
-        Some(instance) => format!("{version}/{}", short(instance)),
-        None => version.to_string(),
+        Some(instance) => format!("{app}{version}/{}", short(instance)),
+        None => format!("{app}{version}"),
     }
 }
 
@@ -170,6 +178,22 @@ mod tests {
             bare(&Entry::Request(Box::new(request()))),
             "200 GET /a\u{fffd}[2J?x=1 12 ms default/v1/e4b56539 ❄ app.yaml:7 /.*\n    WARNING  careful\n    ERROR    Traceback:\n               boom\n"
         );
+    }
+
+    #[test]
+    fn a_server_of_many_apps_says_whose_a_line_is() {
+        let app: AppId = "shop".parse().expect("an id");
+        let said = |version| Entry::Notice { severity: Severity::Info, version, text: "here".into() };
+        for (entry, wanted) in [
+            (Entry::Request(Box::new(request())), "12 ms shop:default/v1/e4b56539 "),
+            (said(Some(version())), "· shop:default/v1: here"),
+            (said(None), "· shop: here"),
+        ] {
+            let mut text = String::new();
+            plain_of(Some(&app), &entry, &mut text);
+            let bare = anstream::adapter::strip_str(&text).to_string();
+            assert!(bare.contains(wanted), "{bare}");
+        }
     }
 
     #[test]

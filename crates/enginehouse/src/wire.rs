@@ -90,8 +90,8 @@ impl Works {
         let (exporter, sampler) = traces(ui)?;
         let spans = exporter.as_ref().map(Exporter::tallied);
         let keeping = log_writer(asked, &storage)?.map_or(Keeping::Nowhere, Keeping::Here);
-        let journal =
-            Recorder::start(ui.clone(), asked.serving.style(), keeping, Arc::clone(&metrics), exporter).context("cannot start a thread")?;
+        let journal = Recorder::start(ui.clone(), asked.serving.style(false), keeping, Arc::clone(&metrics), exporter)
+            .context("cannot start a thread")?;
         let kept = storage.dir().to_owned();
         let services = bundled::Settings {
             folder: Box::new(move |_| kept.clone()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -46,11 +46,14 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long an answer is held back for its operation to end: gcloud would sleep a second, and then five (decision 223).
 const HOLD: Duration = Duration::from_millis(900);
 
+/// Where the settings for TLS come from.
+type Secured = Box<dyn Fn() -> Arc<rustls::ServerConfig> + Send + Sync>;
+
 /// Everything behind the admin port.
 pub struct Door {
     api: Arc<Api>,
     desk: Option<Desk>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Secured>,
 }
 
 impl std::fmt::Debug for Door {
@@ -71,10 +74,10 @@ impl Door {
         Self { desk: Some(Desk { subject, metrics }), ..self }
     }
 
-    /// Speaks TLS, and nothing else.
+    /// Speaks TLS, and nothing else, each connection with the settings that `config` has at its beginning.
     #[must_use]
-    pub fn secured(self, config: Arc<rustls::ServerConfig>) -> Self {
-        Self { tls: Some(config.into()), ..self }
+    pub fn secured(self, config: impl Fn() -> Arc<rustls::ServerConfig> + Send + Sync + 'static) -> Self {
+        Self { tls: Some(Box::new(config)), ..self }
     }
 }
 
@@ -106,7 +109,7 @@ pub(crate) async fn serve(listener: TcpListener, door: Arc<Door>, mut stop: watc
 }
 
 async fn admit(socket: tokio::net::TcpStream, door: Arc<Door>, near: bool, seat: OwnedSemaphorePermit, stop: watch::Receiver<bool>) {
-    match door.tls.clone() {
+    match door.tls.as_ref().map(|config| TlsAcceptor::from(config())) {
         None => connection(socket, door, near, stop).await,
         Some(acceptor) => {
             if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
@@ -139,7 +142,11 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 }
 
 impl Door {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, near: bool) -> Response<Body> {
+    async fn answer(self: Arc<Self>, mut request: Request<Incoming>, near: bool) -> Response<Body> {
+        if self.tls.is_some() {
+            // What a proxy that speaks TLS for us would say: links in answers begin with it.
+            request.headers_mut().insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("https"));
+        }
         let path = request.uri().path();
         if let (Some(desk), "/metrics" | "/healthz") = (&self.desk, path) {
             return self.watched(desk, &request, near);

@@ -13,7 +13,7 @@ use model::ids::AppId;
 use model::proxy::Proxies;
 
 use crate::cli::seconds;
-use crate::flags::Serving;
+use crate::flags::{Serving, Tls};
 
 /// `enginehouse serve`
 #[derive(Debug, Clone, Args)]
@@ -54,6 +54,15 @@ pub(crate) struct Serve {
     /// The address of the Admin API, of /metrics and /healthz
     #[arg(help_heading = "Addresses", long, value_name = "ADDRESS", default_value = "127.0.0.1:8085")]
     pub(crate) admin: Address,
+    /// Let the admin port speak https, with a certificate of our own that is made once and kept in DATA/admin-tls
+    #[arg(help_heading = "Addresses", long, value_enum, value_name = "KIND", conflicts_with = "admin_tls_cert")]
+    pub(crate) admin_tls: Option<Tls>,
+    /// The certificate chain in PEM form for the admin port, which then speaks https
+    #[arg(help_heading = "Addresses", long, value_name = "FILE", requires = "admin_tls_key")]
+    pub(crate) admin_tls_cert: Option<PathBuf>,
+    /// The private key in PEM form for the admin port
+    #[arg(help_heading = "Addresses", long, value_name = "FILE", requires = "admin_tls_cert")]
+    pub(crate) admin_tls_key: Option<PathBuf>,
     /// The domain whose names lead here
     #[arg(help_heading = "Addresses", long, value_name = "NAME", default_value = "localhost", value_parser = domain)]
     pub(crate) domain: String,
@@ -95,6 +104,15 @@ impl Serve {
         const USUAL: &str = "https://acme-v02.api.letsencrypt.org/directory";
         let directory = self.acme_directory.clone().or_else(|| self.acme_email.as_ref().map(|_| USUAL.to_owned()))?;
         Some(super::tls::Settings { directory, email: self.acme_email.clone(), ca: self.acme_ca.clone(), retry: self.acme_retry })
+    }
+
+    /// The certificate of the admin port, if it speaks https.
+    pub(crate) fn admin_certificate(&self, data: &std::path::Path) -> Option<edge::Certificate> {
+        match (&self.admin_tls_cert, &self.admin_tls_key, self.admin_tls) {
+            (Some(chain), Some(key), _) => Some(edge::Certificate::Files { chain: chain.clone(), key: key.clone() }),
+            (_, _, Some(Tls::SelfSigned)) => Some(edge::Certificate::SelfSigned { directory: data.join("admin-tls") }),
+            _ => None,
+        }
     }
 
     /// Where everything is kept.

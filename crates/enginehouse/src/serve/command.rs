@@ -25,6 +25,15 @@ pub(crate) struct Reload {
     /// The server's data folder [default: $STATE_DIRECTORY, or a folder in the user's state directory]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// What the server tells of its inside from now on, on its standard error: off, debug, or fleet=trace,edge=debug; an empty text leaves that
+    /// to ENGINEHOUSE_LOG again
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    log: Option<String>,
+}
+
+/// Reads a filter, of which its own text is kept.
+fn filter(text: &str) -> Result<String, String> {
+    crate::inside::read(text).map(|_| text.trim().to_owned())
 }
 
 /// `enginehouse upgrade`
@@ -43,6 +52,10 @@ pub(crate) fn reload(ui: &Ui, asked: &Reload) -> ExitCode {
     told(ui, || {
         let dir = folder(asked.data.as_ref())?;
         let pid = master(&dir)?;
+        if let Some(log) = &asked.log {
+            let file = dir.join(crate::inside::FILE);
+            std::fs::write(&file, format!("{log}\n")).with_context(|| format!("cannot write {}", file.display()))?;
+        }
         kill_process(pid, Signal::HUP).with_context(|| format!("cannot signal process {}", pid.as_raw_nonzero()))?;
         Ok(format!("process {} reads its settings again", pid.as_raw_nonzero()))
     })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use arc_swap::ArcSwap;
 use control::api::{Api, Door};
 use control::ward::Wards;
 use control::work::{self, Keep};
@@ -29,6 +30,7 @@ pub(crate) struct Plane {
     admin: TcpListener,
     watched: Arc<Watched>,
     metrics: Arc<Metrics>,
+    tls: Option<Tls>,
     /// Answers while there is one.
     running: Option<Admin>,
 }
@@ -38,6 +40,21 @@ pub(crate) struct Shown {
     pub(crate) watched: Watched,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wards: Wards,
+    pub(crate) tls: Option<Tls>,
+}
+
+/// How the admin port speaks https.
+pub(crate) struct Tls {
+    certificate: edge::Certificate,
+    config: Arc<ArcSwap<rustls::ServerConfig>>,
+}
+
+impl Tls {
+    /// Reads the certificate.
+    pub(crate) fn new(certificate: edge::Certificate) -> anyhow::Result<Self> {
+        let config = Arc::new(ArcSwap::new(edge::only_http1(&certificate)?));
+        Ok(Self { certificate, config })
+    }
 }
 
 /// Takes the address of the Admin API, unless a socket was handed over.
@@ -54,7 +71,7 @@ pub(crate) fn listen(given: Option<TcpListener>, address: SocketAddr) -> anyhow:
 impl Plane {
     /// A control plane that neither answers nor does anything yet. `port` is that of the first listener for apps.
     pub(crate) fn new(store: Store, engine: Arc<dyn Engine>, admin: TcpListener, shown: Shown, asked: &Serve, front: SocketAddr) -> Self {
-        let Shown { watched, metrics, wards } = shown;
+        let Shown { watched, metrics, wards, tls } = shown;
         let port = Some(front.port()).filter(|port| *port != 80);
         let settings = control::api::Settings {
             domain: asked.domain.clone(),
@@ -73,7 +90,7 @@ impl Plane {
         };
         let house = work::House::new(store.clone(), Arc::clone(&engine), work, tokio::runtime::Handle::current());
         let api = Arc::new(Api::new(store.clone(), Arc::new(house.clone()), engine, settings).with_wards(wards));
-        Self { store, house, api, region: asked.region.clone(), admin, watched: Arc::new(watched), metrics, running: None }
+        Self { store, house, api, region: asked.region.clone(), admin, watched: Arc::new(watched), metrics, tls, running: None }
     }
 
     /// Puts the state in force, without changing or driving anything.
@@ -85,8 +102,20 @@ impl Plane {
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
         self.house.start().await.map_err(|status| anyhow!("the state cannot be put in force: {status}"))?;
         let listener = self.admin.try_clone().context("cannot copy a socket")?;
-        let door = Door::new(Arc::clone(&self.api)).watching(Arc::clone(&self.watched) as _, Arc::clone(&self.metrics));
+        let mut door = Door::new(Arc::clone(&self.api)).watching(Arc::clone(&self.watched) as _, Arc::clone(&self.metrics));
+        if let Some(tls) = &self.tls {
+            let config = Arc::clone(&tls.config);
+            door = door.secured(move || config.load_full());
+        }
         self.running = Some(Bound::on(listener).context("the admin socket cannot be used")?.open(door).context("cannot start a thread")?);
+        Ok(())
+    }
+
+    /// Reads the certificate of the admin port again, for the connections that follow.
+    pub(crate) fn renew(&self) -> anyhow::Result<()> {
+        if let Some(tls) = &self.tls {
+            tls.config.store(edge::only_http1(&tls.certificate)?);
+        }
         Ok(())
     }
 

@@ -22,8 +22,8 @@ pub(crate) struct Urls {
 }
 
 impl Urls {
-    pub(crate) fn new(http: SocketAddr, https: Option<SocketAddr>, admin: SocketAddr) -> Self {
-        let admin = format!("http://{}", authority(admin));
+    pub(crate) fn new(http: SocketAddr, https: Option<SocketAddr>, admin: SocketAddr, secured: bool) -> Self {
+        let admin = format!("{}://{}", if secured { "https" } else { "http" }, authority(admin));
         Self {
             http: format!("http://{}", authority(http)),
             https: https.map(|address| format!("https://{}", authority(address))),

@@ -69,11 +69,14 @@ impl Works {
     /// Starts everything but the control plane; connections wait until [`Self::serve`]. `beside`: another process has the state for now.
     pub(crate) fn start(ui: &Ui, asked: &Serve, given: Given, beside: bool) -> anyhow::Result<Self> {
         let folder = asked.folder()?;
+        if let Err(why) = crate::inside::tune(&folder) {
+            ui.warning(&why);
+        }
         let store = if beside { Store::open_beside(&folder)? } else { Store::open(&folder)? };
         let metrics = Arc::new(Metrics::default());
         let (exporter, sampler) = traces(ui)?;
         let spans = exporter.as_ref().map(Exporter::tallied);
-        let journal = Recorder::start(ui.clone(), asked.serving.style(), keeping(asked, store.dir()), Arc::clone(&metrics), exporter)
+        let journal = Recorder::start(ui.clone(), asked.serving.style(true), keeping(asked, store.dir()), Arc::clone(&metrics), exporter)
             .context("cannot start a thread")?;
         let admin = super::plane::listen(given.admin, asked.admin.0)?;
         let edge_options = edge_options(asked, &store, given.http, given.https)?;
@@ -83,7 +86,9 @@ impl Works {
         let bound = edge::Edge::bind(edge::Options { sampler, ..edge_options })?;
         let listening = bound.addresses();
         let http = *listening.first().context("nothing is listened on")?;
-        let urls = Urls::new(http, listening.get(plain).copied(), admin.local_addr().context("the admin socket has no address")?);
+        let tls = asked.admin_certificate(store.dir()).map(super::plane::Tls::new).transpose()?;
+        let urls =
+            Urls::new(http, listening.get(plain).copied(), admin.local_addr().context("the admin socket has no address")?, tls.is_some());
         let (clear, encrypted) = listening.split_at(plain.min(listening.len()));
         let of = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::port).collect();
         let ports = Ports { http: of(clear), https: of(encrypted) };
@@ -108,7 +113,7 @@ impl Works {
         let draining = Arc::new(AtomicBool::new(false));
         let watched =
             Watched { fleets: Arc::clone(&fleets), pulse: edge.pulse(), losses: journal.losses(), spans, draining: Arc::clone(&draining) };
-        let shown = Shown { watched, metrics, wards: bundled.wards() };
+        let shown = Shown { watched, metrics, wards: bundled.wards(), tls };
         let plane = Plane::new(store.clone(), Arc::clone(&house) as Arc<dyn Engine>, admin, shown, asked, http);
         Ok(Self {
             ui: ui.clone(),
@@ -211,12 +216,20 @@ impl Works {
     /// Reads again what can change without a restart.
     pub(crate) async fn reload(&self) {
         self.shelf.look();
-        let renewed = self.edge.as_ref().map_or(Ok(()), edge::Running::renew);
-        let published = self.plane.publish().await;
-        match (renewed, published) {
-            (Err(error), _) => self.journal.notice(Severity::Error, format!("{error}; the certificates stay as they are")),
-            (_, Err(error)) => self.journal.notice(Severity::Error, format!("{error:#}; what was in force stays")),
-            _ => self.journal.notice(Severity::Info, "certificates and state were read again"),
+        let renewed = self.edge.as_ref().map_or(Ok(()), edge::Running::renew).map_err(anyhow::Error::from);
+        let renewed = renewed.and_then(|()| self.plane.renew()).map_err(|error| format!("{error:#}; the certificates stay as they are"));
+        let published = self.plane.publish().await.map_err(|error| format!("{error:#}; what was in force stays"));
+        let tuned = crate::inside::tune(self.store.dir()).map_err(|why| format!("{why}; the log's filter stays"));
+        let log = tuned.as_deref().unwrap_or_default().to_owned();
+        let mut whole = true;
+        for failed in [renewed.err(), published.err(), tuned.err()].into_iter().flatten() {
+            self.journal.notice(Severity::Error, failed);
+            whole = false;
+        }
+        if whole {
+            let text =
+                format!("certificates, state and the log's filter (`{log}`) were read again; flags are read at a start or an upgrade");
+            self.journal.notice(Severity::Info, text);
         }
     }
 

@@ -1,5 +1,6 @@
 //! `enginehouse serve`: the server that stays up.
 
+mod admin;
 mod examples;
 mod ingress;
 mod kills;
