@@ -220,7 +220,7 @@ impl Call<'_> {
             login: false,
         };
         let headers = HeaderMap::new();
-        let visit = Visit { log_id: log_id.to_owned(), authority: authority.to_owned(), ..Visit::default() };
+        let visit = Visit { log_id: log_id.to_owned(), authority: authority.to_owned(), internal: true, ..Visit::default() };
         let lease = Lease {
             instance: self.instance.clone(),
             cold: false,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{REFERER, USER_AGENT, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, REFERER, USER_AGENT, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version as Protocol};
 use model::asset;
@@ -509,7 +509,7 @@ impl Walk<'_> {
         self.visit.mark(|span, now| span.asked = Some(now));
         let instance = lease.instance.clone();
         if let Some(door) = &instance.door {
-            lease.pass = Some(Pass::new(door, ticket.as_str(), place.visit()));
+            lease.pass = Some(Pass::new(door, ticket.as_str(), self.seen(place, facts.trace_id())));
         }
         match &instance.endpoint {
             Endpoint::Agent(socket) => {
@@ -554,6 +554,26 @@ impl Walk<'_> {
         }
     }
 
+    /// What bundled services may know.
+    fn seen(&self, place: &Place<'_>, trace: u128) -> rpc::Visit {
+        let client = place.origin.client();
+        let header = |name: HeaderName| self.parts.headers.get(name).cloned();
+        rpc::Visit {
+            log_id: place.log_id.as_str().to_owned(),
+            authority: place.authority.to_owned(),
+            https: client.https,
+            user: place.user.map(|user| user.email.clone()),
+            at: Some(self.visit.at),
+            trace,
+            method: self.parts.method.clone(),
+            target: place.uri.clone(),
+            client: Some(client.ip),
+            authorization: header(AUTHORIZATION),
+            agent: header(USER_AGENT),
+            internal: self.caller() != Caller::External,
+        }
+    }
+
     async fn lease(&mut self, call: &Call<'_>) -> Result<Lease, Fault> {
         let wanted = Wanted { version: Arc::clone(call.version), instance: call.instance };
         let house = &self.core.house;
@@ -589,18 +609,6 @@ struct Place<'a> {
     origin: &'a Origin<'a>,
     user: Option<&'a User>,
     log_id: &'a Hex,
-}
-
-impl Place<'_> {
-    /// What bundled services may know.
-    fn visit(&self) -> rpc::Visit {
-        rpc::Visit {
-            log_id: self.log_id.as_str().to_owned(),
-            authority: self.authority.to_owned(),
-            https: self.origin.client().https,
-            user: self.user.map(|user| user.email.clone()),
-        }
-    }
 }
 
 /// What one instance is asked with.

@@ -1,6 +1,8 @@
 //! The bundled services of this process: one thread that answers the API calls of all instances.
 
+mod bearers;
 pub(crate) mod fetching;
+mod identity;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -17,9 +19,10 @@ use services::memcache::Memcache;
 use services::outside::{Links, Outside};
 use services::registry::Registry;
 use services::server::{Admission, House};
-use services::user::Users;
+use services::visits::Visits;
 
 use self::fetching::Fetching;
+pub(crate) use self::identity::Identities;
 
 /// Bytes that memcache keeps for each app: what App Engine's shared memcache gives in practice is not documented; this is memcached's default.
 const MEMCACHE: usize = 64 << 20;
@@ -27,12 +30,13 @@ const MEMCACHE: usize = 64 << 20;
 /// What services are started with.
 pub(crate) struct Settings {
     /// Where an app's services keep what must outlive the process; `None` for all apps' together.
-    #[expect(dead_code, reason = "the services that keep something follow")]
     pub(crate) folder: Box<dyn Fn(&model::ids::AppId) -> PathBuf + Send + Sync>,
     /// `--test-mode`
     pub(crate) testing: bool,
     /// What apps may fetch.
     pub(crate) fetching: Fetching,
+    /// Who apps are, and who calls them.
+    pub(crate) identity: Identities,
 }
 
 /// The services of this process.
@@ -51,13 +55,16 @@ impl Bundled {
         let handle = runtime.handle().clone();
         std::thread::Builder::new().name("services".into()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
         let outside = Arc::new(Outside::default());
-        let registry = Registry::default()
-            .with(Arc::new(Memcache::new(MEMCACHE)))
-            .with(Arc::new(Users))
-            .with(Arc::new(Capabilities::default()))
-            .with(Arc::new(fetching::start(settings.fetching, &outside)?));
+        let folder: Arc<dyn Fn(&model::ids::AppId) -> PathBuf + Send + Sync> = settings.folder.into();
+        let visits = Arc::new(Visits::default());
+        let registry =
+            Registry::default().with(Arc::new(Memcache::new(MEMCACHE))).with(Arc::new(fetching::start(settings.fetching, &outside)?));
+        let (registry, metadata) = identity::add(registry, settings.identity, &folder, &outside, &visits);
+        // The last one: it speaks of all others.
+        let capabilities = Capabilities::new(registry.names());
+        let registry = registry.with(Arc::new(capabilities));
         let admission = if settings.testing { Admission::Anyone } else { Admission::Tickets };
-        Ok(Self { doors: Arc::new(House::new(registry, admission, handle)), outside })
+        Ok(Self { doors: Arc::new(House::new(registry, metadata, visits, admission, handle)), outside })
     }
 
     /// Opens the door of test programs, on a port of the loopback: who calls there calls as an instance of `version`.

@@ -21,11 +21,12 @@ use model::table::{Estate, Naming, Version};
 use model::trace::Sampler;
 use services::outside::{Links, Ports};
 use store::Storage;
+use store::access::{self, AccessKey};
 use store::log::Writer;
 
 use crate::addresses::{Addresses, naming};
 use crate::app::{Edition, Source};
-use crate::bundled::{self, Bundled};
+use crate::bundled::{self, Bundled, Identities};
 use crate::check::tally;
 use crate::cli::{AdminPort, Run};
 use crate::client::place::{Ask, AskFile};
@@ -93,12 +94,21 @@ impl Works {
         let journal = Recorder::start(ui.clone(), asked.serving.style(false), keeping, Arc::clone(&metrics), exporter)
             .context("cannot start a thread")?;
         let kept = storage.dir().to_owned();
-        let services = bundled::Settings {
+        let key = AccessKey::new(&storage.secret(access::SECRET)?);
+        let recorder = Arc::clone(&journal);
+        let bundled = Bundled::start(bundled::Settings {
             folder: Box::new(move |_| kept.clone()),
+            identity: Identities {
+                signer: Arc::new(move || Ok(key.clone())),
+                people: None,
+                region: "local".into(),
+                bucket_domain: "appspot.com".into(),
+                journal: Arc::new(move |app, entry| recorder.put(Some(app.clone()), entry)),
+            },
             testing: asked.test_mode,
             fetching: asked.serving.fetching.clone(),
-        };
-        let bundled = Bundled::start(services).context("cannot start the bundled services")?;
+        })
+        .context("cannot start the bundled services")?;
         let fleet = Fleet::new(fleet_options(asked, &app, &journal, bundled.doors())?).context("cannot prepare to start instances")?;
         for complaint in fleet.complaints() {
             ui.warning(&complaint);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use model::ids::InstanceId;
 use model::journal::{Severity, Stream, Turn};
 use model::pool::{Endpoint, Instance, Lifecycle};
-use model::rpc::Door;
+use model::rpc::{Door, Residents, Stay};
 use model::sched::{Event, Serial};
 use model::table::Version;
 use rustix::process::Signal;
@@ -62,7 +62,7 @@ pub(crate) async fn live(pool: Arc<VersionPool>, birth: Birth, mut stop: oneshot
             let ended = match ready {
                 Ok(endpoint) => {
                     let instance =
-                        Arc::new(Instance { serial: serial.0, id, version: pool.key.clone(), endpoint, door: running.door.clone() });
+                        Arc::new(Instance { serial: serial.0, id, version: pool.key.clone(), endpoint, door: running.calls(&deployment) });
                     let greeted = tokio::select! {
                         greeted = lifecycle::greet(&pool, &deployment.version, &instance, hello) => greeted.map_err(Ended::Failed),
                         status = running.process.wait() => Err(Ended::Died(status)),
@@ -130,6 +130,8 @@ struct Running {
     _port: Option<Port>,
     container: Option<Container>,
     door: Option<Arc<dyn Door>>,
+    /// Where it counts as at home.
+    _stays: Vec<Stay>,
     _scratch: Option<Scratch>,
 }
 
@@ -182,6 +184,9 @@ impl Running {
             let born = newborn.spawn(house, stdin, port, scratch.as_ref()).await;
             born.map_err(|e| cannot("the process could not be started", e))?
         };
+        let groups = group.as_ref().map(|group| group.doors()).unwrap_or_default();
+        let residents = Residents { instance: id.clone(), pid: process.pid(), groups };
+        let stays = door.iter().chain(process.origin_door()).map(|door| Stay::new(door, residents.clone())).collect();
         let tail = Tail::default();
         let source = Source::new(pool.key.clone(), id.clone(), Arc::clone(&house.journal), tail.clone());
         let mut readers = Vec::new();
@@ -194,7 +199,12 @@ impl Running {
             }
             house.meter.watch(pool, serial, group, pool.busy(serial));
         }
-        Ok(Self { process, listens, tail, readers, group, _port: port, container, door, _scratch: scratch })
+        Ok(Self { process, listens, tail, readers, group, _port: port, container, door, _stays: stays, _scratch: scratch })
+    }
+
+    /// The door for requests, which need tickets only if the version calls bundled services.
+    fn calls(&self, deployment: &Deployment) -> Option<Arc<dyn Door>> {
+        self.door.clone().filter(|_| deployment.version.config.app_engine_apis)
     }
 
     /// Waits until the front end may connect.
@@ -303,9 +313,9 @@ impl Running {
     }
 }
 
-/// Where the instance will call bundled services, if its version does.
-fn door(house: &House, deployment: &Deployment, id: &InstanceId) -> Result<Option<Arc<dyn Door>>, String> {
-    let doors = house.options.doors.as_ref().filter(|_| deployment.version.config.app_engine_apis);
+/// Where the instance will ask for its metadata, and call bundled services.
+pub(crate) fn door(house: &House, deployment: &Deployment, id: &InstanceId) -> Result<Option<Arc<dyn Door>>, String> {
+    let doors = house.options.doors.as_ref();
     doors.map(|doors| doors.open(&deployment.version, id)).transpose()
 }
 
@@ -333,7 +343,7 @@ impl Newborn<'_> {
         let (program, args) = command(&deployment.prepared.launch);
         let mut env = process_env::of(house, deployment, self.id, port);
         env.extend(scratch.map(Scratch::variable));
-        env.extend(process_env::calls(self.door));
+        env.extend(process_env::calls(self.deployment, self.door));
         let walls = walls::plan(house, deployment, port, self.group, scratch);
         let spec = Spec { program, args, env, dir: directory(deployment, walls.as_ref()), stdin, mark: house.mark(self.serial), walls };
         let (spec, container) = contained(house, spec, &process_env::home(house, deployment), self.group)?;

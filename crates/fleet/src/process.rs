@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::rpc::Door;
 use rustix::process::{Pid, Signal};
 use tokio::io::AsyncRead;
 use tokio::io::unix::AsyncFd;
@@ -62,6 +63,14 @@ enum End {
 }
 
 impl Process {
+    /// The door of the zygote that forked it, if one did.
+    pub(crate) fn origin_door(&self) -> Option<&Arc<dyn Door>> {
+        match &self.origin {
+            Origin::Spawned(_) => None,
+            Origin::Forked(forked) => forked.door(),
+        }
+    }
+
     /// A child of ours.
     pub(crate) fn spawned(mut child: Child) -> Self {
         let stdout = child.stdout.take().map(|pipe| Box::new(pipe) as Output);
@@ -102,6 +111,11 @@ impl Process {
 }
 
 impl Forked {
+    /// The door of the zygote that forked it.
+    fn door(&self) -> Option<&Arc<dyn Door>> {
+        self.link.door()
+    }
+
     /// The process behind the pidfd `descriptor`, which `link` knows as `pid`.
     pub(crate) fn new(link: Arc<Link>, serial: u64, pid: i32, descriptor: OwnedFd, tether: OwnedWriteHalf) -> io::Result<Self> {
         #[allow(deprecated, reason = "what it warns of cannot be with an `OwnedFd`; its successor is `unsafe`")]

@@ -35,11 +35,18 @@ pub(crate) fn of(house: &House, deployment: &Deployment, id: &InstanceId, port: 
     env.into_iter().collect()
 }
 
-/// Where the instance's SDK calls bundled services; nothing else may stand in these variables.
-pub(crate) fn calls(door: Option<SocketAddr>) -> impl Iterator<Item = (OsString, OsString)> {
-    let address =
-        |door: SocketAddr| [("API_HOST".into(), door.ip().to_string().into()), ("API_PORT".into(), door.port().to_string().into())];
-    door.into_iter().flat_map(address)
+/// Where the instance's SDK calls bundled services, and where its libraries find the metadata server; nothing else may stand in these variables.
+pub(crate) fn calls(deployment: &Deployment, door: Option<SocketAddr>) -> impl Iterator<Item = (OsString, OsString)> {
+    let calling = door.filter(|_| deployment.version.config.app_engine_apis);
+    let address = |door: SocketAddr| [("API_HOST", door.ip().to_string()), ("API_PORT", door.port().to_string())];
+    let calls = calling.into_iter().flat_map(address).map(|(name, value)| (name.into(), value.into()));
+    calls.chain(metadata(door))
+}
+
+/// Where the metadata server is: google-auth asks a name for facts and an address whether there is one at all.
+pub(crate) fn metadata(door: Option<SocketAddr>) -> impl Iterator<Item = (OsString, OsString)> {
+    let both = |door: SocketAddr| ["GCE_METADATA_HOST", "GCE_METADATA_IP"].map(|name| (name.into(), door.to_string().into()));
+    door.into_iter().flat_map(both)
 }
 
 /// What any process needs to run here.

@@ -84,6 +84,20 @@ impl AppId {
     pub fn project(&self) -> &str {
         self.0.split_once('~').map_or(&self.0, |(_, id)| id)
     }
+
+    /// The address of its default service account: `shop@appspot.gserviceaccount.com`. The domain of a domain-scoped id follows the name.
+    pub fn service_account(&self) -> String {
+        let project = self.project();
+        let name = project.split_once(':').map_or_else(|| project.to_owned(), |(domain, id)| format!("{id}.{domain}"));
+        format!("{name}@appspot.gserviceaccount.com")
+    }
+
+    /// A number that stands for the app where a number is wanted (`numeric-project-id`): of twelve digits, and always the same for the same app.
+    pub fn number(&self) -> u64 {
+        // FNV-1a.
+        let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        100_000_000_000 + self.project().bytes().fold(0xcbf2_9ce4_8422_2325, fold) % 900_000_000_000
+    }
 }
 
 impl ServiceId {

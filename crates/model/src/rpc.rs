@@ -1,8 +1,12 @@
 //! The seam between requests, instances and the bundled services: each instance that may call them has a door of its own, and each request that it
 //! serves a ticket there. `fleet` opens doors, `edge` hands out tickets, the binary knows who answers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{HeaderValue, Method, Uri};
 
 use crate::ids::InstanceId;
 use crate::table::Version;
@@ -18,6 +22,22 @@ pub struct Visit {
     pub https: bool,
     /// The email of the user that is signed in.
     pub user: Option<String>,
+    /// When it began.
+    pub at: Option<SystemTime>,
+    /// Its trace, which the lines of its log carry too.
+    pub trace: u128,
+    /// Its method.
+    pub method: Method,
+    /// Path and query.
+    pub target: Uri,
+    /// The client.
+    pub client: Option<IpAddr>,
+    /// `Authorization`, as the client sent it.
+    pub authorization: Option<HeaderValue>,
+    /// `User-Agent`, as the client sent it.
+    pub agent: Option<HeaderValue>,
+    /// No client asks, but the house: a task, a cron job, a start.
+    pub internal: bool,
 }
 
 /// Where one instance calls services. Dropping it closes it.
@@ -30,6 +50,23 @@ pub trait Door: Send + Sync + std::fmt::Debug {
 
     /// It is over; calls that are under way may end.
     fn end(&self, ticket: &str);
+
+    /// An instance has been born whose connections count as its own. A zygote's door has several.
+    fn house(&self, _residents: Residents) {}
+
+    /// It has ended: its processes' numbers may be given to others.
+    fn leave(&self, _instance: &InstanceId) {}
+}
+
+/// The processes of one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Residents {
+    /// Whose.
+    pub instance: InstanceId,
+    /// The first of them; its descendants are meant too.
+    pub pid: u32,
+    /// `cgroup.procs` files that list them.
+    pub groups: Vec<PathBuf>,
 }
 
 /// Opens doors.
@@ -39,6 +76,28 @@ pub trait Doors: Send + Sync {
     /// # Errors
     /// A text for people, if the system gives no port.
     fn open(&self, version: &Arc<Version>, instance: &InstanceId) -> Result<Arc<dyn Door>, String>;
+}
+
+/// An instance counts as a door's until this is dropped.
+#[derive(Debug)]
+pub struct Stay {
+    door: Arc<dyn Door>,
+    instance: InstanceId,
+}
+
+impl Stay {
+    /// It begins.
+    pub fn new(door: &Arc<dyn Door>, residents: Residents) -> Self {
+        let instance = residents.instance.clone();
+        door.house(residents);
+        Self { door: Arc::clone(door), instance }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.door.leave(&self.instance);
+    }
 }
 
 /// A ticket that is good until this is dropped.

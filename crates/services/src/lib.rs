@@ -6,14 +6,20 @@
 
 pub mod call;
 pub mod capability;
+pub mod identity;
+pub mod jwt;
+pub mod logservice;
 pub mod memcache;
+pub mod metadata;
 pub mod outside;
 pub mod registry;
 pub mod server;
 pub mod tickets;
 pub mod urlfetch;
 pub mod user;
+pub mod visits;
 
+mod peer;
 mod presence;
 mod socket;
 mod test_mode;
@@ -26,6 +32,9 @@ pub mod proto {
     }
     pub mod capability {
         include!(concat!(env!("OUT_DIR"), "/capability.rs"));
+    }
+    pub mod logservice {
+        include!(concat!(env!("OUT_DIR"), "/logservice.rs"));
     }
     pub mod memcache {
         include!(concat!(env!("OUT_DIR"), "/memcache.rs"));

@@ -1,10 +1,11 @@
-//! `POST /rpc_http`: one listener for each instance, so that the socket already says who calls; the ticket adds the request.
+//! `POST /rpc_http`: one listener for each instance, so that the socket already says who calls; the ticket adds the request. Everything else that is asked
+//! there goes to the metadata server.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,18 +16,22 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use model::ids::InstanceId;
-use model::rpc::{Doors, Visit};
+use model::pool::Boxed;
+use model::rpc::{Doors, Residents, Visit};
 use model::table::Version;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 
 use crate::call::{Answer, Caller, Context, Failure, envelope, read};
+use crate::metadata::{self, Metadata};
+use crate::peer;
 use crate::proto::remote_api::{self as pb, rpc_error::Code};
 use crate::registry::Registry;
 use crate::socket::Socket;
 use crate::test_mode;
 use crate::tickets::Tickets;
+use crate::visits::Visits;
 
 /// Java's client sends up to 50 MiB, and a little for the envelope.
 const MOST_BODY: usize = (50 << 20) + 4096;
@@ -50,9 +55,14 @@ pub enum Admission {
     Anyone,
 }
 
+/// Both addresses of a connection, the other side's first.
+type Ends = (SocketAddr, SocketAddr);
+
 /// All doors of a house: each leads to the same services.
 pub struct House {
     registry: Arc<Registry>,
+    metadata: Arc<Metadata>,
+    visits: Arc<Visits>,
     admission: Admission,
     runtime: tokio::runtime::Handle,
     /// For large bodies.
@@ -61,8 +71,9 @@ pub struct House {
 
 impl House {
     /// Calls run on `runtime`, which must outlive the doors.
-    pub fn new(registry: Registry, admission: Admission, runtime: tokio::runtime::Handle) -> Self {
-        Self { registry: Arc::new(registry), admission, runtime, room: Arc::new(Semaphore::new(ROOM)) }
+    pub fn new(registry: Registry, metadata: Metadata, visits: Arc<Visits>, admission: Admission, runtime: tokio::runtime::Handle) -> Self {
+        let (registry, metadata) = (Arc::new(registry), Arc::new(metadata));
+        Self { registry, metadata, visits, admission, runtime, room: Arc::new(Semaphore::new(ROOM)) }
     }
 
     /// A door at an address of the user's choice, through which other programs call in the name of `caller` (test mode).
@@ -77,20 +88,23 @@ impl House {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let tickets = Arc::new(Tickets::default());
-        let desk = Desk {
+        let desk = Arc::new(Desk {
             registry: Arc::clone(&self.registry),
+            metadata: Arc::clone(&self.metadata),
             caller,
             admission: self.admission,
-            tickets: Arc::clone(&tickets),
+            tickets: Arc::default(),
+            residents: Mutex::default(),
             room: Arc::clone(&self.room),
-        };
+        });
+        self.visits.add(&desk.caller, &desk.tickets);
+        let served = Arc::clone(&desk);
         let task = self.runtime.spawn(async move {
             if let Ok(listener) = TcpListener::from_std(listener) {
-                accept(listener, Arc::new(desk)).await;
+                accept(listener, served).await;
             }
         });
-        Ok(Door { address, tickets, task: task.abort_handle() })
+        Ok(Door { address, desk, task: task.abort_handle() })
     }
 }
 
@@ -106,7 +120,7 @@ impl Doors for House {
 #[derive(Debug)]
 struct Door {
     address: SocketAddr,
-    tickets: Arc<Tickets>,
+    desk: Arc<Desk>,
     task: AbortHandle,
 }
 
@@ -116,11 +130,20 @@ impl model::rpc::Door for Door {
     }
 
     fn begin(&self, ticket: &str, visit: Visit) {
-        self.tickets.open(ticket, visit);
+        self.desk.tickets.open(ticket, visit);
     }
 
     fn end(&self, ticket: &str) {
-        self.tickets.close(ticket, Instant::now());
+        self.desk.tickets.close(ticket, Instant::now());
+    }
+
+    fn house(&self, residents: Residents) {
+        // The last one born is asked first: those that descend from it are its own, and not only its zygote's.
+        self.desk.residents().insert(0, residents);
+    }
+
+    fn leave(&self, instance: &InstanceId) {
+        self.desk.residents().retain(|residents| residents.instance != *instance);
     }
 }
 
@@ -132,10 +155,19 @@ impl Drop for Door {
 
 struct Desk {
     registry: Arc<Registry>,
+    metadata: Arc<Metadata>,
     caller: Caller,
     admission: Admission,
     tickets: Arc<Tickets>,
+    /// Whose connections are taken for the instance's.
+    residents: Mutex<Vec<Residents>>,
     room: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("caller", &self.caller).finish_non_exhaustive()
+    }
 }
 
 async fn accept(listener: TcpListener, desk: Arc<Desk>) {
@@ -161,23 +193,29 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
 
 async fn serve(stream: TcpStream, desk: Arc<Desk>) {
     let _ = stream.set_nodelay(true);
+    let ends = stream.peer_addr().ok().zip(stream.local_addr().ok());
     let service = service_fn(move |request| {
         let desk = Arc::clone(&desk);
-        async move { Ok::<_, Infallible>(desk.answer(request).await) }
+        async move { Ok::<_, Infallible>(desk.answer(request, ends).await) }
     });
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(Socket(stream), service).await;
 }
 
 impl Desk {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, ends: Option<Ends>) -> Response<Full<Bytes>> {
         let testing = self.admission == Admission::Anyone;
         match (request.uri().path(), request.method()) {
             ("/rpc_http", &Method::POST) => message(envelope(self.rpc(request).await)),
             ("/rpc_http", _) => plain(StatusCode::METHOD_NOT_ALLOWED, "API calls are POSTed.\n"),
             // `remote_api_stub` of Python 2 calls at whatever path it is configured with.
             ("/", &Method::POST) if testing => message(test_mode::envelope(self.rpc(request).await)),
-            _ if testing => test_mode::answer(&request, self.caller.version.app.as_str(), &self.registry),
-            _ => plain(StatusCode::NOT_FOUND, "API calls go to /rpc_http.\n"),
+            _ if testing && !metadata::is_meant(&request) => test_mode::answer(&request, self.caller.version.app.as_str(), &self.registry),
+            _ => {
+                let whose = || self.whose(ends);
+                let (parts, _) = request.into_parts();
+                let ask = metadata::Ask { method: &parts.method, target: &parts.uri, headers: &parts.headers, whose: &whose };
+                self.metadata.answer(&self.caller, ask).await
+            }
         }
     }
 
@@ -209,10 +247,32 @@ impl Desk {
         }
     }
 
+    fn residents(&self) -> MutexGuard<'_, Vec<Residents>> {
+        self.residents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which instance a connection belongs to.
+    fn whose(self: &Arc<Self>, ends: Option<Ends>) -> Boxed<'static, Result<InstanceId, String>> {
+        let desk = Arc::clone(self);
+        Box::pin(async move {
+            let Some((peer, here)) = ends else { return Err("the connection is gone".into()) };
+            let residents = desk.residents().clone();
+            let looked = tokio::task::spawn_blocking(move || peer::find(peer, here, &residents)).await;
+            match looked.unwrap_or_else(|_| Err("nobody could look".into())) {
+                Err(_) if desk.admission == Admission::Anyone => Ok(desk.caller.instance.clone()),
+                found => found,
+            }
+        })
+    }
+
     async fn call(&self, body: Bytes) -> Answer {
+        let testing = self.admission == Admission::Anyone;
+        if !self.caller.version.config.app_engine_apis && !testing {
+            let text = "The app has not asked for the bundled services; write app_engine_apis: true in app.yaml.";
+            return Err(Failure::Rpc(Code::FeatureDisabled, text.into()));
+        }
         let call: pb::Request = read(body)?;
         let visit = self.tickets.find(call.request_id());
-        let testing = self.admission == Admission::Anyone;
         if visit.is_none() && !testing {
             let text = "The ticket of the API call belongs to no request that this instance serves.";
             return Err(Failure::Rpc(Code::SecurityViolation, text.into()));

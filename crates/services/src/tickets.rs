@@ -1,6 +1,6 @@
 //! Tickets: a word that the front end gives with each request (`X-Appengine-Api-Ticket`), and that the app hands back with each call.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,13 @@ impl Tickets {
                 state.open.remove(&old);
             }
         }
+    }
+
+    /// The requests that have not been answered yet.
+    pub fn under_way(&self) -> Vec<Arc<Visit>> {
+        let state = self.state();
+        let closed: HashSet<&str> = state.closed.iter().map(|(_, ticket)| ticket.as_str()).collect();
+        state.open.iter().filter(|(ticket, _)| !closed.contains(ticket.as_str())).map(|(_, visit)| Arc::clone(visit)).collect()
     }
 
     /// The request of a ticket.

@@ -1,10 +1,16 @@
-//! `user` (row S3): the addresses of the sign-in page.
+//! `user` (row S3): the addresses of the sign-in page, and users who show a bearer token (docs/decisions/334-oauth-users.md).
+
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use model::pool::Boxed;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use model::user::User;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::call::{Answer, Context, Failure, Service, read, write};
+use crate::outside::Outside;
 use crate::proto::user as pb;
 
 /// What stays as it is in a query value (RFC 3986's unreserved characters).
@@ -12,9 +18,130 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_')
 /// The longest destination.
 const MOST_URL: usize = 2048;
 
+/// Who stands behind a bearer token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// Their email.
+    pub email: String,
+    /// Administrator of the app that is called.
+    pub admin: bool,
+    /// What the token is for; empty = everything.
+    pub scopes: Vec<String>,
+    /// The program that got the token.
+    pub client_id: String,
+}
+
+/// Knows tokens.
+pub trait Bearers: Send + Sync {
+    /// Who stands behind a token that was sent to an app; `None` if it is nobody's.
+    ///
+    /// The error says why that cannot be found out now.
+    fn find<'a>(&'a self, token: &'a str, app: &'a model::ids::AppId, now: SystemTime) -> Boxed<'a, Result<Option<Bearer>, String>>;
+}
+
+/// Knows nobody.
+impl Bearers for () {
+    fn find<'a>(&'a self, _: &'a str, _: &'a model::ids::AppId, _: SystemTime) -> Boxed<'a, Result<Option<Bearer>, String>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
 /// The service.
-#[derive(Debug, Default)]
-pub struct Users;
+pub struct Users {
+    bearers: Arc<dyn Bearers>,
+    outside: Arc<Outside>,
+}
+
+impl Default for Users {
+    /// A service that takes no tokens.
+    fn default() -> Self {
+        Self::new(Arc::new(()), Arc::default())
+    }
+}
+
+impl Users {
+    /// A service that takes these tokens.
+    pub fn new(bearers: Arc<dyn Bearers>, outside: Arc<Outside>) -> Self {
+        Self { bearers, outside }
+    }
+
+    /// The page, on the host that the client knows, with the way back.
+    fn page(&self, path: &str, destination: &str, context: &Context) -> Result<String, Failure> {
+        if destination.len() > MOST_URL {
+            return Err(Failure::app(pb::ErrorCode::RedirectUrlTooLong, "The destination URL is too long."));
+        }
+        let base = context.visit.as_ref().filter(|visit| !visit.authority.is_empty()).map_or_else(String::new, |visit| {
+            let scheme = if visit.https { "https" } else { "http" };
+            format!("{scheme}://{}", visit.authority)
+        });
+        let destination = match destination {
+            absolute if absolute.contains("://") => absolute.to_owned(),
+            path if path.starts_with('/') && !path.starts_with("//") => format!("{base}{path}"),
+            "" => format!("{base}/"),
+            relative => format!("{base}/{}", relative.trim_start_matches('/')),
+        };
+        if !self.is_own(&destination, context) {
+            return Err(Failure::app(pb::ErrorCode::NotAllowed, "The destination URL leads to a host that is not the app's."));
+        }
+        Ok(format!("{base}{path}?continue={}", utf8_percent_encode(&destination, KEPT)))
+    }
+
+    /// Whether an address leads to the app; the page would lead nowhere else anyway.
+    fn is_own(&self, url: &str, context: &Context) -> bool {
+        let own = |host: &str| {
+            let same = context.visit.as_ref().is_some_and(|visit| visit.authority.eq_ignore_ascii_case(host));
+            let estate = self.outside.estate();
+            same || estate.is_some_and(|estate| estate.find(host).is_ok_and(|found| found.table.app == *context.app()))
+        };
+        url.starts_with('/') || model::user::safe_continue(url, own) == url
+    }
+
+    async fn oauth_user(&self, asked: pb::GetOAuthUserRequest, context: &Context) -> Answer {
+        let Some(visit) = context.visit.as_ref().filter(|visit| !visit.internal) else {
+            return Err(Failure::app(pb::ErrorCode::NotAllowed, "No client sent this request, so there is no OAuth user."));
+        };
+        let Some(token) = bearer(visit.authorization.as_ref(), visit.target.query()) else {
+            return Err(Failure::app(pb::ErrorCode::OauthInvalidRequest, "The request carries no OAuth token."));
+        };
+        if token.is_empty() || token.bytes().any(|b| !b.is_ascii_graphic()) {
+            return Err(Failure::app(pb::ErrorCode::OauthInvalidRequest, "The Authorization header is malformed."));
+        }
+        let found = self.bearers.find(&token, context.app(), context.now).await;
+        let found = found.map_err(|why| Failure::app(pb::ErrorCode::OauthError, format!("The token cannot be checked: {why}.")))?;
+        let invalid = |text: &str| Failure::app(pb::ErrorCode::OauthInvalidToken, text);
+        let bearer = found.ok_or_else(|| invalid("The token is nobody's, was revoked or has expired."))?;
+        let user =
+            User::new(&bearer.email, bearer.admin).ok_or_else(|| invalid("The token belongs to nobody who has an email address."))?;
+        let wanted: Vec<String> = asked.scope.into_iter().chain(asked.scopes).filter(|scope| !scope.is_empty()).collect();
+        let authorized: Vec<String> =
+            wanted.iter().filter(|scope| bearer.scopes.is_empty() || bearer.scopes.contains(scope)).cloned().collect();
+        if authorized.is_empty() && !wanted.is_empty() {
+            return Err(invalid("The token is for none of the scopes."));
+        }
+        Ok(write(&pb::GetOAuthUserResponse {
+            auth_domain: user.auth_domain().to_owned(),
+            user_organization: Some(user.organization().to_owned()),
+            email: user.email,
+            user_id: user.id,
+            is_admin: Some(user.admin),
+            client_id: Some(bearer.client_id),
+            scopes: authorized,
+        }))
+    }
+}
+
+/// The token of a request: in its header, or in its query (RFC 6750 §2).
+fn bearer(header: Option<&HeaderValue>, query: Option<&str>) -> Option<String> {
+    if let Some(header) = header {
+        let text = header.to_str().unwrap_or_default();
+        let (scheme, token) = text.split_once(' ')?;
+        let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("oauth");
+        return known.then(|| token.trim().to_owned());
+    }
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    let found = pairs.into_iter().find(|(name, _)| *name == "access_token" || *name == "oauth_token")?.1;
+    percent_decode_str(found).decode_utf8().ok().map(Into::into)
+}
 
 impl Service for Users {
     fn name(&self) -> &'static str {
@@ -26,29 +153,34 @@ impl Service for Users {
             match method {
                 "CreateLoginURL" => {
                     let asked: pb::CreateLoginUrlRequest = read(message)?;
-                    Ok(write(&pb::CreateLoginUrlResponse { login_url: page("/_ah/login", &asked.destination_url, context)? }))
+                    Ok(write(&pb::CreateLoginUrlResponse { login_url: self.page("/_ah/login", &asked.destination_url, context)? }))
                 }
                 "CreateLogoutURL" => {
                     let asked: pb::CreateLogoutUrlRequest = read(message)?;
-                    Ok(write(&pb::CreateLogoutUrlResponse { logout_url: page("/_ah/logout", &asked.destination_url, context)? }))
+                    Ok(write(&pb::CreateLogoutUrlResponse { logout_url: self.page("/_ah/logout", &asked.destination_url, context)? }))
                 }
-                "GetOAuthUser" => Err(Failure::app(pb::ErrorCode::OauthInvalidRequest, "The request carries no OAuth token.")),
+                "GetOAuthUser" => self.oauth_user(read(message)?, context).await,
                 _ => Err(Failure::no_call("user", method)),
             }
         })
     }
 }
 
-/// The page, on the host that the client knows, with the way back.
-fn page(path: &str, destination: &str, context: &Context) -> Result<String, Failure> {
-    if destination.len() > MOST_URL {
-        return Err(Failure::app(pb::ErrorCode::RedirectUrlTooLong, "The destination URL is too long."));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s3_tokens_stand_in_the_header_or_in_the_query() {
+        let header = |text: &str| HeaderValue::try_from(text).expect("a value");
+        let find = |text: &str, query: Option<&str>| bearer(Some(&header(text)), query);
+        assert_eq!(find("Bearer abc", None).as_deref(), Some("abc"));
+        assert_eq!(find("bearer  abc ", Some("access_token=x")).as_deref(), Some("abc"), "the header goes first");
+        assert_eq!(find("OAuth abc", None).as_deref(), Some("abc"));
+        assert_eq!(find("Basic abc", Some("access_token=x")), None);
+        assert_eq!(find("Bearer", None), None);
+        assert_eq!(bearer(None, Some("a=1&access_token=a%2Bb")).as_deref(), Some("a+b"));
+        assert_eq!(bearer(None, Some("a=1")), None);
+        assert_eq!(bearer(None, None), None);
     }
-    let base = context.visit.as_ref().filter(|visit| !visit.authority.is_empty()).map_or_else(String::new, |visit| {
-        let scheme = if visit.https { "https" } else { "http" };
-        format!("{scheme}://{}", visit.authority)
-    });
-    let destination =
-        if destination.starts_with('/') || destination.is_empty() { format!("{base}{destination}") } else { destination.into() };
-    Ok(format!("{base}{path}?continue={}", utf8_percent_encode(&destination, KEPT)))
 }

@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 #![allow(clippy::redundant_closure_for_method_calls, reason = "`View` has a lifetime, with which a method's path is not general enough")]
 
+pub mod access;
 mod atomic;
 pub mod control;
 pub mod files;

@@ -40,7 +40,7 @@ impl Api {
             ("authDomain", json!("gmail.com")),
             ("servingStatus", json!("SERVING")),
             ("featureSettings", json!({"splitHealthChecks": true, "useContainerOptimizedOs": true})),
-            ("serviceAccount", json!(format!("{}@appspot.gserviceaccount.com", app.id.project()))),
+            ("serviceAccount", json!(app.id.service_account())),
             ("databaseType", json!("CLOUD_DATASTORE_COMPATIBILITY")),
             ("sslPolicy", json!("DEFAULT")),
         ];

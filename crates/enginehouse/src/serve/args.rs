@@ -11,6 +11,7 @@ use clap::Args;
 use etcetera::BaseStrategy as _;
 use model::ids::AppId;
 use model::proxy::Proxies;
+use store::control::Role;
 
 use crate::cli::seconds;
 use crate::flags::{Serving, Tls};
@@ -91,6 +92,9 @@ pub(crate) struct Serve {
     /// What the Server header says
     #[arg(help_heading = "Addresses", long, value_name = "TEXT", default_value = "Enginehouse")]
     pub(crate) server_header: String,
+    /// What an app may do to itself over the Admin API with its own service account: viewer, deployer or admin
+    #[arg(help_heading = "Instances", long, default_value = "deployer", value_name = "ROLE", value_parser = account_role, hide_short_help = true)]
+    pub(crate) service_account_role: Role,
     /// How long requests may go on after SIGTERM
     #[arg(help_heading = "Instances", long, default_value = "30", value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
     pub(crate) grace: Duration,
@@ -161,6 +165,14 @@ impl FromStr for Address {
             }
         };
         Ok(Self((ip, port).into()))
+    }
+}
+
+/// Reads what service accounts may do. What concerns other apps is nobody's but the owner's.
+fn account_role(text: &str) -> Result<Role, String> {
+    match text.parse()? {
+        Role::Owner => Err("service accounts belong to their apps and can own nothing else; write viewer, deployer or admin".into()),
+        role => Ok(role),
     }
 }
 

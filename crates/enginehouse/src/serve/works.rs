@@ -30,7 +30,7 @@ use super::ready::Urls;
 use super::sockets::{Given, Sockets};
 use super::tls;
 use super::watched::Watched;
-use crate::bundled::{Bundled, Settings};
+use crate::bundled::{Bundled, Identities, Settings};
 use crate::journal::{Keeping, PerApp, Recorder};
 use crate::ui::{BOLD, CYAN, DIM, Ui};
 use crate::wire::traces;
@@ -97,7 +97,7 @@ impl Works {
         let sockets = Sockets { http: sockets, https, admin: admin.try_clone().context("cannot copy a socket")? };
         let estate = Arc::new(ArcSwap::from_pointee(Estate::default()));
         let taps = Arc::new(Taps::default());
-        let bundled = bundled(asked, store.dir())?;
+        let bundled = bundled(&store, asked, &journal)?;
         let fleets = Fleets::new(Ground {
             options: fleet_options(asked, store.dir(), bundled.doors())?,
             recorder: Arc::clone(&journal),
@@ -308,10 +308,22 @@ fn keeping(asked: &Serve, data: &Path) -> Keeping {
 }
 
 /// The bundled services; each app's keep their state in its folder.
-fn bundled(asked: &Serve, data: &Path) -> anyhow::Result<Bundled> {
-    let data = data.to_owned();
-    let folder = Box::new(move |app: &AppId| store::app_folder(&data, app));
-    let settings = Settings { folder, testing: false, fetching: asked.serving.fetching.clone() };
+fn bundled(store: &Store, asked: &Serve, journal: &Arc<Recorder>) -> anyhow::Result<Bundled> {
+    let (data, recorder) = (store.dir().to_owned(), Arc::clone(journal));
+    store.allow_service_accounts(asked.service_account_role);
+    let (signing, reading) = (store.clone(), store.clone());
+    let settings = Settings {
+        folder: Box::new(move |app: &AppId| store::app_folder(&data, app)),
+        identity: Identities {
+            signer: Arc::new(move || signing.access_key().map_err(|error| error.to_string())),
+            people: Some(Box::new(move |token| reading.authenticate(token).map_err(|error| error.to_string()))),
+            region: asked.region.clone(),
+            bucket_domain: asked.domain.clone(),
+            journal: Arc::new(move |app, entry| recorder.put(Some(app.clone()), entry)),
+        },
+        testing: false,
+        fetching: asked.serving.fetching.clone(),
+    };
     Bundled::start(settings).context("cannot start the bundled services")
 }
 

@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use model::rpc::Door;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde::Deserialize;
 use serde_json::json;
@@ -41,6 +42,8 @@ type Forked = Result<i32, Failure>;
 pub(crate) struct Link {
     orders: mpsc::Sender<Order>,
     words: Arc<Mutex<Words>>,
+    /// The zygote's door, of which what it imports ahead may keep the address.
+    door: Option<Arc<dyn Door>>,
 }
 
 #[derive(Debug)]
@@ -83,7 +86,7 @@ struct Word {
 
 impl Link {
     /// Speaks to the zygote at the other end of `socket`.
-    pub(crate) fn new(socket: UnixStream) -> (Arc<Self>, Ends) {
+    pub(crate) fn new(socket: UnixStream, door: Option<Arc<dyn Door>>) -> (Arc<Self>, Ends) {
         let (reader, writer) = socket.into_split();
         let (orders, mut queue) = mpsc::channel(QUEUE);
         let words = Arc::new(Mutex::new(Words::default()));
@@ -100,7 +103,12 @@ impl Link {
             read(reader, heard).await;
             let _ = silent.send(());
         });
-        (Arc::new(Self { orders, words }), Ends { left, gone })
+        (Arc::new(Self { orders, words, door }), Ends { left, gone })
+    }
+
+    /// The zygote's door.
+    pub(crate) fn door(&self) -> Option<&Arc<dyn Door>> {
+        self.door.as_ref()
     }
 
     /// Whether nobody is there any more.

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use model::ids::InstanceId;
 use model::journal::{Severity, Stream};
+use model::rpc::Residents;
 use model::sched::Serial;
 use rustix::process::Signal;
 use tokio::net::unix::OwnedReadHalf;
@@ -168,7 +169,7 @@ impl Nest {
         let house = &pool.house;
         let mut env = process_env::of(house, newborn.deployment, newborn.id, None);
         env.retain(|(name, _)| name != agent::VARIABLE);
-        env.extend(process_env::calls(newborn.door));
+        env.extend(process_env::calls(newborn.deployment, newborn.door));
         let mark = house.mark(newborn.serial);
         env.push((crate::warden::MARK.into(), mark.clone().into()));
         let agent = agent::config(house, newborn.deployment, breed.launch, newborn.id, Role::Forked { learn });
@@ -316,12 +317,19 @@ async fn hatch(breed: &Breed<'_>) -> io::Result<Arc<Link>> {
     env.retain(|(name, _)| name != agent::VARIABLE);
     let settings = agent::config(house, breed.deployment, breed.launch, &id(), Role::Zygote);
     env.push((agent::VARIABLE.into(), settings.into()));
+    // What is imported ahead may read at once where the metadata server is.
+    let door = life::door(house, breed.deployment, &id()).map_err(io::Error::other)?;
+    env.extend(process_env::metadata(door.as_ref().map(|door| door.address())));
     let (program, args) = life::command(&breed.deployment.prepared.launch);
     let walls = walls::plan(house, breed.deployment, None, None, None).map(walls::for_many);
     let dir = life::directory(breed.deployment, walls.as_ref());
     let spec = Spec { program, args, env, dir, stdin: Some(theirs.into()), mark: house.zygote_mark(), walls };
     let process = house.spawner.spawn(spec).await?;
-    let (link, ends) = Link::new(birth::nonblocking(ours)?);
+    if let Some(door) = &door {
+        // Its instances descend from it.
+        door.house(Residents { instance: id(), pid: process.pid(), groups: Vec::new() });
+    }
+    let (link, ends) = Link::new(birth::nonblocking(ours)?, door);
     tokio::spawn(keep(Arc::downgrade(breed.pool), Arc::clone(house), process, Arc::downgrade(&link), ends));
     Ok(link)
 }

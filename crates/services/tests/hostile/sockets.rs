@@ -11,7 +11,9 @@ use model::rpc::{Door, Doors, Visit};
 use prost::Message;
 use services::call::{Answer, Context, Failure, Service};
 use services::capability::Capabilities;
+use services::identity::{self, Identity};
 use services::memcache::Memcache;
+use services::metadata::Metadata;
 use services::proto::remote_api::rpc_error::Code;
 use services::proto::{memcache as pb, remote_api, user};
 use services::registry::Registry;
@@ -53,15 +55,25 @@ impl Drop for Street {
     }
 }
 
+/// A metadata server that can make no tokens.
+fn metadata() -> Metadata {
+    let settings = identity::Settings {
+        folder: Arc::new(|app| std::env::temp_dir().join(app.as_str())),
+        signer: Arc::new(|| Err("there is no key".into())),
+        bucket_domain: "example".into(),
+    };
+    Metadata::new(Arc::new(Identity::new(settings, Arc::default())), "local".into())
+}
+
 impl Street {
     fn new(admission: Admission) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let registry = Registry::default()
             .with(Arc::new(Memcache::new(1 << 20)))
-            .with(Arc::new(Users))
-            .with(Arc::new(Capabilities::default()))
+            .with(Arc::new(Users::default()))
+            .with(Arc::new(Capabilities::new(["memcache", "user"])))
             .with(Arc::new(Bad));
-        let house = House::new(registry, admission, runtime.handle().clone());
+        let house = House::new(registry, metadata(), Arc::default(), admission, runtime.handle().clone());
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let thread = std::thread::spawn(move || drop(runtime.block_on(ended)));
         Self { house, end: Some(end), thread: Some(thread) }

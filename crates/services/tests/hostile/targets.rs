@@ -109,7 +109,10 @@ struct House {
 /// Works in a fresh house, and looks whether the other app has still got what it had. In test mode there is no other app.
 fn house(testing: bool, work: impl FnOnce(&House)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let registry = Registry::default().with(Arc::new(Memcache::new(1 << 20))).with(Arc::new(Users)).with(Arc::new(Capabilities::default()));
+    let registry = Registry::default()
+        .with(Arc::new(Memcache::new(1 << 20)))
+        .with(Arc::new(Users::default()))
+        .with(Arc::new(Capabilities::new(["memcache", "user"])));
     let house = House { runtime, registry, own: Context { testing, ..context("mallory") }, other: context("alice") };
     let item = pb::set_request::Item { key: "k".into(), value: Bytes::from_static(SECRET), ..Default::default() };
     house
@@ -162,7 +165,8 @@ pub(crate) fn context(app: &str) -> Context {
 /// An instance of `app`.
 pub(crate) fn caller(app: &str) -> Caller {
     let key = VersionKey::new("default".parse().expect("valid"), "v1".parse().expect("valid")).expect("short");
-    let config = VersionConfig::new(key, Runtime::parse("python312").expect("known"), Vec::new());
+    let mut config = VersionConfig::new(key, Runtime::parse("python312").expect("known"), Vec::new());
+    config.app_engine_apis = true;
     let version = Version::new(app.parse().expect("an id"), config, "/nowhere".into(), 1);
     Caller { version: Arc::new(version), instance: InstanceId::Number(0) }
 }

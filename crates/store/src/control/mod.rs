@@ -18,6 +18,7 @@ mod operations;
 mod row;
 mod schema;
 mod secrets;
+mod service;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -111,6 +112,7 @@ struct Inner {
     hold: Hold,
     listeners: Mutex<Vec<Listener>>,
     tokens_seen: Mutex<BTreeMap<String, SystemTime>>,
+    service_accounts: service::Accounts,
 }
 
 impl fmt::Debug for Store {
@@ -168,6 +170,7 @@ impl Store {
             hold,
             listeners: Mutex::default(),
             tokens_seen: Mutex::default(),
+            service_accounts: service::Accounts::default(),
         }));
         if store.is_master() {
             store.ensure_owner()?;
