@@ -2,6 +2,8 @@
 
 mod bench;
 mod conformance;
+mod conformance_services;
+mod peer;
 mod purity;
 mod release;
 mod tidy;
@@ -15,6 +17,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 
   tidy                      the house rules: sizes, names, arrows between crates, docs that must agree with code
   conformance               the cases recorded from the SDK, and how many we agree with
+  conformance services [NAME...]
+                            calls to the SDK's own api_server.py and to ours: what differs, and why
   bench [NAME...]           speed beside nginx, haproxy and others, interleaved in one run
         [--rounds N] [--seconds N] [--no-build] [--binary FILE] [--list]
   release [--train]         builds what ships, optimised for the loads it was trained on; --train makes that profile anew
@@ -35,7 +39,11 @@ fn run(args: &[String]) -> Result<()> {
     let Some((command, rest)) = args.split_first() else { bail!("{USAGE}") };
     match command.as_str() {
         "tidy" => tidy::run(&root()?),
-        "conformance" => conformance::run(),
+        "conformance" => match rest.split_first() {
+            Some((what, names)) if what == "services" => conformance_services::run(&root()?, names),
+            Some((what, _)) => bail!("unknown conformance `{what}`\n\n{USAGE}"),
+            None => conformance::run(),
+        },
         "bench" => bench::run(&root()?, rest),
         "release" => release::run(&root()?, rest),
         _ => bail!("unknown command `{command}`\n\n{USAGE}"),

@@ -80,7 +80,7 @@ impl Load {
     }
 }
 
-fn parse_wrk(text: &str) -> Result<Run> {
+pub(crate) fn parse_wrk(text: &str) -> Result<Run> {
     let mut run = Run::default();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();

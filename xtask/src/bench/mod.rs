@@ -7,6 +7,7 @@ mod load;
 mod peers;
 mod process;
 mod proxy;
+mod services;
 mod start;
 mod worker;
 
@@ -38,6 +39,8 @@ impl Options {
     }
 }
 
+pub(crate) use process::free_port;
+
 type Bench = fn(&Options) -> Result<Vec<String>>;
 
 const ALL: &[(&str, &str, Bench)] = &[
@@ -56,6 +59,7 @@ const ALL: &[(&str, &str, Bench)] = &[
     ("idle-versions", "memory and CPU of 1,000 versions that nobody asks", instances::idle_versions),
     ("cold-start", "a Flask app without instances beside a fresh gunicorn", instances::cold_start),
     ("deploy", "an unchanged and a changed app of 1,000 files onto a server", deploy::deploy),
+    ("services", "API calls beside the SDK's api_server.py", services::services),
     ("dev-appserver", "requests per CPU second beside dev_appserver", worker::dev_appserver),
 ];
 
