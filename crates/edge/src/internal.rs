@@ -1,4 +1,4 @@
-//! Requests of the house's own to one instance: `/_ah/start`, `/_ah/warmup`, `/_ah/stop`. They come from no socket and take no lease, but else go the
+//! Requests of the house's own to one instance: `/_ah/start`, `/_ah/warmup`, `/_ah/stop`, `/_ah/background`. They come from no socket and take no lease, but else go the
 //! way of any request: matched by the version's handlers, asked with the same headers, written down (docs/decisions/110-lifecycle-requests.md).
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use model::environ;
 use model::gate::{self, Internal};
 use model::handler::{HandlerKind, Script};
@@ -31,6 +31,9 @@ use crate::walk::handler_name;
 /// Where such requests come from (runtime-contract: "source IP 0.1.0.3").
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(0, 1, 0, 3));
 
+/// Background threads run as long as their instance, as far as a timer counts.
+const ENDLESS: Duration = Duration::from_hours(24 * 20);
+
 /// What a core is given to do.
 pub(crate) enum Job {
     Lifecycle(Question),
@@ -43,6 +46,8 @@ pub(crate) struct Question {
     instance: Arc<Instance>,
     what: Lifecycle,
     limit: Duration,
+    /// Headers that only the house may send.
+    trusted: HeaderMap,
     reply: oneshot::Sender<Result<u16, String>>,
 }
 
@@ -75,6 +80,21 @@ impl Counter {
     }
 }
 
+impl Counter {
+    fn ask(
+        &self,
+        version: Arc<Version>,
+        instance: Arc<Instance>,
+        what: Lifecycle,
+        limit: Duration,
+        trusted: HeaderMap,
+    ) -> Boxed<'static, Result<u16, String>> {
+        let (reply, answer) = oneshot::channel();
+        self.give(Job::Lifecycle(Question { version, instance, what, limit, trusted, reply }));
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err("the front end is closed".into())) })
+    }
+}
+
 impl Caller for Counter {
     fn call(
         &self,
@@ -83,9 +103,13 @@ impl Caller for Counter {
         what: Lifecycle,
         limit: Duration,
     ) -> Boxed<'static, Result<u16, String>> {
-        let (reply, answer) = oneshot::channel();
-        self.give(Job::Lifecycle(Question { version, instance, what, limit, reply }));
-        Box::pin(async move { answer.await.unwrap_or_else(|_| Err("the front end is closed".into())) })
+        self.ask(version, instance, what, limit, HeaderMap::new())
+    }
+
+    fn background(&self, version: Arc<Version>, instance: Arc<Instance>, id: String) -> Boxed<'static, Result<u16, String>> {
+        let Ok(id) = HeaderValue::try_from(id) else { return Box::pin(std::future::ready(Err("the id is malformed".into()))) };
+        let trusted = HeaderMap::from_iter([(HeaderName::from_static("x-appengine-backgroundrequest"), id)]);
+        self.ask(version, instance, Lifecycle::Background, ENDLESS, trusted)
     }
 }
 
@@ -100,9 +124,9 @@ pub(crate) async fn attend(core: Rc<Core>, mut jobs: Jobs) {
 }
 
 async fn run(core: Rc<Core>, question: Question) {
-    let Question { version, instance, what, limit, mut reply } = question;
+    let Question { version, instance, what, limit, trusted, mut reply } = question;
     let trace = core.draws.id();
-    let call = Call { core: &core, version: &version, instance: &instance, what, limit, trace };
+    let call = Call { core: &core, version: &version, instance: &instance, what, limit, trusted: &trusted, trace };
     let answer = tokio::select! {
         answer = call.made() => answer,
         // Nobody waits any more: the instance was told to end.
@@ -117,6 +141,7 @@ struct Call<'a> {
     instance: &'a Arc<Instance>,
     what: Lifecycle,
     limit: Duration,
+    trusted: &'a HeaderMap,
     trace: u128,
 }
 
@@ -194,6 +219,11 @@ impl Call<'_> {
             HandlerKind::Script(script) => Some(script),
             HandlerKind::Static(_) => None,
         });
+        // The SDK for Python 3 answers these in the app's own process, whatever its handlers are.
+        let sdk = &self.version.config;
+        let by_sdk =
+            matches!(self.what, Lifecycle::Stop | Lifecycle::Background) && sdk.app_engine_apis && !sdk.runtime.is_first_generation();
+        let script = script.or_else(|| by_sdk.then_some(&Script::Auto));
         let named = match (found, script) {
             (Some(matched), Some(Script::Wsgi(template) | Script::Cgi(template))) => {
                 Some(String::from_utf8_lossy(&template.expand(&matched.captures(path), path)).into_owned())
@@ -207,6 +237,7 @@ impl Call<'_> {
                 Lifecycle::Start => Internal::Start,
                 Lifecycle::Warmup => Internal::Warmup,
                 Lifecycle::Stop => Internal::Stop,
+                Lifecycle::Background => Internal::Background,
             }),
             client: &client,
             forwarded: &Forwarded::default(),
@@ -219,7 +250,7 @@ impl Call<'_> {
             user: None,
             login: false,
         };
-        let headers = HeaderMap::new();
+        let headers = self.trusted;
         let visit = Visit { log_id: log_id.to_owned(), authority: authority.to_owned(), internal: true, ..Visit::default() };
         let lease = Lease {
             instance: self.instance.clone(),
@@ -245,7 +276,7 @@ impl Call<'_> {
                     raw_path: self.what.path(),
                     query: None,
                     protocol: "HTTP/1.1",
-                    headers: &headers,
+                    headers,
                     content_length: 0,
                     script: named.as_deref(),
                     kind: script.unwrap_or(&Script::Nothing),
@@ -259,7 +290,7 @@ impl Call<'_> {
                     method: &Method::GET,
                     target: self.what.path(),
                     authority,
-                    headers: &headers,
+                    headers,
                     facts: &facts,
                     upload,
                     buffered: first_generation,

@@ -118,6 +118,7 @@ impl Edition {
 
     fn effect_outside_services(&self, new: &Loaded) -> Effect {
         let same = self.loaded.dispatch == new.dispatch
+            && self.loaded.cron == new.cron
             && self.loaded.firewall == new.firewall
             && self.versions.keys().eq(new.services.iter().map(|service| &service.config.key).collect::<BTreeSet<_>>());
         if same { Effect::Nothing } else { Effect::Table }

@@ -9,20 +9,25 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use control::ward::Wards;
+use control::ward::{Ward, Wards};
 use model::ids::InstanceId;
+use model::route::host::Style;
 use model::rpc::{Door, Doors};
 use model::table::Version;
 use services::call::Caller;
 use services::capability::Capabilities;
+use services::cron::Cron;
 use services::memcache::Memcache;
+use services::modules::Modules;
 use services::outside::{Links, Outside};
 use services::registry::Registry;
 use services::server::{Admission, House};
+use services::system::System;
 use services::visits::Visits;
 
 use self::fetching::Fetching;
 pub(crate) use self::identity::Identities;
+use crate::cron;
 
 /// Bytes that memcache keeps for each app: what App Engine's shared memcache gives in practice is not documented; this is memcached's default.
 const MEMCACHE: usize = 64 << 20;
@@ -30,19 +35,25 @@ const MEMCACHE: usize = 64 << 20;
 /// What services are started with.
 pub(crate) struct Settings {
     /// Where an app's services keep what must outlive the process; `None` for all apps' together.
-    pub(crate) folder: Box<dyn Fn(&model::ids::AppId) -> PathBuf + Send + Sync>,
+    pub(crate) folder: Arc<dyn Fn(&model::ids::AppId) -> PathBuf + Send + Sync>,
     /// `--test-mode`
     pub(crate) testing: bool,
     /// What apps may fetch.
     pub(crate) fetching: Fetching,
     /// Who apps are, and who calls them.
     pub(crate) identity: Identities,
+    /// How cron goes on.
+    pub(crate) cron: cron::Ways,
+    /// How names of hosts are written that apps are told.
+    pub(crate) hosts: Style,
 }
 
 /// The services of this process.
 pub(crate) struct Bundled {
     doors: Arc<House>,
     outside: Arc<Outside>,
+    cron: Arc<Cron>,
+    cron_desk: Arc<cron::Desk>,
 }
 
 impl Bundled {
@@ -55,16 +66,20 @@ impl Bundled {
         let handle = runtime.handle().clone();
         std::thread::Builder::new().name("services".into()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
         let outside = Arc::new(Outside::default());
-        let folder: Arc<dyn Fn(&model::ids::AppId) -> PathBuf + Send + Sync> = settings.folder.into();
         let visits = Arc::new(Visits::default());
-        let registry =
-            Registry::default().with(Arc::new(Memcache::new(MEMCACHE))).with(Arc::new(fetching::start(settings.fetching, &outside)?));
-        let (registry, metadata) = identity::add(registry, settings.identity, &folder, &outside, &visits);
+        let registry = Registry::default()
+            .with(Arc::new(Memcache::new(MEMCACHE)))
+            .with(Arc::new(Modules::new(Arc::clone(&outside), settings.hosts)))
+            .with(Arc::new(System::new(Arc::clone(&outside))))
+            .with(Arc::new(fetching::start(settings.fetching, &outside)?));
+        let (registry, metadata) = identity::add(registry, settings.identity, &settings.folder, &outside, &visits);
         // The last one: it speaks of all others.
         let capabilities = Capabilities::new(registry.names());
         let registry = registry.with(Arc::new(capabilities));
         let admission = if settings.testing { Admission::Anyone } else { Admission::Tickets };
-        Ok(Self { doors: Arc::new(House::new(registry, metadata, visits, admission, handle)), outside })
+        let cron = cron::start(Arc::clone(&outside), Arc::clone(&settings.folder), settings.cron)?;
+        let cron_desk = cron::Desk::new(Arc::clone(&cron));
+        Ok(Self { doors: Arc::new(House::new(registry, metadata, visits, admission, handle)), outside, cron, cron_desk })
     }
 
     /// Opens the door of test programs, on a port of the loopback: who calls there calls as an instance of `version`.
@@ -72,7 +87,7 @@ impl Bundled {
     /// # Errors
     /// If the port is in use.
     pub(crate) fn open_at(&self, port: u16, version: &Arc<Version>) -> io::Result<Box<dyn Door>> {
-        let caller = Caller { version: Arc::clone(version), instance: InstanceId::Opaque("test".into()) };
+        let caller = Caller { version: Arc::clone(version), instance: InstanceId::Opaque("test".into()), seat: Arc::default() };
         self.doors.open_at((Ipv4Addr::LOCALHOST, port).into(), caller)
     }
 
@@ -82,9 +97,18 @@ impl Bundled {
     }
 
     /// What the services tell and take over the admin port and the Admin API.
-    #[allow(clippy::unused_self, reason = "the services that have something to tell follow")]
     pub(crate) fn wards(&self) -> Wards {
-        Wards::new()
+        vec![Arc::clone(&self.cron_desk) as Arc<dyn Ward>]
+    }
+
+    /// The jobs, which do not run before they are opened.
+    pub(crate) fn cron(&self) -> &Arc<Cron> {
+        &self.cron
+    }
+
+    /// What is told of jobs.
+    pub(crate) fn cron_desk(&self) -> &cron::Desk {
+        &self.cron_desk
     }
 
     /// Connects the services with the front end. Until then no instance runs that could call them.

@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Firewall(Box<crate::admin::firewall::Firewall>),
     /// Let domains of your own lead to an app
     Domains(Box<crate::admin::domains::Domains>),
+    /// Look after the cron jobs of an app: when they run, how they ran, run them now
+    Cron(Box<crate::admin::cron::Cron>),
     /// Look at what a server was ordered to do
     Operations(Box<crate::admin::operations::Operations>),
     /// Read who changed what

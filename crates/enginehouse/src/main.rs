@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod client;
 mod completions;
+mod cron;
 mod deploy;
 mod dev_appserver;
 mod doctor;
@@ -26,6 +27,7 @@ mod run;
 mod serve;
 mod show;
 mod simulate;
+mod steering;
 mod stop;
 mod storage;
 mod ui;
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Firewall(asked) => admin::firewall::firewall(&ui, &asked),
         Command::Domains(asked) => admin::domains::domains(&ui, &asked),
         Command::Operations(asked) => admin::operations::operations(&ui, &asked),
+        Command::Cron(asked) => admin::cron::cron(&ui, &asked),
         Command::Audit(asked) => admin::audit::audit(&ui, &asked),
         Command::Token(asked) => admin::tokens::token(&ui, &asked),
         Command::Config(asked) => client::config::config(&ui, &asked),

@@ -13,9 +13,11 @@ use control::otlp::{self, Exporter};
 use control::ward::Local;
 use control::{Admin, Bound, Metrics};
 use fleet::{Fleet, Prepared, Progress};
+use model::cron::Missed;
 use model::ids::VersionKey;
 use model::journal::{Journal, Severity};
 use model::pool::Pool;
+use model::route::host;
 use model::rpc::{Door, Doors};
 use model::table::{Estate, Naming, Version};
 use model::trace::Sampler;
@@ -30,9 +32,11 @@ use crate::bundled::{self, Bundled, Identities};
 use crate::check::tally;
 use crate::cli::{AdminPort, Run};
 use crate::client::place::{Ask, AskFile};
+use crate::cron;
 use crate::entrance::Entrance;
 use crate::journal::{Keeping, Recorder};
 use crate::serve::{AppJournal, Taps};
+use crate::steering::Steering;
 use crate::ui::{BOLD, CYAN, DIM, GREEN, Task, Ui, YELLOW};
 use crate::watched::Watched;
 
@@ -55,14 +59,13 @@ pub(crate) struct Works {
     edition: Edition,
     naming: Naming,
     app: model::ids::AppId,
-    estate: Arc<ArcSwap<Estate>>,
     fleet: Arc<Fleet>,
     entrance: Arc<Entrance>,
     /// Gone once it has drained.
     edge: Option<edge::Running>,
-    prepared: BTreeMap<VersionKey, Prepared>,
+    steering: Arc<Steering>,
     addresses: Addresses,
-    _bundled: Bundled,
+    bundled: Bundled,
     _test_door: Option<Box<dyn Door>>,
     draining: Arc<AtomicBool>,
     /// Answers until the end.
@@ -96,8 +99,14 @@ impl Works {
         let kept = storage.dir().to_owned();
         let key = AccessKey::new(&storage.secret(access::SECRET)?);
         let recorder = Arc::clone(&journal);
+        let cron = cron::Ways {
+            // Whoever develops does not want yesterday's jobs.
+            missed: Missed::Skip,
+            automatic: !asked.serving.no_cron,
+            told: AppJournal::new(Arc::clone(&journal), Arc::new(Taps::default()), app.clone()).teller(),
+        };
         let bundled = Bundled::start(bundled::Settings {
-            folder: Box::new(move |_| kept.clone()),
+            folder: Arc::new(move |_| kept.clone()),
             identity: Identities {
                 signer: Arc::new(move || Ok(key.clone())),
                 people: None,
@@ -107,6 +116,8 @@ impl Works {
             },
             testing: asked.test_mode,
             fetching: asked.serving.fetching.clone(),
+            cron,
+            hosts: host::Style::Dots,
         })
         .context("cannot start the bundled services")?;
         let fleet = Fleet::new(fleet_options(asked, &app, &journal, bundled.doors())?).context("cannot prepare to start instances")?;
@@ -123,7 +134,11 @@ impl Works {
         let edge = bound.start(Arc::clone(&estate), pool, Arc::clone(&journal) as Arc<dyn Journal>)?;
         fleet.connect(edge.caller());
         let port = |at: usize| listening.get(at).map(SocketAddr::port).into_iter().collect();
-        bundled.connect(Links { estate: Arc::clone(&estate), errands: edge.errands(), ports: Ports { http: port(0), https: port(1) } });
+        let ports = Ports { http: port(0), https: port(1) };
+        let steering = Steering::new(app.clone(), Arc::clone(&estate), Arc::clone(&fleet));
+        bundled.connect(Links { estate, errands: edge.errands(), ports, caller: edge.caller(), steer: Arc::clone(&steering) as _ });
+        bundled.cron().set(&app, cron::of_file(&edition.loaded.cron));
+        bundled.cron().open();
         let draining = Arc::new(AtomicBool::new(false));
         let watched = Watched {
             app: app.clone(),
@@ -154,13 +169,12 @@ impl Works {
             edition,
             naming: names,
             app,
-            estate,
             fleet,
             entrance,
             edge: Some(edge),
-            prepared: BTreeMap::new(),
+            steering,
             addresses,
-            _bundled: bundled,
+            bundled,
             _test_door: test_door,
             draining,
             _admin: admin,
@@ -173,11 +187,11 @@ impl Works {
     /// Finds interpreters and installs packages for the versions that are new, then lets their instances start.
     pub(crate) async fn prepare(&mut self) -> anyhow::Result<()> {
         let made = self.prepare_versions(&self.edition).await?;
-        for (key, prepared) in made {
-            self.tell_found(&key, &prepared);
-            self.prepared.insert(key, prepared);
+        for (key, prepared) in &made {
+            self.tell_found(key, prepared);
         }
-        self.publish(&self.edition.versions);
+        self.steering.prepared(made);
+        self.steering.publish(&self.edition.versions);
         self.entrance.open(self.edition.versions.keys().cloned());
         Ok(())
     }
@@ -214,25 +228,22 @@ impl Works {
 
     /// Instances of the new deployments first, then the table that sends requests to them, then the old ones drain.
     async fn replace(&mut self, next: Edition, made: BTreeMap<VersionKey, Prepared>) {
+        self.bundled.cron().set(&self.app, cron::of_file(&next.loaded.cron));
         let text = format!("{}: {}", reloaded(&next), names(&std::mem::take(&mut self.unapplied), &next));
-        self.prepared.extend(made);
+        self.steering.prepared(made);
+        self.steering.forget(&self.edition.versions, &next.versions);
         let mut both = self.edition.versions.clone();
         both.extend(next.versions.iter().map(|(key, version)| (key.clone(), Arc::clone(version))));
-        self.publish(&both);
-        self.estate.store(Arc::new(Estate::of(next.table(&self.app, &self.naming))));
+        self.steering.publish(&both);
+        self.steering.route(next.table(&self.app, &self.naming));
         self.entrance.open(next.versions.keys().cloned());
         if both.len() > next.versions.len() {
             tokio::time::sleep(STRAGGLERS).await;
-            self.prepared.retain(|key, _| next.versions.contains_key(key));
-            self.publish(&next.versions);
+            self.steering.keep(&next.versions);
+            self.steering.publish(&next.versions);
         }
         self.edition = next;
         self.journal.notice(Severity::Info, text);
-    }
-
-    fn publish(&self, versions: &BTreeMap<VersionKey, Arc<Version>>) {
-        let ready = versions.iter().filter_map(|(key, version)| Some((Arc::clone(version), self.prepared.get(key)?.clone())));
-        self.fleet.publish(ready.collect());
     }
 
     /// Prepares what has to be deployed, several versions at once, on threads that may block.
@@ -328,6 +339,7 @@ impl Works {
     /// Takes no new requests, lets those under way finish, and ends every process.
     pub(crate) async fn drain(&mut self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.bundled.cron().close();
         if let Some(edge) = &mut self.edge {
             edge.close(GRACE).await;
         }

@@ -262,6 +262,13 @@ impl Fleet {
         self.warm();
     }
 
+    /// Gives a version under manual scaling as many instances as it says now, without touching those that stay.
+    pub fn resize(&self, version: &Version) {
+        if let (model::scaling::Scaling::Manual(rule), Some(pool)) = (&version.config.scaling, self.find(version)) {
+            pool.resize(rule.instances);
+        }
+    }
+
     /// Lets those go that `stays` does not know; it is asked with the version and the number of the deployment. Who waits for one of their instances is
     /// still served.
     pub fn retain(&self, stays: impl Fn(&VersionKey, u64) -> bool) {

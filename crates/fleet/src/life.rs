@@ -63,6 +63,9 @@ pub(crate) async fn live(pool: Arc<VersionPool>, birth: Birth, mut stop: oneshot
                 Ok(endpoint) => {
                     let instance =
                         Arc::new(Instance { serial: serial.0, id, version: pool.key.clone(), endpoint, door: running.calls(&deployment) });
+                    if let Some(door) = &instance.door {
+                        door.belongs_to(&instance);
+                    }
                     let greeted = tokio::select! {
                         greeted = lifecycle::greet(&pool, &deployment.version, &instance, hello) => greeted.map_err(Ended::Failed),
                         status = running.process.wait() => Err(Ended::Died(status)),

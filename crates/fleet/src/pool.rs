@@ -189,6 +189,14 @@ impl VersionPool {
         steps
     }
 
+    /// Manual scaling has so many instances from now on; those that run stay.
+    pub(crate) fn resize(&self, instances: u32) {
+        let state = self.lock();
+        if state.machine.size().is_some_and(|now| now != instances) {
+            self.on(state, Event::Resize(instances));
+        }
+    }
+
     /// Whether so many instances are ready, as far as limits let them be.
     pub(crate) fn is_warm(&self, least: u32) -> bool {
         self.lock().machine.is_warm(least)
@@ -244,6 +252,9 @@ impl VersionPool {
         let mut state = self.lock();
         if let Some(running) = state.running.get_mut(&serial) {
             running.memory = memory;
+            if let Some(door) = running.instance.as_ref().and_then(|instance| instance.door.as_ref()) {
+                door.measured(cpu, memory);
+            }
         }
         self.on(state, Event::Sample { instance: serial, cpu, memory });
     }

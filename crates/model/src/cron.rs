@@ -1,10 +1,12 @@
 //! cron.yaml: scheduled requests and when they are due. Time comes in as an argument.
 
+mod course;
 mod groc;
 mod next;
 
 use std::time::Duration;
 
+pub use course::{Course, Kept, Missed};
 pub use groc::ScheduleError;
 
 /// One job.

@@ -84,6 +84,7 @@ fn kind(caller: Caller) -> &'static str {
         Caller::Internal(Internal::Start) => "start",
         Caller::Internal(Internal::Warmup) => "warmup",
         Caller::Internal(Internal::Stop) => "stop",
+        Caller::Internal(Internal::Background) => "background",
         Caller::External | Caller::Internal(_) => "http",
     }
 }

@@ -35,6 +35,7 @@ pub mod runtime;
 pub mod scaling;
 pub mod sched;
 pub mod sim;
+pub mod steer;
 pub mod table;
 pub mod time;
 pub mod trace;

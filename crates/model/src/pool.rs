@@ -127,6 +127,8 @@ pub enum Lifecycle {
     Warmup,
     /// `/_ah/stop`: the app may put things in order before the instance ends.
     Stop,
+    /// `/_ah/background`: the app has asked for a thread that outlives its requests.
+    Background,
 }
 
 impl Lifecycle {
@@ -136,6 +138,7 @@ impl Lifecycle {
             Self::Start => "/_ah/start",
             Self::Warmup => "/_ah/warmup",
             Self::Stop => "/_ah/stop",
+            Self::Background => "/_ah/background",
         }
     }
 }
@@ -146,4 +149,9 @@ pub trait Caller: Send + Sync {
     /// The text of an error says why there was none.
     fn call(&self, version: Arc<Version>, instance: Arc<Instance>, what: Lifecycle, limit: Duration)
     -> Boxed<'static, Result<u16, String>>;
+
+    /// Asks `instance` for `/_ah/background`, for the background thread of this id, which runs as long as the request does.
+    fn background(&self, _version: Arc<Version>, _instance: Arc<Instance>, _id: String) -> Boxed<'static, Result<u16, String>> {
+        Box::pin(std::future::ready(Err("nobody asks for background threads here".into())))
+    }
 }

@@ -4,11 +4,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Method, Uri};
 
 use crate::ids::InstanceId;
+use crate::pool::Instance;
 use crate::table::Version;
 
 /// What a service may know of the request that calls it.
@@ -56,6 +57,12 @@ pub trait Door: Send + Sync + std::fmt::Debug {
 
     /// It has ended: its processes' numbers may be given to others.
     fn leave(&self, _instance: &InstanceId) {}
+
+    /// The instance listens: what calls here is this one.
+    fn belongs_to(&self, _instance: &Arc<Instance>) {}
+
+    /// What the instance has used: CPU since its start, bytes of memory now.
+    fn measured(&self, _cpu: Duration, _memory: u64) {}
 }
 
 /// The processes of one instance.

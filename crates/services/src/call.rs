@@ -11,6 +11,7 @@ use model::table::Version;
 use prost::{Message, Name};
 
 use crate::proto::remote_api::{ApplicationError, Response, RpcError, rpc_error::Code};
+use crate::system::Seat;
 
 /// Which instance calls: the listener that it called at knows.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct Caller {
     pub version: Arc<Version>,
     /// Its id.
     pub instance: InstanceId,
+    /// What is known of it while it runs.
+    pub seat: Arc<Seat>,
 }
 
 /// What a service knows besides the message.
@@ -115,4 +118,18 @@ pub fn envelope(answer: Answer) -> Bytes {
         Err(Failure::Rpc(code, detail)) => response.rpc_error = Some(RpcError { code: code.into(), detail: Some(detail) }),
     }
     write(&response)
+}
+
+/// Whether a message has a field. `proto2` knows required fields, and `prost` takes an absent one for its default.
+pub fn has_field(message: &Bytes, number: u32) -> bool {
+    let mut rest = message.clone();
+    while let Ok((found, wire)) = prost::encoding::decode_key(&mut rest) {
+        if found == number {
+            return true;
+        }
+        if prost::encoding::skip_field(wire, found, &mut rest, prost::encoding::DecodeContext::default()).is_err() {
+            return false;
+        }
+    }
+    false
 }

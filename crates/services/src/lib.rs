@@ -6,14 +6,17 @@
 
 pub mod call;
 pub mod capability;
+pub mod cron;
 pub mod identity;
 pub mod jwt;
 pub mod logservice;
 pub mod memcache;
 pub mod metadata;
+pub mod modules;
 pub mod outside;
 pub mod registry;
 pub mod server;
+pub mod system;
 pub mod tickets;
 pub mod urlfetch;
 pub mod user;

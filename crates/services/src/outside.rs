@@ -4,8 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use model::errand::{Answer, Errand, Errands, Unanswered};
-use model::ids::AppId;
-use model::table::{Estate, RoutingTable};
+use model::ids::{AppId, VersionKey};
+use model::pool::{Caller, Instance};
+use model::steer::{Change, Refused, Steer};
+use model::table::{Estate, RoutingTable, Version};
 
 /// The ends of the house's other parts.
 pub struct Links {
@@ -15,6 +17,10 @@ pub struct Links {
     pub errands: Arc<dyn Errands>,
     /// The ports of the front end.
     pub ports: Ports,
+    /// Who asks single instances.
+    pub caller: Arc<dyn Caller>,
+    /// Who changes versions for their own app.
+    pub steer: Arc<dyn Steer>,
 }
 
 /// Where the front end listens.
@@ -61,6 +67,28 @@ impl Outside {
         match self.links.get() {
             Some(links) => links.errands.run(errand).await,
             None => Err(Unanswered("the front end is not there yet".into())),
+        }
+    }
+
+    /// Asks an instance to run a background thread; resolves once it has run.
+    ///
+    /// # Errors
+    /// Why it does not run.
+    pub async fn background(&self, version: Arc<Version>, instance: Arc<Instance>, id: String) -> Result<u16, String> {
+        match self.links.get() {
+            Some(links) => links.caller.background(version, instance, id).await,
+            None => Err("the front end is not there yet".into()),
+        }
+    }
+
+    /// Changes a version of an app in the app's own name.
+    ///
+    /// # Errors
+    /// Why it is not changed.
+    pub async fn steer(&self, app: &AppId, version: &VersionKey, change: Change) -> Result<(), Refused> {
+        match self.links.get() {
+            Some(links) => links.steer.steer(app, version, change).await,
+            None => Err(Refused::NotNow("the house is not open yet".into())),
         }
     }
 }

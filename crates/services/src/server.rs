@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use model::ids::InstanceId;
-use model::pool::Boxed;
+use model::pool::{Boxed, Instance};
 use model::rpc::{Doors, Residents, Visit};
 use model::table::Version;
 use tokio::net::{TcpListener, TcpStream};
@@ -110,7 +110,7 @@ impl House {
 
 impl Doors for House {
     fn open(&self, version: &Arc<Version>, instance: &InstanceId) -> Result<Arc<dyn model::rpc::Door>, String> {
-        let caller = Caller { version: Arc::clone(version), instance: instance.clone() };
+        let caller = Caller { version: Arc::clone(version), instance: instance.clone(), seat: Arc::default() };
         let door = self.open_door((Ipv4Addr::LOCALHOST, 0).into(), caller);
         door.map(|door| Arc::new(door) as Arc<dyn model::rpc::Door>).map_err(|error| format!("no port for API calls: {error}"))
     }
@@ -144,6 +144,14 @@ impl model::rpc::Door for Door {
 
     fn leave(&self, instance: &InstanceId) {
         self.desk.residents().retain(|residents| residents.instance != *instance);
+    }
+
+    fn belongs_to(&self, instance: &Arc<Instance>) {
+        self.desk.caller.seat.take(instance);
+    }
+
+    fn measured(&self, cpu: Duration, memory: u64) {
+        self.desk.caller.seat.measured(Instant::now(), cpu, memory);
     }
 }
 

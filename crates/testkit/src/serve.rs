@@ -155,9 +155,20 @@ impl ServeNode {
     /// `enginehouse deploy` of an app, to its end; `args` are further arguments, `["--version", "v1", "--no-promote"]`.
     #[track_caller]
     pub fn try_deploy(&self, project: &str, app: &App, args: &[&str]) -> Finished {
-        let (server, token, path) = (self.admin_url(), self.owner_token(), app.path().to_str().expect("UTF-8").to_owned());
+        self.try_deploy_folder(project, app.path(), args)
+    }
+
+    fn try_deploy_folder(&self, project: &str, folder: &Path, args: &[&str]) -> Finished {
+        let (server, token, path) = (self.admin_url(), self.owner_token(), folder.to_str().expect("UTF-8").to_owned());
         let own = ["deploy", &path, "--server", &server, "--token", &token, "--project", project, "--quiet"];
         Builder::new(&self.binary).args(own).args(args.iter().copied()).output()
+    }
+
+    /// `enginehouse deploy` of a folder, which must succeed.
+    #[track_caller]
+    pub fn deploy_folder(&self, project: &str, folder: &Path, args: &[&str]) {
+        let finished = self.try_deploy_folder(project, folder, args);
+        assert_eq!(finished.code, Some(0), "{}\n{}\n{}", finished.stdout, finished.stderr, self.node.everything());
     }
 
     /// The same, which must succeed.

@@ -1,10 +1,11 @@
 """The app of this instance: what is loaded, and which way a request takes (WSGI object, CGI script, lifecycle)."""
 from __future__ import absolute_import
 
+import contextlib
 import sys
 import threading
 
-from . import apistub, cgiscript, loader, logs, protocol, tracebacks, wsgi
+from . import apistub, cgiscript, context, loader, logs, protocol, tracebacks, wsgi
 from .errors import NotFound
 
 PLAIN = b'200 OK\0Content-Type\0text/plain\0'
@@ -47,9 +48,12 @@ class App(object):
     def run(self, connection, script, kind, environ, flag):
         """(head, chunks, size) of the answer; see wsgi.run."""
         if kind != 'http':
-            done = self._lifecycle(connection, kind, script)
+            done = self._lifecycle(connection, kind, script, environ)
             if done:
                 return done
+            if kind == 'background':
+                with own_thread():
+                    return self._run(connection, script, environ, flag)
         if self._gate is None:
             return self._run(connection, script, environ, flag)
         with self._gate:
@@ -79,12 +83,17 @@ class App(object):
             raise NotFound('the handler of this URL names no script')
         return 'main:app'
 
-    def _lifecycle(self, connection, kind, script):
+    def _lifecycle(self, connection, kind, script, environ):
         """What the runtime itself answers; None if the app does."""
         if not self.first_generation:
             return None  # requests as any other; the SDK for Python 3 hears of /_ah/stop by the path
         if kind == 'stop':
             self._shut_down(connection)
+        elif kind == 'background':
+            # The thread's context is that of this request: it inherits nothing from the request that started it.
+            with own_thread():
+                background = __import__('google.appengine.runtime.background', fromlist=['background'])
+                background._pending_background_threads.RunBackgroundThread(environ[background.BACKGROUND_REQUEST_ID])
         elif script:
             return None
         elif kind == 'warmup':
@@ -160,6 +169,18 @@ class App(object):
         if self._loading:
             self._loading.discard(connection.ident)
         return self.thread_locals.clear(connection.locals)
+
+
+@contextlib.contextmanager
+def own_thread():
+    """The SDK's BackgroundThread gives itself out for the thread that it runs on, and takes that out of the list of threads at its end."""
+    ident = context.get_ident()
+    own = threading._active.get(ident)
+    try:
+        yield
+    finally:
+        if own is not None:
+            threading._active[ident] = own
 
 
 def _run_shutdown_hook():

@@ -9,6 +9,7 @@ mod publish;
 mod rules;
 mod services;
 mod sources;
+mod steer;
 mod task;
 #[cfg(test)]
 mod tests;

@@ -356,10 +356,12 @@ async fn t9_versions_are_stopped_and_started() {
     let operation = set("v2", "SERVING", manual).expect("begun");
     scene.done(&operation).await;
     assert!(!held().stopped && held().deployment > first.deployment);
+    assert!(Arc::ptr_eq(&held(), locked(&scene.engine.made).last().expect("made ready")), "others were ready first");
+    let started = held().deployment;
     let operation = set("v2", "SERVING", json!({ "manualScaling": { "instances": 3 } })).expect("begun");
     scene.done(&operation).await;
     assert_eq!(held().config.scaling, model::scaling::Scaling::Manual(model::scaling::Manual { instances: 3 }));
-    assert!(Arc::ptr_eq(&held(), locked(&scene.engine.made).last().expect("made ready")), "others were ready first");
+    assert_eq!(held().deployment, started, "instances that run stay");
     let kept = scene.house.store().read(|view| view.deployment(&id("demo"), &id("default"), &id("v2"))).expect("read");
     assert!(kept.is_some_and(|kept| kept["files"]["app.yaml"].is_object()));
     let operation = scene.split(None, &[("v2", 1000)], None).expect("begun");

@@ -1,6 +1,8 @@
 //! Versions: deployed, changed, started, stopped, deleted; and instances ended.
 
+use model::config::VersionConfig;
 use model::ids::{AppId, InstanceId, ServiceId, VersionId, VersionKey};
+use model::scaling::Scaling;
 use serde_json::Value;
 use store::control::{Actor, Begin, Lock, Operation, ServingStatus, Version};
 
@@ -70,7 +72,9 @@ impl House {
             let target = version_name(app, service, id);
             let method = "google.appengine.v1.Versions.UpdateVersion";
             let begun = change.begin(Begin { app: app.clone(), method, target: target.clone(), work: Value::Null, lock: Lock::Target })?;
-            let task = if status == ServingStatus::Stopped || (same && old.status == status) {
+            // A number of instances is changed without touching those that stay.
+            let resized = old.status == status && lower(&key, &old.spec).is_ok_and(|before| is_resized(&before, &config));
+            let task = if status == ServingStatus::Stopped || resized || (same && old.status == status) {
                 change.patch_version(Version { spec, status, ..old })?;
                 Task::Settle { response: resource("Version", &target) }
             } else {
@@ -142,6 +146,12 @@ impl House {
         self.0.engine.end(&operation.app, &key, &instance_id(instance));
         Ok(empty())
     }
+}
+
+/// Whether two configurations differ in the number of instances of manual scaling, and in nothing else.
+fn is_resized(before: &VersionConfig, after: &VersionConfig) -> bool {
+    let (Scaling::Manual(_), Scaling::Manual(_)) = (&before.scaling, &after.scaling) else { return false };
+    VersionConfig { scaling: after.scaling.clone(), ..before.clone() } == *after
 }
 
 pub(super) fn key(service: &ServiceId, version: &VersionId) -> Result<VersionKey, Status> {

@@ -3,6 +3,7 @@
 pub(crate) mod apps;
 pub(crate) mod ask;
 pub(crate) mod audit;
+pub(crate) mod cron;
 mod diff;
 pub(crate) mod domains;
 pub(crate) mod firewall;

@@ -180,6 +180,14 @@ impl Fleets {
         if slots.get(&place).is_some_and(|known| Arc::ptr_eq(known, slot)) {
             fleet.add(Arc::clone(&slot.version), prepared);
         }
+        drop(slots);
+        // The number of instances may have been changed since the slot was made.
+        let estate = self.ground.estate.load();
+        let key = &slot.version.config.key;
+        let service = estate.apps.get(&app.app).and_then(|table| table.services.get(&key.service));
+        if let Some(newest) = service.and_then(|service| service.versions.get(&key.version)) {
+            fleet.resize(newest);
+        }
         Ok(())
     }
 

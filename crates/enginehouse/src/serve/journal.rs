@@ -125,6 +125,11 @@ impl AppJournal {
         Arc::new(Self { recorder, taps, app })
     }
 
+    /// Writes down what went wrong with something that belongs to the app and to no version of it.
+    pub(crate) fn teller(self: Arc<Self>) -> Box<dyn Fn(&AppId, String) + Send + Sync> {
+        Box::new(move |_, text| self.write(Entry::Notice { severity: Severity::Warning, version: None, text }))
+    }
+
     /// A notice about a version.
     pub(crate) fn notice(&self, severity: Severity, version: &VersionKey, text: String) {
         self.write(Entry::Notice { severity, version: Some(version.clone()), text });

@@ -93,6 +93,11 @@ impl Plane {
         Self { store, house, api, region: asked.region.clone(), admin, watched: Arc::new(watched), metrics, tls, running: None }
     }
 
+    /// Who changes versions for their own app.
+    pub(crate) fn steer(&self) -> Arc<dyn model::steer::Steer> {
+        Arc::new(self.house.clone())
+    }
+
     /// Puts the state in force, without changing or driving anything.
     pub(crate) async fn publish(&self) -> anyhow::Result<()> {
         self.house.publish().await.map_err(|status| anyhow!("the state cannot be put in force: {status}"))

@@ -10,11 +10,13 @@ use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
 use control::Metrics;
 use control::otlp::Exporter;
+use model::cron::Missed;
 use model::engine::Engine;
 use model::ids::{AppId, VersionKey};
 use model::ingress::Inside;
-use model::journal::{Journal, Severity};
+use model::journal::{Entry, Journal, Severity};
 use model::pool::Pool;
+use model::route::host;
 use model::rpc::Doors;
 use model::table::Estate;
 use services::outside::{Links, Ports};
@@ -24,13 +26,15 @@ use super::args::Serve;
 use super::engine::House;
 use super::fleets::{FleetOptions, Fleets, Front, Ground};
 use super::handover::Warm;
-use super::journal::{FrontJournal, Taps};
+use super::jobs::Jobs;
+use super::journal::{AppJournal, FrontJournal, Taps};
 use super::plane::{Plane, Shown};
 use super::ready::Urls;
 use super::sockets::{Given, Sockets};
 use super::tls;
 use super::watched::Watched;
 use crate::bundled::{Bundled, Identities, Settings};
+use crate::cron::Ways;
 use crate::journal::{Keeping, PerApp, Recorder};
 use crate::ui::{BOLD, CYAN, DIM, Ui};
 use crate::wire::traces;
@@ -61,7 +65,9 @@ pub(crate) struct Works {
     sockets: Option<Sockets>,
     urls: Urls,
     projects: Vec<AppId>,
-    _bundled: Bundled,
+    bundled: Bundled,
+    /// The jobs of apps run, while this process has the state.
+    jobs: Option<Jobs>,
     draining: Arc<AtomicBool>,
 }
 
@@ -97,7 +103,10 @@ impl Works {
         let sockets = Sockets { http: sockets, https, admin: admin.try_clone().context("cannot copy a socket")? };
         let estate = Arc::new(ArcSwap::from_pointee(Estate::default()));
         let taps = Arc::new(Taps::default());
-        let bundled = bundled(&store, asked, &journal)?;
+        let hosts = if urls.https.is_some() { host::Style::Dashes } else { host::Style::Dots };
+        let cron = Ways { missed: Missed::Once, automatic: !asked.serving.no_cron, told: teller(&journal, &taps) };
+        let bundled = bundled(&store, asked, &journal, hosts, cron)?;
+        super::jobs::keep_pauses(bundled.cron_desk(), &store);
         let fleets = Fleets::new(Ground {
             options: fleet_options(asked, store.dir(), bundled.doors())?,
             recorder: Arc::clone(&journal),
@@ -108,13 +117,13 @@ impl Works {
         // Nothing is accepted before there is a state to route by.
         let edge = bound.hold(Arc::clone(&estate), Arc::new(Front(Arc::clone(&fleets))) as Arc<dyn Pool>, front)?;
         fleets.connect(edge.caller());
-        bundled.connect(Links { estate, errands: edge.errands(), ports });
         let house = House::new(Arc::clone(&fleets));
         let draining = Arc::new(AtomicBool::new(false));
         let watched =
             Watched { fleets: Arc::clone(&fleets), pulse: edge.pulse(), losses: journal.losses(), spans, draining: Arc::clone(&draining) };
         let shown = Shown { watched, metrics, wards: bundled.wards(), tls };
         let plane = Plane::new(store.clone(), Arc::clone(&house) as Arc<dyn Engine>, admin, shown, asked, http);
+        bundled.connect(Links { estate, errands: edge.errands(), ports, caller: edge.caller(), steer: plane.steer() });
         Ok(Self {
             ui: ui.clone(),
             grace: asked.grace,
@@ -131,7 +140,8 @@ impl Works {
             sockets: Some(sockets),
             urls,
             projects: asked.project.clone(),
-            _bundled: bundled,
+            bundled,
+            jobs: None,
             draining,
         })
     }
@@ -156,6 +166,7 @@ impl Works {
                 self.journal.notice(Severity::Info, format!("made the app {project}"));
             }
         }
+        self.jobs = Some(Jobs::start(&self.store, self.bundled.cron(), &self.journal));
         self.shelf.look();
         if let Some(acme) = self.acme.clone() {
             self.orders = Some(tls::Orders::start(acme, &self.store, &self.vault, &self.journal).context("cannot start a thread")?);
@@ -185,6 +196,7 @@ impl Works {
 
     /// Lets the state go, for the process that follows. Requests are served on.
     pub(crate) async fn let_go(&mut self) {
+        self.jobs = None;
         self.stop_ordering().await;
         self.plane.stop().await;
         self.store.release();
@@ -272,6 +284,7 @@ impl Works {
     /// Takes no new requests, lets those under way finish, and ends every process.
     pub(crate) async fn drain(&mut self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.jobs = None;
         self.stop_ordering().await;
         self.plane.stop().await;
         // Without this, the kernel would still take connections that nobody accepts.
@@ -308,12 +321,12 @@ fn keeping(asked: &Serve, data: &Path) -> Keeping {
 }
 
 /// The bundled services; each app's keep their state in its folder.
-fn bundled(store: &Store, asked: &Serve, journal: &Arc<Recorder>) -> anyhow::Result<Bundled> {
+fn bundled(store: &Store, asked: &Serve, journal: &Arc<Recorder>, hosts: host::Style, cron: Ways) -> anyhow::Result<Bundled> {
     let (data, recorder) = (store.dir().to_owned(), Arc::clone(journal));
     store.allow_service_accounts(asked.service_account_role);
     let (signing, reading) = (store.clone(), store.clone());
     let settings = Settings {
-        folder: Box::new(move |app: &AppId| store::app_folder(&data, app)),
+        folder: Arc::new(move |app: &AppId| store::app_folder(&data, app)),
         identity: Identities {
             signer: Arc::new(move || signing.access_key().map_err(|error| error.to_string())),
             people: Some(Box::new(move |token| reading.authenticate(token).map_err(|error| error.to_string()))),
@@ -323,8 +336,19 @@ fn bundled(store: &Store, asked: &Serve, journal: &Arc<Recorder>) -> anyhow::Res
         },
         testing: false,
         fetching: asked.serving.fetching.clone(),
+        cron,
+        hosts,
     };
     Bundled::start(settings).context("cannot start the bundled services")
+}
+
+/// Writes what goes wrong with an app's jobs into the app's log.
+fn teller(journal: &Arc<Recorder>, taps: &Arc<Taps>) -> Box<dyn Fn(&AppId, String) + Send + Sync> {
+    let (journal, taps) = (Arc::clone(journal), Arc::clone(taps));
+    Box::new(move |app, text| {
+        let journal = AppJournal::new(Arc::clone(&journal), Arc::clone(&taps), app.clone());
+        journal.write(Entry::Notice { severity: Severity::Warning, version: None, text });
+    })
 }
 
 fn fleet_options(asked: &Serve, data: &Path, doors: Arc<dyn Doors>) -> anyhow::Result<FleetOptions> {

@@ -55,9 +55,11 @@ fn write(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Modules of `google.appengine` that the agent has itself, found in its own files.
+/// Modules of `google.appengine` that the agent has itself, found in its own files. Not `api.modules`, most of which only the SDK has: what the agent
+/// has of it is for apps whose imports do not show.
 pub(crate) fn stand_ins() -> Vec<String> {
     let modules = FILES.iter().filter_map(|(name, _)| name.strip_prefix("appengine/")?.strip_suffix(".py"));
+    let modules = modules.filter(|name| *name != "api/modules");
     let names = modules.map(|name| name.strip_suffix("/__init__").unwrap_or(name)).filter(|name| *name != "__init__");
     names.map(|name| format!("google.appengine.{}", name.replace('/', "."))).collect()
 }

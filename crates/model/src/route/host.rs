@@ -283,20 +283,35 @@ fn mapped<'t>(table: &'t RoutingTable, name: &str) -> Option<Named<'t>> {
 
 /// The host under which one version answers: `VERSION.SERVICE.localhost:8080`. The app's default host where that has no names below it.
 pub fn of_version(naming: &Naming, key: &VersionKey) -> String {
-    let host = &naming.default_hostname;
-    match Host::parse(host) {
-        Ok((Host::Name(_), _)) => format!("{}.{}.{host}", key.version, key.service),
-        _ => host.clone(),
-    }
+    below(naming, &[key.version.as_str(), key.service.as_str()], Style::Dots)
 }
 
 /// The host under which a service answers, its split in force: `SERVICE.localhost:8080`. Like [`of_version`] where names are no use.
-pub fn of_service(naming: &Naming, service: &crate::ids::ServiceId) -> String {
+pub fn of_service(naming: &Naming, service: &ServiceId) -> String {
+    below(naming, &[service.as_str()], Style::Dots)
+}
+
+/// How the labels of a host name that the house makes are joined; both are understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Style {
+    /// `VERSION.SERVICE.PROJECT.REGION.r.DOMAIN`
+    #[default]
+    Dots,
+    /// `VERSION-dot-SERVICE-dot-PROJECT.REGION.r.DOMAIN`: one certificate for `*.REGION.r.DOMAIN` is enough.
+    Dashes,
+}
+
+/// A host below the app's default one: `labels` are `[[INSTANCE,] VERSION,] SERVICE`, or of the default service `[[INSTANCE,] VERSION]`.
+pub fn below(naming: &Naming, labels: &[&str], style: Style) -> String {
     let host = &naming.default_hostname;
-    match Host::parse(host) {
-        Ok((Host::Name(_), _)) => format!("{service}.{host}"),
-        _ => host.clone(),
-    }
+    let Ok((Host::Name(name), _)) = Host::parse(host) else { return host.clone() };
+    let (joint, last) = match style {
+        Style::Dots => (".", "."),
+        // Of `localhost` there is no label that could be joined.
+        Style::Dashes if naming.domains.iter().any(|domain| *domain == name) => ("-dot-", "."),
+        Style::Dashes => ("-dot-", "-dot-"),
+    };
+    if labels.is_empty() { host.clone() } else { format!("{}{last}{host}", labels.join(joint)) }
 }
 
 /// Takes `REGION.r` away (document 003: `VERSION-dot-SERVICE-dot-PROJECT.REGION.r.DOMAIN`); the region's own name decides nothing.

@@ -275,6 +275,14 @@ impl Scheduler {
         self.roster.is_empty()
     }
 
+    /// How many instances manual scaling has; `None` under the other kinds.
+    pub fn size(&self) -> Option<u32> {
+        match &self.settings.scaling {
+            Scaling::Manual(manual) => Some(manual.instances),
+            Scaling::Automatic(_) | Scaling::Basic(_) => None,
+        }
+    }
+
     /// Whether the instances that [`Event::Keep`] asked for are ready, as far as limits let them be; under manual scaling whether all are.
     pub fn is_warm(&self, least: u32) -> bool {
         let wanted = match &self.settings.scaling {
