@@ -168,5 +168,5 @@ pub(crate) fn caller(app: &str) -> Caller {
     let mut config = VersionConfig::new(key, Runtime::parse("python312").expect("known"), Vec::new());
     config.app_engine_apis = true;
     let version = Version::new(app.parse().expect("an id"), config, "/nowhere".into(), 1);
-    Caller { version: Arc::new(version), instance: InstanceId::Number(0) }
+    Caller { version: Arc::new(version), instance: InstanceId::Number(0), seat: Arc::default() }
 }
