@@ -5,7 +5,7 @@ use model::ids::{AppId, ServiceId};
 use model::route::split::{Who, explain};
 use model::traffic::TrafficSplit;
 use serde_json::{Map, Value, json};
-use store::control::{Entry, Page, Role, Token};
+use store::control::{Entry, Role, Token};
 use store::files::Sha1;
 
 use super::ask::Ask;
@@ -19,6 +19,8 @@ use crate::ward::{self, Question, Ward};
 use crate::work::{ServiceChange, Steer};
 
 /// Verbs of our own.
+/// How many splits of a service are told, whatever else was done to it in between.
+const SPLITS: usize = 1_000;
 const VERBS: [&str; 8] = ["pause", "resume", "abort", "explain", "rollback", "diff", "missing", "revoke"];
 /// Digests that are asked for at once.
 const MOST_SUMS: usize = 100_000;
@@ -259,21 +261,22 @@ impl Api {
     fn splits_of(&self, app: &AppId, service: &ServiceId) -> Result<Vec<(Value, TrafficSplit)>, Status> {
         let service = self.find_service(app, service.as_str())?;
         let target = service.name();
-        let entries = self.store().read(|view| view.audit(Some(app.as_str()), &Page { after: None, limit: 10_000 }))?;
         let mut splits: Vec<(Value, TrafficSplit)> = Vec::new();
-        for entry in entries.iter().filter(|entry| entry.target == target) {
-            let Some(after) = &entry.after else { break };
+        let mut take = |entry: Entry| {
+            // Before that there was no service of this name, or another one.
+            let Some(after) = &entry.after else { return false };
             // What a migration passed through is not where somebody wanted to be.
             let passing = after["migrating"] == true;
-            let Ok(split) = serde_json::from_value::<TrafficSplit>(after["split"].clone()) else { continue };
+            let Ok(split) = serde_json::from_value::<TrafficSplit>(after["split"].clone()) else { return true };
             let known = splits.last().is_some_and(|(_, last)| last.says_the_same(&split));
-            if passing || known {
-                continue;
+            if !passing && !known {
+                let shown =
+                    json!({"split": shown_split(&split), "time": millisecond(entry.at), "user": entry.actor, "operation": entry.operation});
+                splits.push((shown, split));
             }
-            let shown =
-                json!({"split": shown_split(&split), "time": millisecond(entry.at), "user": entry.actor, "operation": entry.operation});
-            splits.push((shown, split));
-        }
+            splits.len() < SPLITS
+        };
+        self.store().read(|view| view.audit_of(&target, &mut take))?;
         if splits.first().is_none_or(|(_, newest)| !newest.says_the_same(&service.split)) {
             splits.insert(0, (json!({"split": shown_split(&service.split)}), service.split));
         }

@@ -1,18 +1,21 @@
 //! The listener of the Admin API and its neighbours: connections, bodies, answers. Nothing here knows a resource.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use model::headers::gzip;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -147,6 +150,7 @@ impl Door {
             // What a proxy that speaks TLS for us would say: links in answers begin with it.
             request.headers_mut().insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("https"));
         }
+        let gzip = gzip::accepts(request.headers());
         let path = request.uri().path();
         if let (Some(desk), "/metrics" | "/healthz") = (&self.desk, path) {
             return self.watched(desk, &request, near);
@@ -172,10 +176,11 @@ impl Door {
                     Answer::Running(operation) => wanted.print(self.api.operation_shown(&operation), Some(&schema::OPERATION)),
                 };
                 let tag = tagged.then(|| HeaderValue::try_from(format!("\"{:08x}\"", super::page::checksum(&bytes))).ok()).flatten();
-                let mut response = page(StatusCode::OK, bytes);
+                let mut response = page(StatusCode::OK, Vec::new());
                 if let Some(tag) = tag {
                     response.headers_mut().insert(ETAG, tag);
                 }
+                fill(&mut response, bytes.into(), gzip);
                 response
             }
             Err(status) => {
@@ -295,6 +300,27 @@ async fn collect(mut body: Incoming, headers: &HeaderMap) -> Result<Vec<u8>, Sta
 
 pub(super) fn late() -> Status {
     Status::new(Code::Cancelled, "The request's body did not arrive in time.")
+}
+
+/// Bytes from which on compression saves packets.
+const WORTH: usize = 1400;
+
+/// Gives an answer its body, compressed if the client takes that.
+fn fill(response: &mut Response<Body>, bytes: Bytes, gzip: bool) {
+    let squeezed = (gzip && bytes.len() >= WORTH).then(|| {
+        let mut out = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+        out.write_all(&bytes).and_then(|()| out.finish()).ok()
+    });
+    let bytes = match squeezed.flatten() {
+        Some(squeezed) => {
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+            squeezed.into()
+        }
+        None => bytes,
+    };
+    *response.body_mut() = answer_body(Full::new(bytes));
 }
 
 fn page(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {

@@ -3,7 +3,7 @@
 use model::ids::{AppId, ServiceId, VersionId, VersionKey};
 use model::scaling::Scaling;
 use serde_json::{Map, Value, json};
-use store::control::{ServingStatus, Version};
+use store::control::{Operation, ServingStatus, Version};
 
 use super::apps::running;
 use super::ask::Ask;
@@ -11,7 +11,7 @@ use super::mask::UpdateMask;
 use super::page::Paging;
 use super::schema::{LIST_VERSIONS_RESPONSE, VERSION};
 use super::{Answer, Answered, Api, second};
-use crate::status::{FieldViolation, Status};
+use crate::status::{Code, FieldViolation, Status};
 use crate::version::lower;
 
 /// What only `view=FULL` shows (reference: api.md).
@@ -132,19 +132,35 @@ impl Api {
     pub(crate) fn patch_version(&self, app: &AppId, service: &ServiceId, id: &VersionId, ask: &Ask) -> Answered {
         let body = ask.message(&VERSION, "version")?;
         let mask = patch_mask(ask, &body)?;
-        let version = self.find_version(app, service, id)?;
+        let mut seen = self.find_version(app, service, id)?;
+        loop {
+            let failed = match self.patch_seen(&seen, &mask, &body, ask) {
+                Err(status) if status.code == Code::Aborted => status,
+                other => return other.map(running),
+            };
+            // Somebody else changed another field meanwhile: both changes are meant. Any other reason to break off is the answer.
+            let now = self.find_version(app, service, id)?;
+            if now.rev == seen.rev {
+                return Err(failed);
+            }
+            seen = now;
+        }
+    }
+
+    /// Changes a version, unless it is not any more as it was seen.
+    fn patch_seen(&self, version: &Version, mask: &UpdateMask, body: &Map<String, Value>, ask: &Ask) -> Result<Operation, Status> {
         let mut spec = version.spec.as_object().cloned().unwrap_or_default();
         spec.insert("servingStatus".into(), version.status.as_str().into());
-        mask.apply(&body, &mut spec);
-        let key = VersionKey { service: service.clone(), version: id.clone() };
+        mask.apply(body, &mut spec);
+        let key = VersionKey { service: version.service.clone(), version: version.id.clone() };
         let status = spec.get("servingStatus").and_then(Value::as_str).map(str::to_owned);
         let spec = Value::Object(spec);
         let config = lower(&key, &spec).map_err(|wrong| Status::fields(&wrong))?;
-        check_kind(&mask, &config.scaling)?;
+        check_kind(mask, &config.scaling)?;
         if mask.touches("servingStatus") {
-            check_status(&version, status.as_deref(), &config.scaling)?;
+            check_status(version, status.as_deref(), &config.scaling)?;
         }
-        self.worker.patch_version(&ask.caller.actor(), app, service, id, spec).map(running)
+        self.worker.patch_version(&ask.caller.actor(), version, spec)
     }
 
     pub(crate) fn delete_version(&self, app: &AppId, service: &ServiceId, id: &VersionId, ask: &Ask) -> Answered {

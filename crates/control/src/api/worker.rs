@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::ids::{AppId, InstanceId, ServiceId, VersionId};
 use model::pool::Boxed;
 use serde_json::{Map, Value};
-use store::control::{Actor, Operation, OperationId};
+use store::control::{Actor, Operation, OperationId, Version};
 
 use crate::status::Status;
 use crate::work::{House, ServiceChange, Steer};
@@ -25,8 +25,9 @@ pub trait Worker: Send + Sync {
     /// Deploys a version: `spec` is the Admin API's `Version` in canonical form, `deployment` included.
     fn create_version(&self, actor: &Actor, app: &AppId, service: &ServiceId, id: &VersionId, spec: Value) -> Result<Operation, Status>;
 
-    /// Replaces a version's settings (without `deployment`), or starts or stops it (`servingStatus` of `spec`).
-    fn patch_version(&self, actor: &Actor, app: &AppId, service: &ServiceId, id: &VersionId, spec: Value) -> Result<Operation, Status>;
+    /// Replaces a version's settings (without `deployment`), or starts or stops it (`servingStatus` of `spec`): as it was `seen`, otherwise it is
+    /// refused.
+    fn patch_version(&self, actor: &Actor, seen: &Version, spec: Value) -> Result<Operation, Status>;
 
     /// Removes a version.
     fn delete_version(&self, actor: &Actor, app: &AppId, service: &ServiceId, id: &VersionId) -> Result<Operation, Status>;
@@ -76,8 +77,8 @@ impl Worker for House {
     fn create_version(&self, actor: &Actor, app: &AppId, service: &ServiceId, id: &VersionId, spec: Value) -> Result<Operation, Status> {
         Self::create_version(self, actor, app, service, id, spec)
     }
-    fn patch_version(&self, actor: &Actor, app: &AppId, service: &ServiceId, id: &VersionId, spec: Value) -> Result<Operation, Status> {
-        Self::patch_version(self, actor, app, service, id, spec)
+    fn patch_version(&self, actor: &Actor, seen: &Version, spec: Value) -> Result<Operation, Status> {
+        Self::patch_version(self, actor, seen, spec)
     }
     fn delete_version(&self, actor: &Actor, app: &AppId, service: &ServiceId, id: &VersionId) -> Result<Operation, Status> {
         Self::delete_version(self, actor, app, service, id)

@@ -16,12 +16,17 @@ impl Watch for Metrics {
         let mut sum = Meter::default();
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            for slot in shard.slots.values().filter(|slot| slot.key.0 == *app && slot.key.1 == *version && slot.version.strong_count() > 0)
-            {
+            // A change of settings, or a deployment of the same name, puts another object in the version's place: what was counted stays counted, as
+            // who watches looks at what came since.
+            for slot in shard.slots.values().filter(|slot| slot.key.0 == *app && slot.key.1 == *version) {
                 sum.merge(&slot.counts.none);
                 for meter in slot.counts.handlers.iter().flatten() {
                     sum.merge(meter);
                 }
+            }
+            let past = shard.past.iter().filter(|((of, key), _)| of == app && key == version);
+            for meter in past.flat_map(|(_, past)| past.handlers.values()) {
+                sum.merge(meter);
             }
         }
         Health { requests: sum.classes.iter().sum(), errors: sum.classes[FAILED], took: sum.took.counts().collect() }
@@ -57,5 +62,14 @@ mod tests {
         assert_eq!((health.requests, health.errors), (3, 1));
         assert_eq!(health.took.iter().map(|(_, count)| count).sum::<u64>(), 3);
         assert_eq!(health.took.last(), Some(&(u64::MAX, 1)));
+        // Another object in its place, and the page of metrics, which folds what is gone.
+        let again = version("one");
+        drop(one);
+        metrics.sum();
+        let took = Duration::from_millis(3);
+        metrics.tally(&Tally { version: Some(&again), handler: None, status: 500, bytes: 0, took, pending: None, cold: false });
+        let after = metrics.health(&again.app, &key);
+        assert_eq!((after.requests, after.errors), (4, 2));
+        assert_eq!((after.since(&health).requests, after.since(&health).errors), (1, 1));
     }
 }

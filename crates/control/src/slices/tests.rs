@@ -228,6 +228,11 @@ fn t9_services_that_are_spoken_are_enabled() {
 #[test]
 fn t9_requests_for_entries_are_checked() {
     let ground = Plain::default();
+    let names = good(&ground, "GET /v2/projects/demo/logs", Value::Null)["logNames"].clone();
+    let wanted = ["stdout", "stderr", "appengine.googleapis.com%2Frequest_log"].map(|log| format!("projects/demo/logs/{log}"));
+    let all = names.as_array().expect("names");
+    assert!(wanted.iter().all(|name| all.iter().any(|known| known == name)), "{names}");
+    assert_eq!(ask(&ground, "GET /v2/projects/nobody/logs", Value::Null).expect_err("no such app").code, Code::NotFound);
     assert_eq!(good(&ground, "POST /v2/entries:list", json!({"resourceNames": ["projects/demo"], "orderBy": "timestamp desc"})), json!({}));
     for (body, field) in [
         (json!({"resourceNames": ["projects/demo"], "orderBy": "severity"}), "orderBy"),

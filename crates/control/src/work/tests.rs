@@ -339,7 +339,8 @@ async fn t9_versions_are_stopped_and_started() {
     let set = |version: &str, status: &str, more: Value| {
         let mut spec = json!({ "id": version, "runtime": "python312", "servingStatus": status });
         spec.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
-        scene.house.patch_version(&ann(), &id("demo"), &id("default"), &id(version), spec)
+        let seen = scene.house.store().read(|view| view.version(&id("demo"), &id("default"), &id(version))).expect("it is there");
+        scene.house.patch_version(&ann(), &seen, spec)
     };
     let text = set("v1", "STOPPED", json!({})).expect_err("automatic").message;
     assert!(text.contains("Serving status cannot be changed for Automatic Scaling versions"), "{text}");
@@ -369,6 +370,19 @@ async fn t9_versions_are_stopped_and_started() {
     let operation = scene.house.delete_instance(&ann(), &id("demo"), &id("default"), &id("v2"), &InstanceId::Number(0)).expect("begun");
     scene.done(&operation).await;
     assert_eq!(scene.engine.ended.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn t9_no_change_of_a_version_is_lost_to_another() {
+    let scene = Scene::new().await;
+    scene.deployed("default", "v1", &json!({ "manualScaling": { "instances": 1 } })).await;
+    let seen = scene.house.store().read(|view| view.version(&id("demo"), &id("default"), &id("v1"))).expect("it is there");
+    let spec = |instances: u32| json!({ "id": "v1", "runtime": "python312", "manualScaling": { "instances": instances } });
+    let operation = scene.house.patch_version(&ann(), &seen, spec(2)).expect("begun");
+    scene.done(&operation).await;
+    // Made of what was there before the other change.
+    let status = scene.house.patch_version(&ann(), &seen, spec(3)).expect_err("it was changed");
+    assert!(status.code == Code::Aborted && status.message.contains("changed by somebody else"), "{}", status.message);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::rules::{self, version_name};
 use super::sources::{self, Source};
 use super::task::{Deploy, Task, empty, instance_id, resource};
 use super::{House, Quick, to_value};
-use crate::status::Status;
+use crate::status::{Code, Status};
 use crate::version::lower;
 
 impl House {
@@ -54,15 +54,22 @@ impl House {
         Ok(operation)
     }
 
-    /// Replaces a version's settings (`spec` without `deployment`), or starts or stops it (`servingStatus` of `spec`).
+    /// Replaces a version's settings (`spec` without `deployment`), or starts or stops it (`servingStatus` of `spec`). `spec` was made of what was
+    /// `seen`.
     ///
     /// # Errors
-    /// Everything that is wrong with `spec`, or a state in which it may not be changed.
-    pub fn patch_version(&self, actor: &Actor, app: &AppId, service: &ServiceId, id: &VersionId, spec: Value) -> Result<Operation, Status> {
+    /// Everything that is wrong with `spec`, or a state in which it may not be changed; ABORTED if somebody else has changed the version since it
+    /// was seen.
+    pub fn patch_version(&self, actor: &Actor, seen: &Version, spec: Value) -> Result<Operation, Status> {
+        let (app, service, id) = (&seen.app, &seen.service, &seen.id);
         let key = key(service, id)?;
         let config = lower(&key, &spec).map_err(|violations| Status::fields(&violations))?;
         let operation = self.0.store.change(actor, |change| {
             let old = change.version(app, service, id)?;
+            if old.rev != seen.rev {
+                let text = format!("Version `{}` was changed by somebody else in the meantime.", old.name());
+                return Err(Status::new(Code::Aborted, text));
+            }
             let (spec, asked) = without_status(spec)?;
             let status = asked.unwrap_or(old.status);
             if status != old.status {

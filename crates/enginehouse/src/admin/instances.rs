@@ -117,28 +117,29 @@ fn list(ui: &Ui, remote: &Remote, service: Option<&str>, version: Option<&str>, 
         Some(id) => vec![id.to_owned()],
         None => ids(&session.client.list(&format!("{}/services", session.app.path()), "services", None)?),
     };
-    let mut rows = Vec::new();
-    for service in services {
-        let versions = if let Some(id) = version {
-            vec![id.to_owned()]
-        } else {
-            let mut all = session.client.list(&format!("{}/versions", session.app.service(&service)), "versions", None)?;
-            all.retain(|version| version["servingStatus"] != "STOPPED");
-            ids(&all)
-        };
-        for version in versions {
-            let found = match session.client.list(&format!("{}/instances", session.app.version(&service, &version)), "instances", None) {
-                // Deleted meanwhile, or a version of another service.
-                Err(failure) if failure.is_missing() => continue,
-                other => other?,
-            };
-            rows.extend(found.into_iter().map(|mut instance| {
-                instance["service"] = service.as_str().into();
-                instance["version"] = version.as_str().into();
-                instance
-            }));
+    let versions = session.client.each(&services, |client, service| {
+        if let Some(id) = version {
+            return Ok(vec![id.to_owned()]);
         }
-    }
+        let mut all = client.list(&format!("{}/versions", session.app.service(service)), "versions", None)?;
+        all.retain(|version| version["servingStatus"] != "STOPPED");
+        Ok(ids(&all))
+    })?;
+    let pairs = services.iter().zip(versions).flat_map(|(service, versions)| versions.into_iter().map(move |version| (service, version)));
+    let pairs: Vec<(&String, String)> = pairs.collect();
+    let rows = session.client.each(&pairs, |client, (service, version)| {
+        let mut found = match client.list(&format!("{}/instances", session.app.version(service, version)), "instances", None) {
+            // Deleted meanwhile, or a version of another service.
+            Err(failure) if failure.is_missing() => Vec::new(),
+            other => other?,
+        };
+        for instance in &mut found {
+            instance["service"] = service.as_str().into();
+            instance["version"] = version.as_str().into();
+        }
+        Ok(found)
+    })?;
+    let rows = rows.into_iter().flatten().collect();
     output::list(ui, rows, &COLUMNS, listing, &format!("{DIM}no instance runs{DIM:#}"));
     Ok(())
 }

@@ -144,10 +144,13 @@ fn list(ui: &Ui, remote: &Remote, service: Option<&str>, hide: bool, listing: &L
         Some(id) => vec![session.client.get(&session.app.service(id))?],
         None => session.client.list(&format!("{}/services", session.app.path()), "services", None)?,
     };
-    let mut rows = Vec::new();
-    for service in &services {
+    let all = session.client.each(&services, |client, service| {
         let id = service["id"].as_str().unwrap_or_default();
-        let mut versions = session.client.list(&format!("{}/versions", session.app.service(id)), "versions", None)?;
+        client.list(&format!("{}/versions", session.app.service(id)), "versions", None)
+    })?;
+    let mut rows = Vec::new();
+    for (service, mut versions) in services.iter().zip(all) {
+        let id = service["id"].as_str().unwrap_or_default();
         versions.sort_by(|a, b| a["createTime"].as_str().cmp(&b["createTime"].as_str()));
         for mut version in versions {
             let traffic = share(service, version["id"].as_str().unwrap_or_default());

@@ -10,7 +10,8 @@ pub(crate) mod settings;
 mod trust;
 
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Method;
@@ -27,6 +28,9 @@ pub(crate) use trust::{system_bundle, tls as trusted};
 const AGAIN: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
 /// Answers are lists and configurations, so this is generous.
 const MOST_BYTES: u64 = 256 << 20;
+
+/// How many questions are under way at once when there are many.
+const AT_ONCE: usize = 16;
 
 /// A result of a command.
 pub(crate) type Outcome<T> = Result<T, Failure>;
@@ -108,6 +112,28 @@ impl Client {
             }
             next.clone_into(&mut token);
         }
+    }
+
+    /// Asks about each of many things, several at once; the answers are in the things' order. The first failure ends it.
+    pub(crate) fn each<T: Sync, R: Send>(&self, things: &[T], ask: impl Fn(&Self, &T) -> Outcome<R> + Sync) -> Outcome<Vec<R>> {
+        let next = AtomicUsize::new(0);
+        let answers = Mutex::new(Vec::with_capacity(things.len()));
+        std::thread::scope(|scope| {
+            for _ in 0..things.len().min(AT_ONCE) {
+                scope.spawn(|| {
+                    while let Some((at, thing)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, things.get(at)?))) {
+                        let answer = ask(self, thing);
+                        if answer.is_err() {
+                            next.store(things.len(), Ordering::Relaxed);
+                        }
+                        answers.lock().unwrap_or_else(PoisonError::into_inner).push((at, answer));
+                    }
+                });
+            }
+        });
+        let mut answers = answers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        answers.sort_by_key(|(at, _)| *at);
+        answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
     /// Creates or orders something.

@@ -59,6 +59,27 @@ impl View<'_> {
             entry,
         )
     }
+
+    /// What was done with a resource, newest first, until `act` returns false.
+    pub fn audit_of(&self, target: &str, mut act: impl FnMut(Entry) -> bool) -> Result<()> {
+        const STEP: i64 = 200;
+        let mut before = i64::MAX;
+        loop {
+            let some = self.list(
+                "SELECT seq, at, actor, token, app, action, target, was, became, operation FROM audit \
+                 WHERE target = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3",
+                params![target, before, STEP],
+                entry,
+            )?;
+            let Some(last) = some.last() else { return Ok(()) };
+            before = i64::try_from(last.seq).unwrap_or(0);
+            for entry in some {
+                if !act(entry) {
+                    return Ok(());
+                }
+            }
+        }
+    }
 }
 
 impl Change<'_> {

@@ -9,10 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use super::error::OpenError;
 
 /// One text per step; the schema's number is how many of them were carried out.
-const STEPS: &[&str] = &[include_str!("schema/1.sql")];
+const STEPS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// The newest schema that this program knows.
-pub(crate) const KNOWN: u32 = 1;
+pub(crate) const KNOWN: u32 = 2;
 
 /// Brings the database up to date, all or nothing. Returns the number that a newer program left, if one did.
 pub(crate) fn migrate(conn: &mut Connection) -> Result<Option<u32>, OpenError> {

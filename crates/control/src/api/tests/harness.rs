@@ -12,7 +12,7 @@ use model::table::Estate;
 use model::traffic::TrafficSplit;
 use serde_json::{Map, Value, json};
 use store::Store;
-use store::control::{Actor, Begin, Change, Lock, NewVersion, Operation, OperationId, Outcome, Role, Service, ServingStatus};
+use store::control::{Actor, Begin, Change, Lock, NewVersion, Operation, OperationId, Outcome, Role, Service, ServingStatus, Version};
 use store::files::Manifest;
 
 use crate::Bound;
@@ -115,7 +115,8 @@ impl House {
         socket.write_all(text.as_bytes()).and_then(|()| socket.write_all(body)).expect("written");
         let mut reply = Vec::new();
         socket.read_to_end(&mut reply).expect("an answer");
-        let reply = String::from_utf8(reply).expect("UTF-8");
+        // A compressed body is looked at by nobody.
+        let reply = String::from_utf8_lossy(&reply);
         let (head, body) = reply.split_once("\r\n\r\n").expect("a head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         Reply { status, head: head.to_owned(), body: body.to_owned() }
@@ -247,10 +248,9 @@ impl Worker for Direct {
             Ok(any("Version"))
         })
     }
-    fn patch_version(&self, actor: &Actor, app: &AppId, service: &ServiceId, id: &VersionId, spec: Value) -> Result<Operation, Status> {
-        let target = format!("apps/{app}/services/{service}/versions/{id}");
-        self.run(actor, app, "google.appengine.v1.Versions.UpdateVersion", target, |change| {
-            let mut version = change.version(app, service, id)?;
+    fn patch_version(&self, actor: &Actor, seen: &Version, spec: Value) -> Result<Operation, Status> {
+        self.run(actor, &seen.app, "google.appengine.v1.Versions.UpdateVersion", seen.name(), |change| {
+            let mut version = change.version(&seen.app, &seen.service, &seen.id)?;
             version.status = if spec["servingStatus"] == "STOPPED" { ServingStatus::Stopped } else { ServingStatus::Serving };
             version.spec = spec;
             change.patch_version(version)?;

@@ -31,3 +31,20 @@ fn t9_pages_add_up_to_the_list() {
     }
     assert_eq!(house.ask("GET", "/v1/apps/demo/services?pageSize=-1", "").status, 400);
 }
+
+#[test]
+fn t9_long_answers_are_compressed_for_whom_takes_it() {
+    let house = House::new();
+    for n in 0..20 {
+        house.deploy("default", &format!("v{n}"), json!({}));
+    }
+    let bearer = format!("Bearer {}", house.token);
+    let path = "/v1/apps/demo/services/default/versions";
+    let plain = house.ask_with("GET", path, &[("Authorization", &bearer)], b"");
+    let squeezed = house.ask_with("GET", path, &[("Authorization", &bearer), ("Accept-Encoding", "gzip, deflate")], b"");
+    assert!(!plain.head.contains("content-encoding") && squeezed.head.contains("content-encoding: gzip"), "{}", squeezed.head);
+    let length = |head: &str| head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok()).expect("a length");
+    assert!(length(&squeezed.head) * 4 < length(&plain.head), "{} {}", squeezed.head, plain.head);
+    let short = house.ask_with("GET", "/v1/apps/demo", &[("Authorization", &bearer), ("Accept-Encoding", "gzip")], b"");
+    assert!(!short.head.contains("content-encoding"), "{}", short.head);
+}

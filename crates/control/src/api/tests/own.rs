@@ -66,6 +66,10 @@ fn t10_explain_splits_and_rollback() {
     let splits = house.get(&format!("{own}/splits"));
     let shown: Vec<&Value> = splits["splits"].as_array().expect("splits").iter().map(|split| &split["split"]["allocations"]).collect();
     assert_eq!(shown, [&json!({"v1": 0.5, "v2": 0.5}), &json!({"v1": 1})]);
+    // However much else is done in between.
+    let other =
+        |change: &mut store::control::Change<'_>| (0..12_000).try_for_each(|_| change.note(Some("demo"), "other", "apps/demo", None, None));
+    house.store.change::<_, store::control::StoreError>(&store::control::Actor::house(), other).expect("noted");
     house.ok("POST", &format!("{own}:rollback"), &json!({}));
     assert_eq!(house.get("/v1/apps/demo/services/default")["split"]["allocations"], json!({"v1": 1}));
     assert_eq!(house.ask("POST", &format!("{own}/migration:pause"), "").status, 400);
