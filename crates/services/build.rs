@@ -7,8 +7,20 @@ use std::path::Path;
 use protox::prost_reflect::prost_types::{DescriptorProto, FileDescriptorSet};
 
 /// Every file of `proto/`, one a service.
-const FILES: [&str; 10] =
-    ["remote_api", "memcache", "modules", "user", "capability", "app_identity", "system", "urlfetch", "mail", "logservice"];
+const FILES: [&str; 12] = [
+    "remote_api",
+    "memcache",
+    "modules",
+    "user",
+    "capability",
+    "app_identity",
+    "system",
+    "urlfetch",
+    "mail",
+    "logservice",
+    "taskqueue",
+    "stored_task",
+];
 
 /// `FieldDescriptorProto.Label.LABEL_REQUIRED`
 const REQUIRED: i32 = 2;

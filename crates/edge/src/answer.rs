@@ -128,6 +128,8 @@ pub(crate) struct Answered {
     pub(crate) body: Body,
     /// The connection cannot go on.
     pub(crate) close: bool,
+    /// An instance was asked.
+    pub(crate) reached: bool,
 }
 
 /// Finishes an answer.
@@ -165,7 +167,8 @@ pub(crate) async fn respond(ending: Ending<'_>, answer: Answer, mut visit: Box<V
     }
     visit.count.status = status.as_u16();
     visit.note(|record| record.status = status.as_u16());
-    Answered { status, headers, body: Body::new(body, visit), close: ending.close }
+    let reached = visit.count.pending.is_some();
+    Answered { status, headers, body: Body::new(body, visit), close: ending.close, reached }
 }
 
 async fn compress(core: &Rc<Core>, headers: &mut HeaderMap, body: Kind) -> Kind {

@@ -72,7 +72,7 @@ fn parts(errand: &mut Errand) -> Result<Parts, Unanswered> {
 }
 
 async fn collect(answered: Answered, most: usize) -> Result<Answer, Unanswered> {
-    let Answered { status, headers, mut body, .. } = answered;
+    let Answered { status, headers, mut body, reached, .. } = answered;
     let (mut all, mut cut) = (BytesMut::new(), false);
     while let Some(piece) = std::future::poll_fn(|cx| body.poll_piece(cx)).await {
         let piece: Bytes = piece.map_err(|aborted| Unanswered(aborted.to_string()))?;
@@ -83,5 +83,5 @@ async fn collect(answered: Answered, most: usize) -> Result<Answer, Unanswered> 
             break;
         }
     }
-    Ok(Answer { status, headers, body: all.freeze(), cut })
+    Ok(Answer { status, headers, body: all.freeze(), cut, reached })
 }

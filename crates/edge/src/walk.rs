@@ -365,6 +365,12 @@ impl Walk<'_> {
         asked.unwrap_or_else(|| config.deadline(self.caller()))
     }
 
+    /// How long the request may wait for an instance: a task that says so not at all.
+    fn patience(&self) -> Duration {
+        let fast = self.errand.as_ref().is_some_and(|errand| errand.trusted.contains_key("x-appengine-failfast"));
+        if fast { Duration::ZERO } else { self.core.house.options.patience }
+    }
+
     /// The gate: `secure` and `login`.
     fn pass(&self, matched: &Matched<'_>, place: &Place<'_>) -> Result<(), Stop> {
         let house = &self.core.house;
@@ -582,7 +588,7 @@ impl Walk<'_> {
             self.estate = None;
             lease
         } else {
-            let waiting = house.pool.acquire(wanted, house.options.patience);
+            let waiting = house.pool.acquire(wanted, self.patience());
             self.estate = None;
             waiting.await?
         };

@@ -3,6 +3,7 @@
 mod bearers;
 pub(crate) mod fetching;
 mod identity;
+mod queues;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -23,10 +24,13 @@ use services::outside::{Links, Outside};
 use services::registry::Registry;
 use services::server::{Admission, House};
 use services::system::System;
+use services::taskqueue::{self, QueueFile, TaskQueue};
 use services::visits::Visits;
 
 use self::fetching::Fetching;
 pub(crate) use self::identity::Identities;
+use self::queues::QueuesWard;
+pub(crate) use self::queues::{StoredQueues, YamlQueues};
 use crate::cron;
 
 /// Bytes that memcache keeps for each app: what App Engine's shared memcache gives in practice is not documented; this is memcached's default.
@@ -42,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) fetching: Fetching,
     /// Who apps are, and who calls them.
     pub(crate) identity: Identities,
+    /// Where the configuration of queues lives.
+    pub(crate) queues: Arc<dyn QueueFile>,
     /// How cron goes on.
     pub(crate) cron: cron::Ways,
     /// How names of hosts are written that apps are told.
@@ -52,8 +58,18 @@ pub(crate) struct Settings {
 pub(crate) struct Bundled {
     doors: Arc<House>,
     outside: Arc<Outside>,
+    tasks: Arc<taskqueue::House>,
+    runtime: tokio::runtime::Handle,
     cron: Arc<Cron>,
     cron_desk: Arc<cron::Desk>,
+}
+
+/// A thread of its own for what may block on the disk for moments. It ends with the process: nothing in it needs to be finished.
+fn thread(name: &str) -> io::Result<tokio::runtime::Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new().name(name.into()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    Ok(handle)
 }
 
 impl Bundled {
@@ -62,15 +78,15 @@ impl Bundled {
     /// # Errors
     /// If the system gives no thread.
     pub(crate) fn start(settings: Settings) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        std::thread::Builder::new().name("services".into()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+        let handle = thread("services")?;
         let outside = Arc::new(Outside::default());
         let visits = Arc::new(Visits::default());
+        let tasks = taskqueue::House::new(Arc::clone(&settings.folder), settings.queues, Arc::clone(&outside), thread("dispatch")?);
         let registry = Registry::default()
             .with(Arc::new(Memcache::new(MEMCACHE)))
             .with(Arc::new(Modules::new(Arc::clone(&outside), settings.hosts)))
             .with(Arc::new(System::new(Arc::clone(&outside))))
+            .with(Arc::new(TaskQueue(Arc::clone(&tasks))))
             .with(Arc::new(fetching::start(settings.fetching, &outside)?));
         let (registry, metadata) = identity::add(registry, settings.identity, &settings.folder, &outside, &visits);
         // The last one: it speaks of all others.
@@ -79,7 +95,8 @@ impl Bundled {
         let admission = if settings.testing { Admission::Anyone } else { Admission::Tickets };
         let cron = cron::start(Arc::clone(&outside), Arc::clone(&settings.folder), settings.cron)?;
         let cron_desk = cron::Desk::new(Arc::clone(&cron));
-        Ok(Self { doors: Arc::new(House::new(registry, metadata, visits, admission, handle)), outside, cron, cron_desk })
+        let doors = Arc::new(House::new(registry, metadata, visits, admission, handle.clone()));
+        Ok(Self { doors, outside, tasks, runtime: handle, cron, cron_desk })
     }
 
     /// Opens the door of test programs, on a port of the loopback: who calls there calls as an instance of `version`.
@@ -98,7 +115,28 @@ impl Bundled {
 
     /// What the services tell and take over the admin port and the Admin API.
     pub(crate) fn wards(&self) -> Wards {
-        vec![Arc::clone(&self.cron_desk) as Arc<dyn Ward>]
+        vec![Arc::clone(&self.cron_desk) as Arc<dyn Ward>, Arc::new(QueuesWard(Arc::clone(&self.tasks)))]
+    }
+
+    /// Begins to do what is due: this process has the state.
+    pub(crate) async fn begin(&self) {
+        let tasks = Arc::clone(&self.tasks);
+        let _ = tokio::task::spawn_blocking(move || tasks.begin()).await;
+    }
+
+    /// Does nothing more by itself; what is under way ends.
+    pub(crate) async fn let_go(&self) {
+        let tasks = Arc::clone(&self.tasks);
+        let _ = tokio::task::spawn_blocking(move || tasks.let_go()).await;
+    }
+
+    /// What is to be called when the configuration of queues may have changed; it does not wait.
+    pub(crate) fn reconfigure(&self) -> impl Fn() + Send + Sync + 'static {
+        let (tasks, runtime) = (Arc::clone(&self.tasks), self.runtime.clone());
+        move || {
+            let tasks = Arc::clone(&tasks);
+            drop(runtime.spawn_blocking(move || tasks.reload_all()));
+        }
     }
 
     /// The jobs, which do not run before they are opened.

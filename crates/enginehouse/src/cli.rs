@@ -79,6 +79,10 @@ pub(crate) enum Command {
     Domains(Box<crate::admin::domains::Domains>),
     /// Look after the cron jobs of an app: when they run, how they ran, run them now
     Cron(Box<crate::admin::cron::Cron>),
+    /// Look after task queues: list, pause, resume, purge
+    Queues(Box<crate::admin::queues::Queues>),
+    /// Look after tasks: list, run now, delete
+    Tasks(Box<crate::admin::tasks::Tasks>),
     /// Look at what a server was ordered to do
     Operations(Box<crate::admin::operations::Operations>),
     /// Read who changed what

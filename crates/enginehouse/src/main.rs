@@ -69,6 +69,8 @@ fn main() -> ExitCode {
         Command::Traffic(asked) => admin::traffic::traffic(&ui, &asked),
         Command::Firewall(asked) => admin::firewall::firewall(&ui, &asked),
         Command::Domains(asked) => admin::domains::domains(&ui, &asked),
+        Command::Queues(asked) => admin::queues::queues(&ui, &asked),
+        Command::Tasks(asked) => admin::tasks::tasks(&ui, &asked),
         Command::Operations(asked) => admin::operations::operations(&ui, &asked),
         Command::Cron(asked) => admin::cron::cron(&ui, &asked),
         Command::Audit(asked) => admin::audit::audit(&ui, &asked),

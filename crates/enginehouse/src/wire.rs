@@ -28,7 +28,7 @@ use store::log::Writer;
 
 use crate::addresses::{Addresses, naming};
 use crate::app::{Edition, Source};
-use crate::bundled::{self, Bundled, Identities};
+use crate::bundled::{self, Bundled, Identities, YamlQueues};
 use crate::check::tally;
 use crate::cli::{AdminPort, Run};
 use crate::client::place::{Ask, AskFile};
@@ -66,6 +66,7 @@ pub(crate) struct Works {
     steering: Arc<Steering>,
     addresses: Addresses,
     bundled: Bundled,
+    queues: Arc<YamlQueues>,
     _test_door: Option<Box<dyn Door>>,
     draining: Arc<AtomicBool>,
     /// Answers until the end.
@@ -105,7 +106,9 @@ impl Works {
             automatic: !asked.serving.no_cron,
             told: AppJournal::new(Arc::clone(&journal), Arc::new(Taps::default()), app.clone()).teller(),
         };
+        let queues = YamlQueues::new(app.clone(), edition.loaded.queues.clone());
         let bundled = Bundled::start(bundled::Settings {
+            queues: Arc::clone(&queues) as _,
             folder: Arc::new(move |_| kept.clone()),
             identity: Identities {
                 signer: Arc::new(move || Ok(key.clone())),
@@ -175,6 +178,7 @@ impl Works {
             steering,
             addresses,
             bundled,
+            queues,
             _test_door: test_door,
             draining,
             _admin: admin,
@@ -193,6 +197,7 @@ impl Works {
         self.steering.prepared(made);
         self.steering.publish(&self.edition.versions);
         self.entrance.open(self.edition.versions.keys().cloned());
+        self.bundled.begin().await;
         Ok(())
     }
 
@@ -208,6 +213,10 @@ impl Works {
             self.journal.notice(Severity::Error, text);
             let files = loaded.files_read.union(&self.edition.loaded.files_read).cloned().collect();
             return crate::app::scope(&self.edition.loaded.services, files);
+        }
+        if self.queues.set(&loaded.queues) {
+            self.bundled.reconfigure()();
+            self.journal.notice(Severity::Info, "reloaded queue.yaml");
         }
         let Some(next) = self.edition.next(loaded, &self.unapplied) else {
             self.unapplied.clear();
@@ -340,6 +349,7 @@ impl Works {
     pub(crate) async fn drain(&mut self) {
         self.draining.store(true, Ordering::Relaxed);
         self.bundled.cron().close();
+        self.bundled.let_go().await;
         if let Some(edge) = &mut self.edge {
             edge.close(GRACE).await;
         }

@@ -51,6 +51,8 @@ pub struct Answer {
     pub body: Bytes,
     /// There is more than that.
     pub cut: bool,
+    /// An instance was asked; otherwise the house answered by itself.
+    pub reached: bool,
 }
 
 /// There is no answer, or only a part of one; the text says why.

@@ -37,6 +37,7 @@ pub mod sched;
 pub mod sim;
 pub mod steer;
 pub mod table;
+pub mod taskqueue;
 pub mod time;
 pub mod trace;
 pub mod traffic;

@@ -17,6 +17,7 @@ pub mod outside;
 pub mod registry;
 pub mod server;
 pub mod system;
+pub mod taskqueue;
 pub mod tickets;
 pub mod urlfetch;
 pub mod user;
@@ -50,6 +51,12 @@ pub mod proto {
     }
     pub mod system {
         include!(concat!(env!("OUT_DIR"), "/system.rs"));
+    }
+    pub mod stored_task {
+        include!(concat!(env!("OUT_DIR"), "/stored_task.rs"));
+    }
+    pub mod taskqueue {
+        include!(concat!(env!("OUT_DIR"), "/taskqueue.rs"));
     }
     pub mod mail {
         include!(concat!(env!("OUT_DIR"), "/mail.rs"));

@@ -4,7 +4,6 @@ pub(crate) mod config;
 mod failure;
 mod names;
 mod operation;
-#[allow(dead_code, reason = "the commands follow")]
 pub(crate) mod place;
 pub(crate) mod settings;
 mod trust;

@@ -33,7 +33,7 @@ use super::ready::Urls;
 use super::sockets::{Given, Sockets};
 use super::tls;
 use super::watched::Watched;
-use crate::bundled::{Bundled, Identities, Settings};
+use crate::bundled::{Bundled, Identities, Settings, StoredQueues};
 use crate::cron::Ways;
 use crate::journal::{Keeping, PerApp, Recorder};
 use crate::ui::{BOLD, CYAN, DIM, Ui};
@@ -107,6 +107,10 @@ impl Works {
         let cron = Ways { missed: Missed::Once, automatic: !asked.serving.no_cron, told: teller(&journal, &taps) };
         let bundled = bundled(&store, asked, &journal, hosts, cron)?;
         super::jobs::keep_pauses(bundled.cron_desk(), &store);
+        store.on_change({
+            let reconfigure = bundled.reconfigure();
+            move |_| reconfigure()
+        });
         let fleets = Fleets::new(Ground {
             options: fleet_options(asked, store.dir(), bundled.doors())?,
             recorder: Arc::clone(&journal),
@@ -171,6 +175,7 @@ impl Works {
         if let Some(acme) = self.acme.clone() {
             self.orders = Some(tls::Orders::start(acme, &self.store, &self.vault, &self.journal).context("cannot start a thread")?);
         }
+        self.bundled.begin().await;
         Ok(())
     }
 
@@ -197,6 +202,7 @@ impl Works {
     /// Lets the state go, for the process that follows. Requests are served on.
     pub(crate) async fn let_go(&mut self) {
         self.jobs = None;
+        self.bundled.let_go().await;
         self.stop_ordering().await;
         self.plane.stop().await;
         self.store.release();
@@ -285,6 +291,7 @@ impl Works {
     pub(crate) async fn drain(&mut self) {
         self.draining.store(true, Ordering::Relaxed);
         self.jobs = None;
+        self.bundled.let_go().await;
         self.stop_ordering().await;
         self.plane.stop().await;
         // Without this, the kernel would still take connections that nobody accepts.
@@ -334,6 +341,7 @@ fn bundled(store: &Store, asked: &Serve, journal: &Arc<Recorder>, hosts: host::S
             bucket_domain: asked.domain.clone(),
             journal: Arc::new(move |app, entry| recorder.put(Some(app.clone()), entry)),
         },
+        queues: Arc::new(StoredQueues(store.clone())),
         testing: false,
         fetching: asked.serving.fetching.clone(),
         cron,

@@ -30,6 +30,7 @@ mod simulate;
 mod statics;
 mod stopping;
 mod system;
+mod tasks;
 mod traces;
 mod zygote;
 

@@ -179,7 +179,7 @@ impl UrlFetch {
     async fn errand(&self, errand: Errand, plan: &Plan) -> Result<Reply, Failure> {
         let answered = self.outside.run(errand).await;
         let answered = answered.map_err(|unanswered| Failure::app(ErrorCode::InternalTransientError, unanswered.to_string()))?;
-        let Answered { status, headers, body, cut } = answered;
+        let Answered { status, headers, body, cut, .. } = answered;
         outer::finish(Reply { status, headers, received: body.len(), body, cut }, plan).await
     }
 }
