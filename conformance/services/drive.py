@@ -45,9 +45,9 @@ def fill(message, fields):
             elif isinstance(one, dict) and list(one) == ['repeat']:
                 one = text(one['repeat'][0]) * one['repeat'][1]
             if isinstance(one, dict):
-                fill(getattr(message, 'add_' + name)() if isinstance(value, list) else getattr(message, 'mutable_' + name)(), one)
+                fill(getattr(message, 'add_' + name.lower())() if isinstance(value, list) else getattr(message, 'mutable_' + name.lower())(), one)
             else:
-                getattr(message, ('add_' if isinstance(value, list) else 'set_') + name)(text(one))
+                getattr(message, ('add_' if isinstance(value, list) else 'set_') + name.lower())(text(one))
     return message
 
 
@@ -73,6 +73,11 @@ class Server(object):
     def clear(self):
         status, _ = self.send('POST', '/clear', '')
         assert status == 200, status
+
+    def services(self):
+        """The services that ours has."""
+        _, body = self.send('GET', '/_ah/status')
+        return json.loads(body)['services']
 
     def call(self, service, method, request, kind):
         """What came of a call: the lines of the answer, or the error's name."""
@@ -114,11 +119,15 @@ def mask(lines, fields):
 
 def main():
     theirs, ours = Server(SDK_PORT), Server(OUR_PORT)
-    counts, listed, wrong, absent = {}, [], [], []
+    counts, listed, wrong = {}, [], []
+    there = ours.services()
     for path in sys.argv[4:]:
         sheet = json.load(open(path))
         service = sheet['service']
         count = counts.setdefault(service, {'agree': 0, 'differ': 0})
+        if service not in there and not sheet.get('gone'):
+            count['absent'] = True
+            continue
         for scenario in sheet['scenarios']:
             theirs.clear()
             ours.clear()

@@ -51,6 +51,10 @@ fn tell(found: &Value) -> Result<()> {
     let (mut agree, mut differ) = (0, 0);
     say("conformance/services: calls to the SDK's api_server.py (1.9.88) and to ours");
     for (service, count) in found["counts"].as_object().into_iter().flatten() {
+        if count["absent"] == true {
+            say(&format!("  {service:<21} is not there yet"));
+            continue;
+        }
         say(&format!("  {service:<21} {:>4} agree, {:>3} differ on purpose", number(count, "agree"), number(count, "differ")));
         (agree, differ) = (agree + number(count, "agree"), differ + number(count, "differ"));
     }

@@ -8,7 +8,8 @@ use model::pool::Boxed;
 
 use crate::call::{Answer, Context, Failure, Service, read, write};
 use crate::proto::capability::{
-    CapabilityConfig, IsEnabledRequest, IsEnabledResponse, capability_config::Status, is_enabled_response::SummaryStatus,
+    CapabilityConfig, IsEnabledRequest, IsEnabledResponse, SetCapabilityStatusRequest, capability_config::Status,
+    is_enabled_response::SummaryStatus,
 };
 
 /// What can be asked about besides `*`, the whole package.
@@ -21,19 +22,19 @@ const ABSENT: [&str; 8] = ["blobstore", "channel", "datastore_v3", "file", "imag
 pub struct Capabilities {
     /// The services that there are.
     present: Vec<&'static str>,
-    /// Services that count as disabled.
-    disabled: Mutex<BTreeMap<String, bool>>,
+    /// What tests have said of packages and their parts.
+    said: Mutex<BTreeMap<(String, String), Status>>,
 }
 
 impl Capabilities {
     /// Speaks about these services.
     pub fn new(present: impl IntoIterator<Item = &'static str>) -> Self {
-        Self { present: present.into_iter().collect(), disabled: Mutex::default() }
+        Self { present: present.into_iter().collect(), said: Mutex::default() }
     }
 
-    /// Test mode: a service counts as disabled, or as enabled again.
-    pub fn disable(&self, package: &str, disabled: bool) {
-        self.disabled.lock().unwrap_or_else(PoisonError::into_inner).insert(package.to_owned(), disabled);
+    /// Test mode: a package (`*`), or a part of it, counts as this from now on.
+    pub fn say(&self, package: &str, capability: &str, status: Status) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).insert((package.to_owned(), capability.to_owned()), status);
     }
 
     /// What is known of a part of a package.
@@ -46,8 +47,9 @@ impl Capabilities {
         if !part {
             return Status::Unknown;
         }
-        let said = self.disabled.lock().unwrap_or_else(PoisonError::into_inner).get(package).copied();
-        if said.unwrap_or(!present) { Status::Disabled } else { Status::Enabled }
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |part: &str| said.get(&(package.to_owned(), part.to_owned())).copied();
+        of(capability).or_else(|| of("*")).unwrap_or(if present { Status::Enabled } else { Status::Disabled })
     }
 
     fn answer(&self, asked: &IsEnabledRequest) -> IsEnabledResponse {
@@ -86,12 +88,21 @@ impl Service for Capabilities {
         "capability_service"
     }
 
-    fn call<'a>(&'a self, method: &'a str, message: Bytes, _: &'a Context) -> Boxed<'a, Answer> {
+    fn clear(&self) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer> {
         Box::pin(async move {
-            if method != "IsEnabled" {
-                return Err(Failure::no_call("capability_service", method));
+            match method {
+                "IsEnabled" => Ok(write(&self.answer(&read(message)?))),
+                "SetCapabilityStatus" if context.testing => {
+                    let asked: SetCapabilityStatusRequest = read(message)?;
+                    self.say(&asked.service_name, &asked.call, asked.status());
+                    Ok(Bytes::new())
+                }
+                _ => Err(Failure::no_call("capability_service", method)),
             }
-            Ok(write(&self.answer(&read(message)?)))
         })
     }
 }
@@ -116,9 +127,9 @@ mod tests {
         assert_eq!(summary(&all, "xmpp", &["*"], &[]), (SummaryStatus::Disabled, 1));
         assert_eq!(summary(&all, "nothing", &["*"], &[]), (SummaryStatus::Unknown, 1));
         assert_eq!(summary(&all, "memcache", &["*", "nothing"], &[]), (SummaryStatus::Unknown, 2));
-        all.disable("memcache", true);
+        all.say("memcache", "*", Status::Disabled);
         assert_eq!(summary(&all, "memcache", &["*"], &["Get"]), (SummaryStatus::Disabled, 1));
-        all.disable("memcache", false);
+        all.clear();
         assert_eq!(summary(&all, "memcache", &[], &[]), (SummaryStatus::Enabled, 0));
     }
 }

@@ -1,6 +1,6 @@
 //! `user` (row S3): the addresses of the sign-in page, and users who show a bearer token (docs/decisions/334-oauth-users.md).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -50,6 +50,8 @@ impl Bearers for () {
 pub struct Users {
     bearers: Arc<dyn Bearers>,
     outside: Arc<Outside>,
+    /// The OAuth user of tests.
+    tested: Mutex<Option<pb::SetOAuthUserRequest>>,
 }
 
 impl Default for Users {
@@ -62,7 +64,7 @@ impl Default for Users {
 impl Users {
     /// A service that takes these tokens.
     pub fn new(bearers: Arc<dyn Bearers>, outside: Arc<Outside>) -> Self {
-        Self { bearers, outside }
+        Self { bearers, outside, tested: Mutex::default() }
     }
 
     /// The page, on the host that the client knows, with the way back.
@@ -96,7 +98,45 @@ impl Users {
         url.starts_with('/') || model::user::safe_continue(url, own) == url
     }
 
+    /// Test mode: what is said of the OAuth user is added to what was said before (`_Dynamic_SetOAuthUser` of the SDK's stub).
+    fn set_oauth_user(&self, asked: pb::SetOAuthUserRequest) {
+        let mut tested = self.tested.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = tested.take().unwrap_or_else(example);
+        let text = |new: Option<String>, old| new.filter(|text| !text.is_empty()).or(old);
+        *tested = Some(pb::SetOAuthUserRequest {
+            email: text(asked.email, before.email),
+            auth_domain: text(asked.auth_domain, before.auth_domain),
+            user_id: text(asked.user_id, before.user_id),
+            is_admin: asked.is_admin.filter(|admin| *admin).or(before.is_admin),
+            scopes: if asked.scopes.is_empty() { before.scopes } else { asked.scopes },
+            client_id: text(asked.client_id, before.client_id),
+        });
+    }
+
+    /// The OAuth user of tests: the one that was set, or the stub's own for calls from outside a request.
+    fn tested(&self, asked: &pb::GetOAuthUserRequest, context: &Context) -> Option<Answer> {
+        let set = self.tested.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let user = set.or_else(|| context.visit.is_none().then(example)).filter(|_| context.testing)?;
+        let wanted = asked.scope.iter().chain(&asked.scopes);
+        let scopes: Vec<String> = wanted.filter(|scope| user.scopes.contains(scope)).cloned().collect();
+        if scopes.is_empty() && !user.scopes.is_empty() {
+            return Some(Err(Failure::app(pb::ErrorCode::OauthInvalidToken, "The user is authorized for none of the scopes.")));
+        }
+        Some(Ok(write(&pb::GetOAuthUserResponse {
+            email: user.email.unwrap_or_default(),
+            user_id: user.user_id.unwrap_or_default(),
+            auth_domain: user.auth_domain.unwrap_or_default(),
+            user_organization: None,
+            is_admin: Some(user.is_admin.unwrap_or(false)),
+            client_id: user.client_id,
+            scopes,
+        })))
+    }
+
     async fn oauth_user(&self, asked: pb::GetOAuthUserRequest, context: &Context) -> Answer {
+        if let Some(answer) = self.tested(&asked, context) {
+            return answer;
+        }
         let Some(visit) = context.visit.as_ref().filter(|visit| !visit.internal) else {
             return Err(Failure::app(pb::ErrorCode::NotAllowed, "No client sent this request, so there is no OAuth user."));
         };
@@ -130,6 +170,18 @@ impl Users {
     }
 }
 
+/// The user that the SDK's stub begins with.
+fn example() -> pb::SetOAuthUserRequest {
+    pb::SetOAuthUserRequest {
+        email: Some("example@example.com".into()),
+        auth_domain: Some("gmail.com".into()),
+        user_id: Some("0".into()),
+        is_admin: Some(false),
+        scopes: Vec::new(),
+        client_id: Some("123456789.apps.googleusercontent.com".into()),
+    }
+}
+
 /// The token of a request: in its header, or in its query (RFC 6750 §2).
 fn bearer(header: Option<&HeaderValue>, query: Option<&str>) -> Option<String> {
     if let Some(header) = header {
@@ -148,6 +200,10 @@ impl Service for Users {
         "user"
     }
 
+    fn clear(&self) {
+        *self.tested.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer> {
         Box::pin(async move {
             match method {
@@ -160,6 +216,10 @@ impl Service for Users {
                     Ok(write(&pb::CreateLogoutUrlResponse { logout_url: self.page("/_ah/logout", &asked.destination_url, context)? }))
                 }
                 "GetOAuthUser" => self.oauth_user(read(message)?, context).await,
+                "SetOAuthUser" if context.testing => {
+                    self.set_oauth_user(read(message)?);
+                    Ok(Bytes::new())
+                }
                 _ => Err(Failure::no_call("user", method)),
             }
         })

@@ -31,6 +31,7 @@ mod statics;
 mod stopping;
 mod system;
 mod tasks;
+mod test_mode;
 mod traces;
 mod zygote;
 
