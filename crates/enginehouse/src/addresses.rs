@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -79,6 +79,15 @@ impl Drop for ReadyFile {
 fn authority(address: SocketAddr) -> String {
     let ip = address.ip();
     if ip.is_loopback() || ip.is_unspecified() { format!("{LOCAL}:{}", address.port()) } else { address.to_string() }
+}
+
+/// Most names of an app that its instances find in `/etc/hosts`: each look-up reads them all.
+pub(crate) const MOST_NAMES: usize = 1_000;
+
+/// The address at which programs of this machine reach a listener.
+pub(crate) fn local(listening: SocketAddr) -> IpAddr {
+    let ip = listening.ip();
+    if ip.is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { ip }
 }
 
 /// The host names of an app that listens here.

@@ -2,16 +2,19 @@
 //! versions in force goes through here, so that a reload and a change from inside cannot undo each other.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use fleet::{Fleet, Prepared};
 use model::ids::{AppId, VersionKey};
 use model::pool::Boxed;
+use model::route::host;
 use model::scaling::{Manual, Scaling};
 use model::steer::{Change, Refused, Steer};
 use model::table::{Estate, RoutingTable, Version};
 
+use crate::addresses::{MOST_NAMES, local};
 use crate::app::Versions;
 
 /// The versions of the app as they are in force.
@@ -19,6 +22,8 @@ pub(crate) struct Steering {
     app: AppId,
     estate: Arc<ArcSwap<Estate>>,
     fleet: Arc<Fleet>,
+    /// Where the front end is reached from this machine.
+    address: IpAddr,
     state: Mutex<State>,
 }
 
@@ -36,8 +41,17 @@ struct Wish {
 }
 
 impl Steering {
-    pub(crate) fn new(app: AppId, estate: Arc<ArcSwap<Estate>>, fleet: Arc<Fleet>) -> Arc<Self> {
-        Arc::new(Self { app, estate, fleet, state: Mutex::default() })
+    pub(crate) fn new(app: AppId, estate: Arc<ArcSwap<Estate>>, fleet: Arc<Fleet>, listening: SocketAddr) -> Arc<Self> {
+        let steering = Arc::new(Self { app, estate, fleet, address: local(listening), state: Mutex::default() });
+        if let Some(table) = steering.estate.load().apps.get(&steering.app) {
+            steering.name(table);
+        }
+        steering
+    }
+
+    /// Instances find the hosts of a table.
+    fn name(&self, table: &RoutingTable) {
+        self.fleet.name(self.address, &host::local_names(table, MOST_NAMES));
     }
 
     /// These versions can run.
@@ -86,6 +100,7 @@ impl Steering {
     /// Under the lock.
     fn put(&self, mut table: RoutingTable) {
         table.generation = table.generation.max(self.estate.load().generation + 1);
+        self.name(&table);
         self.estate.store(Arc::new(Estate::of(table)));
     }
 

@@ -138,7 +138,7 @@ impl Works {
         fleet.connect(edge.caller());
         let port = |at: usize| listening.get(at).map(SocketAddr::port).into_iter().collect();
         let ports = Ports { http: port(0), https: port(1) };
-        let steering = Steering::new(app.clone(), Arc::clone(&estate), Arc::clone(&fleet));
+        let steering = Steering::new(app.clone(), Arc::clone(&estate), Arc::clone(&fleet), http);
         bundled.connect(Links { estate, errands: edge.errands(), ports, caller: edge.caller(), steer: Arc::clone(&steering) as _ });
         bundled.cron().set(&app, cron::of_file(&edition.loaded.cron));
         bundled.cron().open();

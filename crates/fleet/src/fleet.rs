@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use crate::capacity::Capacity;
 use crate::life::Ports;
 use crate::meter::Meter;
+use crate::names::Names;
 use crate::pool::{Deployment, VersionPool};
 use crate::prepare::{Launch, Prepared};
 use crate::spawn::Spawner;
@@ -132,6 +134,8 @@ pub(crate) struct House {
     pub(crate) capacity: Arc<Capacity>,
     /// Private directory of the agents' sockets; short, because a socket's path has at most 107 bytes.
     pub(crate) run_dir: PathBuf,
+    /// Names of the app's own hosts, for its instances.
+    pub(crate) names: Names,
     /// Marks the processes of this house.
     pub(crate) token: String,
     /// Who asks instances for `/_ah/start` and the like; instances are not asked before it is known.
@@ -199,6 +203,7 @@ impl Fleet {
             ground,
             meter: Meter::new(),
             ports: Ports::default(),
+            names: Names::new(&run_dir),
             run_dir,
             token,
             caller: OnceLock::new(),
@@ -267,6 +272,11 @@ impl Fleet {
         if let (model::scaling::Scaling::Manual(rule), Some(pool)) = (&version.config.scaling, self.find(version)) {
             pool.resize(rule.instances);
         }
+    }
+
+    /// Instances find these names at `address`, besides those that the machine's `/etc/hosts` has. Instances without walls do not.
+    pub fn name(&self, address: IpAddr, names: &[String]) {
+        self.house.names.set(address, names);
     }
 
     /// Lets those go that `stays` does not know; it is asked with the version and the number of the deployment. Who waits for one of their instances is

@@ -12,6 +12,7 @@ mod life;
 mod lifecycle;
 mod memory;
 mod meter;
+mod names;
 mod output;
 mod pool;
 pub mod prepare;

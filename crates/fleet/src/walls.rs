@@ -224,6 +224,7 @@ pub(crate) fn plan(
     for share in &house.options.shares {
         binds.push(if share.writable { Bind::write(&share.path) } else { Bind::shown_at(&share.path, &share.path) });
     }
+    binds.push(Bind { target: "/etc/hosts".into(), ..Bind::read(house.names.file()) });
     binds.retain(|bind| bind.source.exists());
     Some(Plan {
         walls: report.walls,

@@ -37,6 +37,11 @@ impl Query {
         }
     }
 
+    /// Of a list as many entries as there may be, unless it is said how many.
+    pub(crate) fn want_all(&mut self) {
+        self.0.entry("pageSize".to_owned()).or_insert_with(|| i32::MAX.to_string());
+    }
+
     /// All parameters.
     pub(crate) fn all(&self) -> &BTreeMap<String, String> {
         &self.0

@@ -30,7 +30,7 @@ impl Api {
         };
         let deed = if slices::only_reads(&ask.method, path) { Deed::Look } else { Deed::Deploy };
         ask.caller.check(deed, Some(&app))?;
-        let house = slices::House { store: self.store(), settings: self.settings(), actor: ask.caller.actor() };
+        let house = slices::House { store: self.store(), settings: self.settings(), actor: ask.caller.actor(), wards: &self.wards };
         let asked = slices::Ask { method: &ask.method, path, query: &ask.query, body: &body };
         slices::answer(&house, &asked).map(Answer::Own)
     }

@@ -230,6 +230,9 @@ impl Door {
         }
         let mut body = collect(body, &head.headers).await?;
         let method = overridden(head.method, &head.headers, query, &mut body)?;
+        if reads_one_page(&head.headers) {
+            query.want_all();
+        }
         Wanted::read(query)?;
         // HEAD is GET; hyper leaves the body out.
         let method = if method == Method::HEAD { Method::GET } else { method };
@@ -342,4 +345,10 @@ fn page(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
 /// A body as answers have it.
 pub fn answer_body(body: Full<Bytes>) -> Body {
     body.map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The Modules API of Google's SDKs can ask the Admin API instead of `/rpc_http`, and then reads the first page of a list alone.
+fn reads_one_page(headers: &HeaderMap) -> bool {
+    let agent = headers.get(http::header::USER_AGENT).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    agent.starts_with(b"appengine-modules-api-")
 }

@@ -1,5 +1,8 @@
 //! The slices' ground in a server: apps and documents of its store, logs in its folder.
 
+use std::collections::BTreeMap;
+
+use http::Method;
 use model::ids::{AppId, VersionKey};
 use serde_json::Value;
 use store::Store;
@@ -9,6 +12,7 @@ use store::log::Reader;
 use super::{Document, Ground, Kind};
 use crate::api::Settings;
 use crate::status::Status;
+use crate::ward::{Question, Wards};
 
 /// Runtimes whose requests carry the lines that were logged meanwhile.
 const OLDEST: [&str; 5] = ["python27", "java8", "go111", "php55", "python"];
@@ -21,6 +25,8 @@ pub(crate) struct House<'a> {
     pub(crate) settings: &'a Settings,
     /// Who asks, for the audit log.
     pub(crate) actor: Actor,
+    /// Who runs what is configured.
+    pub(crate) wards: &'a Wards,
 }
 
 impl House<'_> {
@@ -62,6 +68,20 @@ impl Ground for House<'_> {
     fn remove(&self, app: &str, kind: Kind, name: &str) -> Result<bool, Status> {
         let app = id(app)?;
         Ok(self.store.change(&self.actor, |change| change.delete_document(&app, kind, name))?)
+    }
+
+    fn cron(&self, app: &str, job: &str, verb: Option<&str>) -> Result<Option<Value>, Status> {
+        let Some(ward) = self.wards.iter().find(|ward| ward.collection() == "cron") else { return Ok(None) };
+        let question = Question {
+            app: id(app)?,
+            method: if verb.is_some() { Method::POST } else { Method::GET },
+            path: vec!["cron".to_owned(), job.to_owned()],
+            verb: verb.map(str::to_owned),
+            query: BTreeMap::new(),
+            body: Value::Object(serde_json::Map::new()),
+            actor: self.actor.clone(),
+        };
+        ward.answer(&question).map(Some)
     }
 
     fn has_own_lines(&self, app: &str, version: &VersionKey) -> bool {

@@ -1,7 +1,8 @@
 //! The neighbours of the Admin API that Google's tools ask during a deployment: Cloud Scheduler (cron.yaml), Cloud Tasks (queue.yaml), Datastore
 //! (index.yaml), Service Usage and Cloud Logging. Each is the slice of its API that these tools use; what is beyond it answers 501 and says so.
 //!
-//! What they configure is kept as documents of the app, in the API's own JSON. Nothing here runs jobs or tasks.
+//! What they configure is kept as documents of the app, in the API's own JSON. Whoever runs jobs and
+//! tasks reads them there.
 
 mod ask;
 mod house;
@@ -45,6 +46,11 @@ pub(crate) trait Ground: Send + Sync {
 
     /// Removes one; whether it was there.
     fn remove(&self, app: &str, kind: Kind, name: &str) -> Result<bool, Status>;
+
+    /// What is known of the runs of a cron job, after something was done with it; `None` where no jobs run.
+    fn cron(&self, _app: &str, _job: &str, _verb: Option<&str>) -> Result<Option<Value>, Status> {
+        Ok(None)
+    }
 
     /// Whether the lines of a version's requests are entries of their own, as they are with all runtimes but the oldest.
     fn has_own_lines(&self, app: &str, version: &VersionKey) -> bool;

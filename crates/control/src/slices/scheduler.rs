@@ -48,7 +48,7 @@ pub(super) fn answer(ground: &dyn Ground, ask: &Ask<'_>) -> Result<Value, Status
         }
         (&Method::POST, [job], Some("pause")) => place.turn(job, "PAUSED"),
         (&Method::POST, [job], Some("resume")) => place.turn(job, "ENABLED"),
-        (&Method::POST, [_], Some("run")) => Err(super::beyond("Running a job at once")),
+        (&Method::POST, [job], Some("run")) => place.run(job),
         _ => Err(ask.unknown()),
     }
 }
@@ -79,7 +79,19 @@ impl Place<'_> {
         let mut shown = job.body.clone();
         shown["name"] = json!(format!("projects/{}/locations/{}/jobs/{}", self.app, self.location, job.name));
         shown["userUpdateTime"] = json!(super::text(job.updated));
+        // A job that is not known there yet has not run.
+        if let Ok(Some(runs)) = self.ground.cron(self.app, &job.name, None) {
+            tell(&mut shown, &runs);
+        }
         shown
+    }
+
+    fn run(&self, name: &str) -> Result<Value, Status> {
+        let job = self.find(name)?;
+        match self.ground.cron(self.app, name, Some("run"))? {
+            Some(_) => Ok(self.show(&job)),
+            None => Err(super::beyond("Running a job at once")),
+        }
     }
 
     fn create(&self, ask: &Ask<'_>) -> Result<Value, Status> {
@@ -123,6 +135,20 @@ impl Place<'_> {
         let mut body = self.find(name)?.body;
         body["state"] = json!(state);
         Ok(self.show(&self.ground.put(self.app, Kind::Cron, name, &body)?))
+    }
+}
+
+/// Adds what the house tells of a job's runs (docs/guide/cron.md) in the API's own terms.
+fn tell(shown: &mut Value, runs: &Value) {
+    if runs["next"].is_string() {
+        shown["scheduleTime"] = runs["next"].clone();
+    }
+    let last = &runs["last"];
+    if last.is_object() {
+        shown["lastAttemptTime"] = last["time"].clone();
+        let good = last["status"].as_u64().is_some_and(|status| (200..300).contains(&status));
+        // google.rpc: an empty status is success, 2 is UNKNOWN.
+        shown["status"] = if good { json!({}) } else { json!({"code": 2}) };
     }
 }
 

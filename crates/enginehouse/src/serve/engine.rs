@@ -97,7 +97,7 @@ impl Engine for House {
             // An `Arc` of our own, because its holders are counted.
             older.push(fleets.ground.estate.swap(Arc::new(Estate::clone(&estate))));
         }
-        resize(&fleets, &estate);
+        fit(&fleets, &estate);
         prepare_wanted(&fleets, &estate);
         drop(estate);
         let runtime = fleets.runtime.clone();
@@ -159,11 +159,12 @@ fn prepare_wanted(fleets: &Arc<Fleets>, estate: &Estate) {
     }
 }
 
-/// Gives versions that run as many instances as they ask for by number now.
-fn resize(fleets: &Fleets, estate: &Estate) {
+/// Gives versions that run as many instances as they ask for by number now, and lets instances find the app's hosts.
+fn fit(fleets: &Fleets, estate: &Estate) {
     for (app, table) in &estate.apps {
         let Some(app) = fleets.known(app) else { continue };
         let Some(fleet) = app.fleet() else { continue };
+        fleets.name(fleet, table);
         for version in table.services.values().flat_map(|service| service.versions.values()) {
             fleet.resize(version);
         }

@@ -2,6 +2,7 @@
 //! instances without any; until then it costs nothing, and requests for it wait here.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,13 +11,15 @@ use fleet::Fleet;
 use model::ids::{AppId, VersionKey};
 use model::journal::{Journal as _, Severity};
 use model::pool::{Boxed, Caller, Lease, Pool, Reject, Wanted};
+use model::route::host;
 use model::sched::Census;
-use model::table::{Estate, Version};
+use model::table::{Estate, RoutingTable, Version};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::journal::{AppJournal, Taps};
 use super::slot::{Guest, Slot, State, Telling};
+use crate::addresses::MOST_NAMES;
 use crate::journal::Recorder;
 
 /// Versions that are prepared at the same time.
@@ -33,6 +36,8 @@ pub(crate) struct Ground {
     pub(crate) taps: Arc<Taps>,
     /// The snapshot in force.
     pub(crate) estate: Arc<ArcSwap<Estate>>,
+    /// Where the front end is reached from this machine.
+    pub(crate) address: IpAddr,
 }
 
 /// All fleets.
@@ -123,6 +128,11 @@ impl Fleets {
         let _ = self.caller.set(caller);
     }
 
+    /// Lets the instances of an app find its hosts.
+    pub(crate) fn name(&self, fleet: &Fleet, table: &RoutingTable) {
+        fleet.name(self.ground.address, &host::local_names(table, MOST_NAMES));
+    }
+
     /// The fleet of an app, which is made if there is none.
     pub(crate) fn app(&self, app: &AppId) -> Arc<AppFleet> {
         if let Some(known) = self.known(app) {
@@ -205,6 +215,9 @@ impl Fleets {
         let fleet = Fleet::new(options).map_err(|error| format!("instances cannot be started: {error}"))?;
         if let Some(caller) = self.caller.get() {
             fleet.connect(Arc::clone(caller));
+        }
+        if let Some(table) = self.ground.estate.load().apps.get(&app.app) {
+            self.name(&fleet, table);
         }
         for complaint in fleet.complaints() {
             app.journal.write(model::journal::Entry::Notice { severity: Severity::Warning, version: None, text: complaint });

@@ -33,6 +33,7 @@ use super::ready::Urls;
 use super::sockets::{Given, Sockets};
 use super::tls;
 use super::watched::Watched;
+use crate::addresses::local;
 use crate::bundled::{Bundled, Identities, Settings, StoredQueues};
 use crate::cron::Ways;
 use crate::journal::{Keeping, PerApp, Recorder};
@@ -116,6 +117,7 @@ impl Works {
             recorder: Arc::clone(&journal),
             taps: Arc::clone(&taps),
             estate: Arc::clone(&estate),
+            address: local(http),
         });
         let front = Arc::new(FrontJournal { recorder: Arc::clone(&journal), taps }) as Arc<dyn Journal>;
         // Nothing is accepted before there is a state to route by.

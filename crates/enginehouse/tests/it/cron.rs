@@ -114,6 +114,16 @@ fn s2_jobs_of_a_server_outlive_it() {
     cron(&own, &["run", "/task/tidy?n=1"]);
     server.eventually(host, "/seen", |answer| runs(&answer.text(), "/task/tidy GET n=1 true 0.1.0.1") == 1);
     cron(&own, &["pause", "/fails"]);
+    let scheduler = format!("/v1/projects/shop/locations/local/jobs/{tidy}");
+    server.done("POST", &format!("{scheduler}:run"), "{}");
+    server.eventually(host, "/seen", |answer| runs(&answer.text(), "/task/tidy GET n=1 true") == 2);
+    let told = loop {
+        let told = server.done("GET", &scheduler, "");
+        if told["status"] == serde_json::json!({}) {
+            break told;
+        }
+    };
+    assert!(told["lastAttemptTime"].is_string() && told["scheduleTime"].is_string(), "{told}");
     let place = "/v1beta1/projects/shop/locations/local/jobs";
     let told = server.done("GET", &format!("{place}?legacyAppEngineCron=true"), "");
     let states: Vec<_> = told["jobs"].as_array().expect("jobs").iter().map(|job| job["state"].clone()).collect();

@@ -16,7 +16,7 @@ try:
 except ImportError:
     from httplib import HTTPConnection
     from urllib import quote, unquote
-from google.appengine.api import apiproxy_stub_map, background_thread, modules, runtime
+from google.appengine.api import apiproxy_stub_map, background_thread, modules, runtime, urlfetch
 from google.appengine.runtime import apiproxy_errors
 
 said = []
@@ -45,6 +45,17 @@ def fetch(hostname, path='/'):
     connection.request('GET', path, headers={'Host': hostname})
     answer = connection.getresponse()
     return answer.status, str(answer.read().decode('utf-8'))
+
+
+def named(hostname):
+    # By its name, as any client does; in walls instances find it.
+    connection = HTTPConnection(hostname)
+    connection.request('GET', '/?' + quote('whoami()'))
+    return str(connection.getresponse().read().decode('utf-8'))
+
+
+def fetched(hostname):
+    return str(urlfetch.fetch('http://%s/?%s' % (hostname, quote('whoami()'))).content.decode('utf-8'))
 
 
 def who(hostname):

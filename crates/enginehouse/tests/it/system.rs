@@ -29,7 +29,7 @@ fn background_threads_outlive_their_requests() {
         let start = |work: &str| eval(&node, "api.localhost", &format!("background_thread.start_new_background_thread({work}, []) > 0"));
         // The thread goes on after the answer, has calls of its own, and knows where it is.
         assert_eq!(start("lambda: (gate.wait(), said.append(whoami()), said.append(modules.get_num_instances()))"), "True", "{python:?}");
-        assert_eq!(eval(&node, "api.localhost", "said, gate.set()"), "([], None)", "{python:?}");
+        assert_eq!(eval(&node, "api.localhost", "list(said), gate.set()"), "([], None)", "{python:?}");
         eventually("said", "['api v1 0', 1]");
         let threads =
             "(lambda thread: (thread.start(), thread.join()))(background_thread.BackgroundThread(target=said.append, args=['x']))";

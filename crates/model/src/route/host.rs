@@ -314,6 +314,48 @@ pub fn below(naming: &Naming, labels: &[&str], style: Style) -> String {
     if labels.is_empty() { host.clone() } else { format!("{}{last}{host}", labels.join(joint)) }
 }
 
+/// The names of an app that its instances must find although no name server knows them: those below `localhost`, at most `most`. Every service, version
+/// and numbered instance has one in each [`Style`].
+pub fn local_names(table: &RoutingTable, most: usize) -> Vec<String> {
+    let naming = &table.naming;
+    let Ok((Host::Name(own), _)) = Host::parse(&naming.default_hostname) else { return Vec::new() };
+    if own != "localhost" && !own.ends_with(".localhost") {
+        return Vec::new();
+    }
+    let mut names = vec![own.into_owned()];
+    let sole = table.services.len() == 1;
+    'all: for (service, held) in &table.services {
+        let versions = held.versions.iter().flat_map(|(id, version)| {
+            let numbers = match &version.config.scaling {
+                Scaling::Automatic(_) => 0,
+                Scaling::Basic(rule) => rule.max_instances,
+                Scaling::Manual(rule) => rule.instances,
+            };
+            std::iter::once(vec![id.to_string()]).chain((0..numbers).map(move |number| vec![number.to_string(), id.to_string()]))
+        });
+        for labels in std::iter::once(Vec::new()).chain(versions) {
+            for style in [Style::Dots, Style::Dashes] {
+                let mut labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+                let mut add = |labels: &[&str]| {
+                    let host = below(naming, labels, style);
+                    names.push(host.split(':').next().unwrap_or_default().to_owned());
+                };
+                if sole && service.is_default() {
+                    add(&labels);
+                }
+                labels.push(service.as_str());
+                add(&labels);
+            }
+            if names.len() >= most {
+                break 'all;
+            }
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// Takes `REGION.r` away (document 003: `VERSION-dot-SERVICE-dot-PROJECT.REGION.r.DOMAIN`); the region's own name decides nothing.
 fn without_region(labels: &str) -> (&str, bool) {
     match labels.strip_suffix(".r").and_then(|rest| rest.rsplit_once('.')) {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 const PYTHON: &[&str] = &["google-cloud-appengine-admin>=1.9"];
+/// The SDK that can ask the Admin API, and what it needs for that.
+const SDK: &[&str] = &["appengine-python-standard==1.3.0b0", "google-api-python-client", "google-auth-httplib2", "setuptools<80"];
 const NODE: &[&str] = &["@google-cloud/appengine-admin", "googleapis"];
 
 /// The folder with Python's packages, for PYTHONPATH.
@@ -12,6 +14,15 @@ pub(super) fn python() -> PathBuf {
     installed("python", |folder| {
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(folder).args(PYTHON);
+        run(&mut pip);
+    })
+}
+
+/// The folder with the pre-release SDK.
+pub(super) fn sdk() -> PathBuf {
+    installed("sdk", |folder| {
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(folder).args(SDK);
         run(&mut pip);
     })
 }

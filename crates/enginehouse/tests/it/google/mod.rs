@@ -4,6 +4,7 @@
 mod clients;
 mod gcloud;
 mod libraries;
+mod modules;
 mod recorded;
 mod terraform;
 

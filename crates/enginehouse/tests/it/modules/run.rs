@@ -64,7 +64,7 @@ fn m3_what_there_is_and_what_there_is_not() {
 }
 
 #[test]
-fn m2_hostnames_are_fetched_from_another_instance() {
+fn m2_m5_hostnames_are_fetched_from_another_instance() {
     on_both(|python| {
         let node = start(&three(python));
         let port = node.address().port();
@@ -90,6 +90,12 @@ fn m2_hostnames_are_fetched_from_another_instance() {
         assert_eq!(fetched("'api', None, 1"), "api v1 1", "{python:?}");
         assert_eq!(fetched("'api', None, '0'"), "api v1 0", "{python:?}");
         assert_eq!(fetched("'jobs'"), "jobs j1 0", "{python:?}");
+        for way in ["named", "fetched"] {
+            for (arguments, wanted) in [("'api', None, 1", "api v1 1"), ("'jobs', 'j1'", "jobs j1 0")] {
+                let answer = eval(&node, "localhost", &format!("{way}(modules.get_hostname({arguments}))"));
+                assert_eq!(answer, wanted, "{python:?}: {way}");
+            }
+        }
         let back = eval(&node, "api.localhost", "who(modules.get_hostname('default'))");
         assert!(back.starts_with("default v1 "), "{python:?}: {back}");
     });
