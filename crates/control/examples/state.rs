@@ -121,7 +121,13 @@ fn asked(address: SocketAddr, token: &str, path: &str) -> (Duration, usize) {
 
 /// What the pages of lists cost a client of the Admin API.
 fn answers(house: &House, store: &Store) {
-    let settings = control::api::Settings { domain: "localhost".into(), region: "local".into(), port: String::new(), https: false };
+    let settings = control::api::Settings {
+        domain: "localhost".into(),
+        region: "local".into(),
+        port: String::new(),
+        https: false,
+        addresses: Vec::new(),
+    };
     let api = Api::new(store.clone(), Arc::new(house.clone()), Arc::new(Idle), settings);
     let bound = Bound::new(0).expect("a port");
     let address = bound.address();

@@ -1,5 +1,7 @@
 //! `apps.domainMappings`: names of one's own that lead to an app.
 
+use std::net::IpAddr;
+
 use model::ids::AppId;
 use serde_json::{Map, Value, json};
 use store::control::Domain;
@@ -20,14 +22,20 @@ impl Api {
         }
         shown["name"] = format!("apps/{}/domainMappings/{}", domain.app, domain.id).into();
         shown["id"] = domain.id.as_str().into();
-        shown["resourceRecords"] = json!([self.record(&domain.app, &domain.id)]);
+        shown["resourceRecords"] = self.records(&domain.app, &domain.id);
         shown
     }
 
-    /// What the domain's owner has to put into the DNS: an alias of the app's own name.
-    fn record(&self, app: &AppId, id: &str) -> Value {
-        let name = id.split('.').next().unwrap_or_default();
-        json!({"name": name, "type": "CNAME", "rrdata": format!("{}.", self.settings().host(app, &[]))})
+    /// What the domain's owner has to put into the DNS: an alias of the app's own name, or, where a zone begins and no alias may stand (RFC 1034
+    /// §3.6.2), addresses as far as they are known.
+    fn records(&self, app: &AppId, id: &str) -> Value {
+        let bare = bare_of(id);
+        if bare == id && !self.settings().addresses.is_empty() {
+            let record = |address: &IpAddr| json!({"type": if address.is_ipv4() { "A" } else { "AAAA" }, "rrdata": address.to_string()});
+            return self.settings().addresses.iter().map(record).collect();
+        }
+        let name = id.strip_suffix(bare).map_or("", |name| name.trim_end_matches('.'));
+        json!([{"name": name, "type": "CNAME", "rrdata": format!("{}.", self.settings().host(app, &[]))}])
     }
 
     pub(crate) fn domains(&self, app: &AppId, ask: &Ask) -> Answered {
@@ -130,4 +138,14 @@ impl Api {
         let domain = self.find_domain(app, id)?;
         self.worker.delete_domain(&ask.caller.actor(), app, &domain.id).map(running)
     }
+}
+
+/// The domain that somebody registered: the last two labels, or three where countries sell names below `co.uk` and the like.
+fn bare_of(id: &str) -> &str {
+    let labels: Vec<&str> = id.split('.').collect();
+    let [.., second, top] = labels.as_slice() else { return id };
+    let shared = top.len() == 2 && matches!(*second, "ac" | "co" | "com" | "edu" | "gov" | "net" | "or" | "org" | "ne" | "me");
+    let kept = if shared { 3 } else { 2 };
+    let dropped: usize = labels.iter().rev().skip(kept).map(|label| label.len() + 1).sum();
+    &id[dropped..]
 }

@@ -30,11 +30,13 @@ mod upload;
 mod versions;
 mod worker;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use model::engine::Engine;
 use model::ids::AppId;
+use model::route::host::label_of;
 use serde_json::Value;
 use store::control::{Operation, Store};
 
@@ -60,18 +62,16 @@ pub struct Settings {
     pub port: String,
     /// Whether those URLs begin with `https`.
     pub https: bool,
+    /// Where the DNS has to lead domains to that can be no alias; none that are known.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Settings {
     /// `PROJECT.REGION.r.DOMAIN`, of a service or version if one is named.
     pub fn host(&self, app: &AppId, below: &[&str]) -> String {
         let mut labels: Vec<&str> = below.to_vec();
-        let app = app.project();
-        // `example.com:app` is `app.example.com.a.` in host names.
-        let (domain, id) = app.split_once(':').unwrap_or(("", app));
-        labels.push(id);
-        let partition = if domain.is_empty() { String::new() } else { format!(".{domain}.a") };
-        format!("{}{partition}.{}.r.{}", labels.join("-dot-"), self.region, self.domain)
+        labels.push(label_of(app));
+        format!("{}.{}.r.{}", labels.join("-dot-"), self.region, self.domain)
     }
 
     /// A URL that people can open.

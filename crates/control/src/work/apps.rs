@@ -1,12 +1,13 @@
 //! Apps and domain mappings: changes that are in force as soon as they are written.
 
 use model::ids::AppId;
+use model::route::host::label_of;
 use serde_json::{Map, Value, json};
-use store::control::{Actor, Change, Lock, Operation};
+use store::control::{Actor, Change, Lock, Operation, Page};
 
 use super::task::{empty, resource};
 use super::{House, Quick};
-use crate::status::Status;
+use crate::status::{Code, Status};
 
 impl House {
     /// Makes an app. `fields` are those of the Admin API's `Application` that can be set.
@@ -15,6 +16,15 @@ impl House {
     /// If there is one already.
     pub fn create_app(&self, actor: &Actor, app: &AppId, location: &str, fields: Map<String, Value>) -> Result<Operation, Status> {
         self.quick(actor, of_app(app, "google.appengine.v1.Applications.CreateApplication"), |change| {
+            // Two apps cannot have one host name: the one that came first would get the other's requests.
+            let label = label_of(app);
+            if let Some(other) = change.apps(&Page::all())?.iter().find(|other| other.id != *app && label_of(&other.id) == label) {
+                let text = format!(
+                    "The project `{app}` would answer to `{label}.…`, the host names of the project `{}` on this server. Choose another id.",
+                    other.id
+                );
+                return Err(Status::new(Code::AlreadyExists, text));
+            }
             change.create_app(app, location, fields)?;
             self.ensure_buckets(change, app, location)?;
             Ok(resource("Application", &format!("apps/{app}")))

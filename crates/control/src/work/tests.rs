@@ -373,6 +373,16 @@ async fn t9_versions_are_stopped_and_started() {
 }
 
 #[tokio::test]
+async fn t9_two_apps_cannot_have_one_host_name() {
+    let scene = Scene::new().await;
+    let create = |app: &str| scene.house.create_app(&ann(), &id(app), "local", serde_json::Map::new());
+    let status = create("example.com:demo").expect_err("`demo` is there");
+    assert!(status.code == Code::AlreadyExists && status.message.contains("host names of the project `demo`"), "{}", status.message);
+    create("example.com:other").expect("nobody has its name");
+    assert!(create("example.org:other").is_err());
+}
+
+#[tokio::test]
 async fn t9_no_change_of_a_version_is_lost_to_another() {
     let scene = Scene::new().await;
     scene.deployed("default", "v1", &json!({ "manualScaling": { "instances": 1 } })).await;

@@ -67,6 +67,9 @@ pub(crate) struct Serve {
     /// The domain whose names lead here
     #[arg(help_heading = "Addresses", long, value_name = "NAME", default_value = "localhost", value_parser = domain)]
     pub(crate) domain: String,
+    /// An address under which the world reaches this server, for the DNS records of custom domains; may be repeated [default: those of --listen]
+    #[arg(help_heading = "Addresses", long, value_name = "ADDRESS", hide_short_help = true)]
+    pub(crate) public_address: Vec<IpAddr>,
     /// The region that stands in host names, `local` in PROJECT.local.r.DOMAIN
     #[arg(help_heading = "Addresses", long, value_name = "ID", default_value = "local", value_parser = region)]
     pub(crate) region: String,
@@ -117,6 +120,15 @@ impl Serve {
             (_, _, Some(Tls::SelfSigned)) => Some(edge::Certificate::SelfSigned { directory: data.join("admin-tls") }),
             _ => None,
         }
+    }
+
+    /// Where the DNS has to lead to, as far as that was said.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        if !self.public_address.is_empty() {
+            return self.public_address.clone();
+        }
+        let reached = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_loopback();
+        self.listen.iter().map(|address| address.0.ip()).filter(reached).collect()
     }
 
     /// Where everything is kept.

@@ -78,6 +78,7 @@ impl Plane {
             region: asked.region.clone(),
             port: port.map_or_else(String::new, |port| format!(":{port}")),
             https: false,
+            addresses: asked.addresses(),
         };
         let (region, domain, buckets) = (asked.region.clone(), asked.domain.clone(), settings.clone());
         let work = work::Settings {

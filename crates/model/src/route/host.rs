@@ -412,8 +412,8 @@ pub(crate) fn project_label(table: &RoutingTable) -> &str {
     label_of(&table.app)
 }
 
-/// A project id without `domain.tld:`.
-pub(crate) fn label_of(app: &AppId) -> &str {
+/// A project id as it stands in host names, without `domain.tld:`; a server has each once (decision 352).
+pub fn label_of(app: &AppId) -> &str {
     let project = app.project();
     project.rsplit_once(':').map_or(project, |(_, id)| id)
 }

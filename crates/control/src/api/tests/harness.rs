@@ -64,7 +64,13 @@ impl House {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&folder.path().join("data")).expect("a store");
         let token = store.owner_token().expect("an owner").reveal().to_owned();
-        let settings = Settings { domain: "localhost".into(), region: "local".into(), port: ":8080".into(), https: false };
+        let settings = Settings {
+            domain: "localhost".into(),
+            region: "local".into(),
+            port: ":8080".into(),
+            https: false,
+            addresses: vec![[192, 0, 2, 7].into(), "2001:db8::7".parse().expect("an address")],
+        };
         let worker = Arc::new(Direct { store: store.clone() });
         let api = Api::new(store.clone(), worker, Arc::new(Idle), settings);
         let bound = Bound::new(0).expect("a port");

@@ -211,7 +211,16 @@ fn t9_domains_and_certificates() {
     assert_eq!(made["done"], true);
     let mapping = house.get(&format!("{domains}/www.example.org"));
     assert_eq!((&mapping["id"], &mapping["sslSettings"]["sslManagementType"]), (&json!("www.example.org"), &json!("MANUAL")));
-    assert_eq!(mapping["resourceRecords"][0]["rrdata"], "demo.local.r.localhost.");
+    assert_eq!(mapping["resourceRecords"], json!([{"name": "www", "type": "CNAME", "rrdata": "demo.local.r.localhost."}]));
+    for (id, records) in [
+        ("example.org", json!([{"type": "A", "rrdata": "192.0.2.7"}, {"type": "AAAA", "rrdata": "2001:db8::7"}])),
+        ("shop.co.uk", json!([{"type": "A", "rrdata": "192.0.2.7"}, {"type": "AAAA", "rrdata": "2001:db8::7"}])),
+        ("a.b.example.org", json!([{"name": "a.b", "type": "CNAME", "rrdata": "demo.local.r.localhost."}])),
+    ] {
+        house.ok("POST", domains, &json!({"id": id, "sslSettings": {"sslManagementType": "MANUAL"}}));
+        assert_eq!(house.get(&format!("{domains}/{id}"))["resourceRecords"], records, "{id}");
+        house.ask("DELETE", &format!("{domains}/{id}"), "");
+    }
     for bad in ["localhost", "x", "10.0.0.1", "a..b", "shop.local.r.localhost", "a_b.org"] {
         assert_eq!(house.ask("POST", domains, &json!({"id": bad}).to_string()).status, 400, "{bad}");
     }
