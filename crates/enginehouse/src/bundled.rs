@@ -3,6 +3,7 @@
 mod bearers;
 pub(crate) mod fetching;
 mod identity;
+pub(crate) mod mailing;
 mod queues;
 
 use std::io;
@@ -18,6 +19,8 @@ use model::table::Version;
 use services::call::Caller;
 use services::capability::Capabilities;
 use services::cron::Cron;
+use services::mail::Mail;
+use services::mail::office::{Notices, Office};
 use services::memcache::Memcache;
 use services::modules::Modules;
 use services::outside::{Links, Outside};
@@ -28,6 +31,7 @@ use services::taskqueue::{self, QueueFile, TaskQueue};
 use services::visits::Visits;
 
 use self::fetching::Fetching;
+use self::mailing::{MailWard, Mailing};
 pub(crate) use self::identity::Identities;
 use self::queues::QueuesWard;
 pub(crate) use self::queues::{StoredQueues, YamlQueues};
@@ -44,6 +48,12 @@ pub(crate) struct Settings {
     pub(crate) testing: bool,
     /// What apps may fetch.
     pub(crate) fetching: Fetching,
+    /// How mail comes and goes.
+    pub(crate) mailing: Mailing,
+    /// An app that runs on its developer's machine.
+    pub(crate) development: bool,
+    /// Who tells people what mail does.
+    pub(crate) notices: Notices,
     /// Who apps are, and who calls them.
     pub(crate) identity: Identities,
     /// Where the configuration of queues lives.
@@ -62,6 +72,7 @@ pub(crate) struct Bundled {
     runtime: tokio::runtime::Handle,
     cron: Arc<Cron>,
     cron_desk: Arc<cron::Desk>,
+    office: Arc<Office>,
 }
 
 /// A thread of its own for what may block on the disk for moments. It ends with the process: nothing in it needs to be finished.
@@ -82,12 +93,14 @@ impl Bundled {
         let outside = Arc::new(Outside::default());
         let visits = Arc::new(Visits::default());
         let tasks = taskqueue::House::new(Arc::clone(&settings.folder), settings.queues, Arc::clone(&outside), thread("dispatch")?);
+        let office = mailing::start(settings.mailing, settings.development, &settings.folder, settings.notices, &outside)?;
         let registry = Registry::default()
             .with(Arc::new(Memcache::new(MEMCACHE)))
             .with(Arc::new(Modules::new(Arc::clone(&outside), settings.hosts)))
             .with(Arc::new(System::new(Arc::clone(&outside))))
             .with(Arc::new(TaskQueue(Arc::clone(&tasks))))
-            .with(Arc::new(fetching::start(settings.fetching, &outside)?));
+            .with(Arc::new(fetching::start(settings.fetching, &outside)?))
+            .with(Arc::new(Mail(Arc::clone(&office))));
         let (registry, metadata) = identity::add(registry, settings.identity, &settings.folder, &outside, &visits);
         // The last one: it speaks of all others.
         let capabilities = Capabilities::new(registry.names());
@@ -96,7 +109,7 @@ impl Bundled {
         let cron = cron::start(Arc::clone(&outside), Arc::clone(&settings.folder), settings.cron)?;
         let cron_desk = cron::Desk::new(Arc::clone(&cron));
         let doors = Arc::new(House::new(registry, metadata, visits, admission, handle.clone()));
-        Ok(Self { doors, outside, tasks, runtime: handle, cron, cron_desk })
+        Ok(Self { doors, outside, tasks, runtime: handle, cron, cron_desk, office })
     }
 
     /// Opens the door of test programs, on a port of the loopback: who calls there calls as an instance of `version`.
@@ -115,17 +128,19 @@ impl Bundled {
 
     /// What the services tell and take over the admin port and the Admin API.
     pub(crate) fn wards(&self) -> Wards {
-        vec![Arc::clone(&self.cron_desk) as Arc<dyn Ward>, Arc::new(QueuesWard(Arc::clone(&self.tasks)))]
+        vec![Arc::clone(&self.cron_desk) as Arc<dyn Ward>, Arc::new(QueuesWard(Arc::clone(&self.tasks))), Arc::new(MailWard(Arc::clone(&self.office)))]
     }
 
     /// Begins to do what is due: this process has the state.
     pub(crate) async fn begin(&self) {
+        self.office.begin();
         let tasks = Arc::clone(&self.tasks);
         let _ = tokio::task::spawn_blocking(move || tasks.begin()).await;
     }
 
     /// Does nothing more by itself; what is under way ends.
     pub(crate) async fn let_go(&self) {
+        self.office.pause();
         let tasks = Arc::clone(&self.tasks);
         let _ = tokio::task::spawn_blocking(move || tasks.let_go()).await;
     }

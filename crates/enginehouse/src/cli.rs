@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Tasks(Box<crate::admin::tasks::Tasks>),
     /// Look at what a server was ordered to do
     Operations(Box<crate::admin::operations::Operations>),
+    /// Read the mail that an app has sent and got
+    Mail(Box<crate::admin::mail::Mail>),
     /// Read who changed what
     Audit(Box<crate::admin::audit::Audit>),
     /// Make tokens for people and programs, and take them back

@@ -60,6 +60,8 @@ pub(crate) struct Serving {
     /// Do not run the jobs of cron.yaml by themselves; `enginehouse cron run` still does
     #[arg(help_heading = "Instances", long, hide_short_help = true)]
     pub(crate) no_cron: bool,
+    #[command(flatten)]
+    pub(crate) mailing: crate::bundled::mailing::Mailing,
     /// How the log is printed: for people, or as one JSON object a line
     #[arg(help_heading = "Logs and metrics", long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,

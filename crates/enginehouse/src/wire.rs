@@ -15,7 +15,7 @@ use control::{Admin, Bound, Metrics};
 use fleet::{Fleet, Prepared, Progress};
 use model::cron::Missed;
 use model::ids::VersionKey;
-use model::journal::{Journal, Severity};
+use model::journal::{Entry, Journal, Severity};
 use model::pool::Pool;
 use model::route::host;
 use model::rpc::{Door, Doors};
@@ -121,6 +121,9 @@ impl Works {
             fetching: asked.serving.fetching.clone(),
             cron,
             hosts: host::Style::Dots,
+            mailing: asked.serving.mailing.clone(),
+            development: true,
+            notices: notices(&journal),
         })
         .context("cannot start the bundled services")?;
         let fleet = Fleet::new(fleet_options(asked, &app, &journal, bundled.doors())?).context("cannot prepare to start instances")?;
@@ -389,6 +392,12 @@ fn test_door(asked: &Run, bundled: &Bundled, edition: &Edition) -> anyhow::Resul
 /// Ends this process as SIGTERM does: requests under way finish.
 fn quit() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
+}
+
+/// What services tell people, as entries of the log.
+pub(crate) fn notices(journal: &Arc<Recorder>) -> services::mail::office::Notices {
+    let recorder = Arc::clone(journal);
+    Box::new(move |app, severity, text| recorder.put(app.cloned(), Entry::Notice { severity, version: None, text }))
 }
 
 /// Opens the admin port. The usual one may be in use by another run, or by something else: then any will do, unless it was asked for.

@@ -10,6 +10,7 @@ pub mod cron;
 pub mod identity;
 pub mod jwt;
 pub mod logservice;
+pub mod mail;
 pub mod memcache;
 pub mod metadata;
 pub mod modules;

@@ -38,7 +38,7 @@ use crate::bundled::{Bundled, Identities, Settings, StoredQueues};
 use crate::cron::Ways;
 use crate::journal::{Keeping, PerApp, Recorder};
 use crate::ui::{BOLD, CYAN, DIM, Ui};
-use crate::wire::traces;
+use crate::wire::{notices, traces};
 
 /// Instances that a new process starts before it serves, to replace those of the old one, may take so long.
 const WARM: Duration = Duration::from_mins(1);
@@ -348,6 +348,9 @@ fn bundled(store: &Store, asked: &Serve, journal: &Arc<Recorder>, hosts: host::S
         fetching: asked.serving.fetching.clone(),
         cron,
         hosts,
+        mailing: asked.serving.mailing.clone(),
+        development: false,
+        notices: notices(journal),
     };
     Bundled::start(settings).context("cannot start the bundled services")
 }

@@ -21,7 +21,8 @@ impl Mailbox {
             None => ("", text),
         };
         let name = name.trim();
-        let bare = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).map(|name| name.replace("\\\"", "\"").replace("\\\\", "\\"));
+        let bare =
+            name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).map(|name| name.replace("\\\"", "\"").replace("\\\\", "\\"));
         let name = bare.unwrap_or_else(|| name.to_owned());
         let good = is_address(address.trim()) && !name.chars().any(char::is_control);
         good.then(|| Self { name, address: address.trim().to_owned() })
@@ -43,12 +44,13 @@ pub fn is_address(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     let plain = |b: u8| b.is_ascii_graphic() && !b"<>()[],;:\\\"".contains(&b);
     let local = match local.strip_prefix('"').and_then(|local| local.strip_suffix('"')) {
-        Some(quoted) => !quoted.is_empty() && quoted.bytes().all(|b| (b' '..0x7f).contains(&b) && b != b'"' && b != b'\\' && b != b'<' && b != b'>'),
+        Some(quoted) => {
+            !quoted.is_empty() && quoted.bytes().all(|b| (b' '..0x7f).contains(&b) && b != b'"' && b != b'\\' && b != b'<' && b != b'>')
+        }
         None => !local.is_empty() && !local.contains('@') && local.bytes().all(plain),
     };
-    let label = |label: &str| {
-        !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
+    let label =
+        |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     let literal = domain.strip_prefix('[').and_then(|domain| domain.strip_suffix(']'));
     let domain = match literal {
         Some(ip) => ip.strip_prefix("IPv6:").unwrap_or(ip).parse::<std::net::IpAddr>().is_ok(),

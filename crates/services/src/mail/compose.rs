@@ -118,7 +118,9 @@ fn multipart(out: &mut Vec<u8>, kind: &str, border: &str, count: usize, mut part
 fn text(out: &mut Vec<u8>, kind: &str, body: &[u8]) {
     let lines = |body: &[u8]| body.split(|b| *b == b'\n').all(|line| line.len() < 990 && !line.starts_with(b"--=_"));
     if body.is_ascii() && !body.contains(&0) && lines(body) {
-        out.extend_from_slice(format!("Content-Type: text/{kind}; charset=\"us-ascii\"\r\nContent-Transfer-Encoding: 7bit\r\n\r\n").as_bytes());
+        out.extend_from_slice(
+            format!("Content-Type: text/{kind}; charset=\"us-ascii\"\r\nContent-Transfer-Encoding: 7bit\r\n\r\n").as_bytes(),
+        );
         for line in body.split(|b| *b == b'\n') {
             out.extend(line.strip_suffix(b"\r").unwrap_or(line).iter().map(|b| if *b == b'\r' { b' ' } else { *b }));
             out.extend_from_slice(b"\r\n");
@@ -131,7 +133,8 @@ fn text(out: &mut Vec<u8>, kind: &str, body: &[u8]) {
 
 fn file(out: &mut Vec<u8>, attachment: &Attachment) {
     let extension = attachment.name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default();
-    let kind = TYPES.iter().find(|(_, extensions)| extensions.contains(&extension.as_str())).map_or("application/octet-stream", |(kind, _)| kind);
+    let kind =
+        TYPES.iter().find(|(_, extensions)| extensions.contains(&extension.as_str())).map_or("application/octet-stream", |(kind, _)| kind);
     let mut head = format!("Content-Type: {kind}\r\nMIME-Version: 1.0\r\n");
     let _ = write!(head, "Content-Disposition: attachment; {}\r\n", parameter("filename", &attachment.name));
     if let Some(id) = &attachment.content_id {

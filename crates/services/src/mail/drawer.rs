@@ -81,6 +81,9 @@ pub struct Drawer {
     folder: PathBuf,
 }
 
+/// Messages that were put away.
+static PUT: AtomicU64 = AtomicU64::new(0);
+
 /// Names that no other process draws.
 pub fn fresh_id() -> String {
     static DRAWN: AtomicU64 = AtomicU64::new(0);
@@ -113,8 +116,7 @@ impl Drawer {
             write(&self.queue().join(&slip.id), b"")?;
         }
         self.note(slip)?;
-        static PUT: AtomicU64 = AtomicU64::new(0);
-        if PUT.fetch_add(1, Ordering::Relaxed) % TIDY == 0 {
+        if PUT.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIDY) {
             let _ = self.tidy();
         }
         Ok(())

@@ -48,7 +48,11 @@ pub struct Relay {
 impl fmt::Debug for Relay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the password: this may be logged.
-        f.debug_struct("Relay").field("host", &self.host).field("port", &self.port).field("security", &self.security).finish_non_exhaustive()
+        f.debug_struct("Relay")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("security", &self.security)
+            .finish_non_exhaustive()
     }
 }
 
@@ -143,7 +147,14 @@ pub type Outcome = Vec<(String, Result<(), Said>)>;
 ///
 /// # Errors
 /// If it did not come to the recipients.
-pub async fn hand_over(relay: &Relay, trust: &Arc<Trust>, hello: &str, from: &str, to: &[String], message: &[u8]) -> Result<Outcome, Trouble> {
+pub(crate) async fn hand_over(
+    relay: &Relay,
+    trust: &Arc<Trust>,
+    hello: &str,
+    from: &str,
+    to: &[String],
+    message: &[u8],
+) -> Result<Outcome, Trouble> {
     let stream = timed(ANSWER, async { Ok(TcpStream::connect((relay.host.as_str(), relay.port)).await?) }).await?;
     let _ = stream.set_nodelay(true);
     if relay.security == Security::Always {
@@ -177,10 +188,17 @@ async fn timed<T>(limit: Duration, work: impl Future<Output = Result<T, Trouble>
     tokio::time::timeout(limit, work).await.map_err(|_| Trouble::Late)?
 }
 
-async fn secure(relay: &Relay, trust: &Arc<Trust>, stream: TcpStream, validate: bool) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Trouble> {
+async fn secure(
+    relay: &Relay,
+    trust: &Arc<Trust>,
+    stream: TcpStream,
+    validate: bool,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Trouble> {
     let trust = Arc::clone(trust);
-    let config = tokio::task::spawn_blocking(move || trust.config(validate)).await.map_err(|_| Trouble::Unsafe("TLS cannot be set up".into()))?;
-    let name = ServerName::try_from(relay.host.clone()).map_err(|_| Trouble::Unsafe("the mail server's name fits no certificate".into()))?;
+    let config =
+        tokio::task::spawn_blocking(move || trust.config(validate)).await.map_err(|_| Trouble::Unsafe("TLS cannot be set up".into()))?;
+    let name =
+        ServerName::try_from(relay.host.clone()).map_err(|_| Trouble::Unsafe("the mail server's name fits no certificate".into()))?;
     let connector = tokio_rustls::TlsConnector::from(config.map_err(Trouble::Unsafe)?);
     timed(ANSWER, async { Ok(connector.connect(name, stream).await?) }).await
 }
@@ -276,7 +294,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
                 }
                 let line = String::from_utf8_lossy(&line);
                 let line = line.trim_end();
-                let code: u16 = line.get(..3).and_then(|code| code.parse().ok()).filter(|code| (200..600).contains(code)).ok_or_else(strange)?;
+                let code: u16 =
+                    line.get(..3).and_then(|code| code.parse().ok()).filter(|code| (200..600).contains(code)).ok_or_else(strange)?;
                 text.extend(line.get(4..).unwrap_or_default().chars().filter(|c| !c.is_control()));
                 if line.as_bytes().get(3) != Some(&b'-') {
                     return Ok(Said { code, text });

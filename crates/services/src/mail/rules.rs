@@ -8,8 +8,8 @@ use crate::proto::mail::{self as pb, ErrorCode};
 
 /// File names that may not end so (the SDK's `EXTENSION_BLACKLIST`).
 const FORBIDDEN: [&str; 29] = [
-    "ade", "adp", "bat", "chm", "cmd", "com", "cpl", "exe", "hta", "ins", "isp", "jse", "lib", "mde", "msc", "msp", "mst", "pif", "scr", "sct",
-    "shb", "sys", "vb", "vbe", "vbs", "vxd", "wsc", "wsf", "wsh",
+    "ade", "adp", "bat", "chm", "cmd", "com", "cpl", "exe", "hta", "ins", "isp", "jse", "lib", "mde", "msc", "msp", "mst", "pif", "scr",
+    "sct", "shb", "sys", "vb", "vbe", "vbs", "vxd", "wsc", "wsf", "wsh",
 ];
 /// Headers that an app may set (the SDK's `HEADER_WHITELIST`, and those that the documents name for list servers).
 const HEADERS: [&str; 11] = [
@@ -130,7 +130,9 @@ pub fn may_send(from: &Mailbox, own: &[String], listed: &[String], user: Option<
         Some(listed) => listed.eq_ignore_ascii_case(&domain),
         None => entry == "*" || entry.eq_ignore_ascii_case(&from.address),
     };
-    own.iter().any(|own| own.eq_ignore_ascii_case(&domain)) || listed.iter().any(fits) || user.is_some_and(|user| user.eq_ignore_ascii_case(&from.address))
+    own.iter().any(|own| own.eq_ignore_ascii_case(&domain))
+        || listed.iter().any(fits)
+        || user.is_some_and(|user| user.eq_ignore_ascii_case(&from.address))
 }
 
 fn mailboxes(all: &[Bytes]) -> Result<Vec<Mailbox>, Failure> {
@@ -146,7 +148,9 @@ fn mailboxes(all: &[Bytes]) -> Result<Vec<Mailbox>, Failure> {
 
 fn attachment(asked: pb::MailAttachment) -> Result<Attachment, Failure> {
     let name = text(&asked.file_name.unwrap_or_default());
-    let wrong = |why: &str| Failure::app(ErrorCode::InvalidAttachmentType, format!("Invalid attachment type; {why} Received '{}'.", shown(name.as_bytes())));
+    let wrong = |why: &str| {
+        Failure::app(ErrorCode::InvalidAttachmentType, format!("Invalid attachment type; {why} Received '{}'.", shown(name.as_bytes())))
+    };
     if name.starts_with('.') {
         return Err(wrong("attachments cannot be hidden files."));
     }
