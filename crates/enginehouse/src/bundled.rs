@@ -31,8 +31,8 @@ use services::taskqueue::{self, QueueFile, TaskQueue};
 use services::visits::Visits;
 
 use self::fetching::Fetching;
-use self::mailing::{MailWard, Mailing};
 pub(crate) use self::identity::Identities;
+use self::mailing::{MailWard, Mailing};
 use self::queues::QueuesWard;
 pub(crate) use self::queues::{StoredQueues, YamlQueues};
 use crate::cron;

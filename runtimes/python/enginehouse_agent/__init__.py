@@ -18,5 +18,6 @@ interpreter an app names. The wire format is described in docs/design/agent-prot
     sdk          a small stand-in for google.appengine when the SDK is absent
     apicalls     API calls of the SDK for Python 2.7, on the wire
     apistub      where API calls of the SDK for Python 2.7 go
+    overfetch    httplib over URL Fetch in Python 2.7
     tracebacks   tracebacks without the agent's own frames
 """

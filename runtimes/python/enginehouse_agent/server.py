@@ -13,7 +13,7 @@ import time
 
 from . import app as application
 from . import config as settings
-from . import context, environment, files, learn, logs, sdk, threadlocals, tracebacks
+from . import context, environment, files, learn, logs, overfetch, sdk, threadlocals, tracebacks
 from .connection import Connection
 from .deadline import Timer, now
 
@@ -185,4 +185,5 @@ def main():
     listener = take_socket('a listening Unix socket')
     os.chdir(config.root)
     sys.path[:0] = [config.root] + config.paths
+    overfetch.install(config)
     serve(config, listener, Furniture(config))

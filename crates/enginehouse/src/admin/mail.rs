@@ -92,7 +92,7 @@ fn list(ui: &Ui, place: &Place, listing: &Listing) -> Outcome<()> {
 
 fn show(ui: &Ui, place: &Place, mail: &str, raw: bool) -> Outcome<()> {
     let session = place.open(ui)?;
-    let found = session.client.get(&format!("{}/mail/{}", session.app.own(), crate::client::names::segment(mail)))?;
+    let found = session.client.get(&format!("{}/mail/{}", session.app.own(), crate::client::segment(mail)))?;
     if !raw {
         let note = output::text(&found["note"]);
         let said = if note.is_empty() { String::new() } else { format!(": {note}") };

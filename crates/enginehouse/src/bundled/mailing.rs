@@ -8,7 +8,7 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 
 use clap::Args;
-use control::status::Status;
+use control::status::{Code, Status};
 use control::ward::{Question, Ward};
 use http::Method;
 use model::ids::AppId;
@@ -20,7 +20,7 @@ use services::mail::relay::Relay;
 use services::outside::Outside;
 
 use crate::client::system_bundle;
-use crate::serve::Address;
+use crate::serve::args::Address;
 
 /// How mail comes and goes.
 #[derive(Debug, Clone, Default, Args)]
@@ -114,7 +114,7 @@ impl Ward for MailWard {
 
     fn answer(&self, question: &Question) -> Result<Value, Status> {
         let drawer = self.0.drawer(&question.app);
-        let unreadable = |error: io::Error| Status::internal("The app's mail cannot be read.", error.to_string());
+        let unreadable = |error: io::Error| Status::new(Code::Unavailable, format!("The app's mail cannot be read: {error}."));
         match (&question.method, question.parts()) {
             (&Method::GET, (parts, None)) => match parts.as_slice() {
                 [] => {

@@ -1,6 +1,6 @@
 //! `enginehouse serve`: starts the works, or goes on with those of the process before it, waits for signals, and stops or hands over.
 
-mod args;
+pub(crate) mod args;
 mod command;
 mod engine;
 mod fleets;

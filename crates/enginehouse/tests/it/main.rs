@@ -18,6 +18,7 @@ mod isolation;
 mod lifecycle;
 mod login;
 mod logs;
+mod mail;
 mod metrics;
 mod modules;
 mod reload;

@@ -139,7 +139,11 @@ impl Office {
         let message = compose(&letter, &Stamp { id: &id, app: &long, host: &host, date: &date });
         let slip = Slip { note: note.into(), ..slip(id, Way::Out, state, letter.from.address, to, letter.subject, message.len()) };
         if state == State::Kept {
-            (self.settings.notices)(Some(app), Severity::Info, format!("mail {} to {}: {} ({note})", slip.id, people(&slip.to), slip.subject));
+            (self.settings.notices)(
+                Some(app),
+                Severity::Info,
+                format!("mail {} to {}: {} ({note})", slip.id, people(&slip.to), slip.subject),
+            );
         }
         self.put(app, slip, message).await
     }
@@ -241,7 +245,8 @@ async fn open(office: Arc<Office>, address: SocketAddr) {
             }
             Err(error) => {
                 if !std::mem::replace(&mut told, true) {
-                    (office.settings.notices)(None, 
+                    (office.settings.notices)(
+                        None,
                         Severity::Error,
                         format!("mail cannot be taken at {address}: {error}; it is tried again"),
                     );

@@ -344,3 +344,24 @@ fn m5_services_and_apps_of_one_server_fetch_each_other() {
     let nobody = fetch(&format!("body('http://nobody.localhost:{port}/inside')"));
     assert!(nobody.as_str().is_some_and(|text| text.starts_with("raises D")), "{nobody}");
 }
+
+#[test]
+fn s6_the_standard_library_of_27_fetches() {
+    let there = Elsewhere::http("127.0.0.1");
+    let echo = there.url("http", "/echo");
+    let open = start(Python::Two, &OPEN);
+    let seen = eval(&open, &format!("__import__('urllib2').urlopen('{echo}', 'a=b').read()"));
+    let seen = seen.as_str().expect("a text");
+    assert!(seen.starts_with("POST /echo ") && seen.contains("AppEngine-Google") && seen.ends_with("\n\na=b"), "{seen}");
+    let seen = eval(&open, &format!("__import__('urllib').urlopen('{echo}').read()"));
+    assert!(seen.as_str().is_some_and(|text| text.contains("AppEngine-Google")), "{seen}");
+    let followed = eval(&open, &format!("__import__('urllib2').urlopen('{}').geturl()", there.url("http", "/loop/2")));
+    assert_eq!(followed, there.url("http", "/loop/0").as_str());
+    let closed = eval(&start(Python::Two, &[]), &format!("__import__('urllib2').urlopen('{echo}').read()"));
+    assert!(closed.as_str().is_some_and(|text| text.contains("--urlfetch-allow")), "{closed}");
+    let sockets =
+        format!("{}env_variables:\n  GAE_USE_SOCKETS_HTTPLIB: '1'\nhandlers:\n- url: /.*\n  script: main.app\n", Python::Two.head());
+    let node = node().app(&App::with_yaml(&sockets).file("main.py", CALLER)).args(["--patience", "300"]).start();
+    let seen = eval(&node, &format!("__import__('urllib2').urlopen('{echo}').read()"));
+    assert!(seen.as_str().is_some_and(|text| text.contains("Python-urllib/2.7") && !text.contains("AppEngine-Google")), "{seen}");
+}
