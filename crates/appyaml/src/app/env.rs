@@ -19,8 +19,8 @@ pub(crate) fn refusal(name: &str) -> Option<Refusal> {
     if !head || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         return Some(Refusal::Malformed);
     }
-    // Document 003: "environment variables with the prefix GAE are reserved".
-    name.starts_with("GAE").then_some(Refusal::Reserved)
+    // Document 003: "environment variables with the prefix GAE are reserved". Google lets one through: it switches python27 from URL Fetch to sockets.
+    (name.starts_with("GAE") && name != "GAE_USE_SOCKETS_HTTPLIB").then_some(Refusal::Reserved)
 }
 
 /// What is wrong with a name, for people.
@@ -40,9 +40,7 @@ pub(super) fn read(app: &Fields<'_>, report: &mut Report) -> Vec<(String, String
     for (key, node) in fields::map(node, "env_variables", report).unwrap_or_default() {
         if let Some(refusal) = refusal(&key.text) {
             let code = if matches!(refusal, Refusal::Reserved) { &code::A0205 } else { &code::A0206 };
-            // Google let this one name through; it switched python27 from URL Fetch to sockets.
-            let sockets = (key.text == "GAE_USE_SOCKETS_HTTPLIB").then(|| "remove it: sockets always work here".to_owned());
-            report.push(Diagnostic::new(code, key.span, complaint(&key.text, &refusal)).maybe_help(sockets));
+            report.push(Diagnostic::new(code, key.span, complaint(&key.text, &refusal)));
             continue;
         }
         let Some(value) = fields::text(node, &key.text, report) else { continue };

@@ -105,7 +105,7 @@ fn show(ui: &Ui, place: &Place, mail: &str, raw: bool) -> Outcome<()> {
             bytes(&found["size"])
         ));
     }
-    ui.data(&output::text(&found["content"]).replace("\r\n", "\n"));
+    ui.data(&found["content"].as_str().unwrap_or_default().replace("\r\n", "\n"));
     Ok(())
 }
 

@@ -67,13 +67,9 @@ pub(super) async fn work(office: Arc<Office>, mut fresh: UnboundedReceiver<Waiti
                 }
             }
             _ = rounds.tick() => {
-                for (next, app, id) in left(&office).await {
-                    let waiting = (app, id);
-                    let known = busy.contains(&waiting) || agenda.iter().any(|(_, app, id)| (app, id) == (&waiting.0, &waiting.1));
-                    if !known {
-                        agenda.insert((next, waiting.0, waiting.1));
-                    }
-                }
+                let found = left(&office).await;
+                let known: HashSet<Waiting> = agenda.iter().map(|(_, app, id)| (app.clone(), id.clone())).chain(busy.iter().cloned()).collect();
+                agenda.extend(found.into_iter().filter(|(_, app, id)| !known.contains(&(app.clone(), id.clone()))));
             }
             () = tokio::time::sleep(Duration::from_millis(next.min(3_600_000))), if room && next != u64::MAX => {}
         }
@@ -108,7 +104,6 @@ async fn deliver(office: &Arc<Office>, app: &AppId, id: &str) -> Option<u64> {
         Way::Bounce => bring_bounce(office, app, &mut slip, message.clone()).await,
     };
     conclude(&mut slip, &refused);
-    tell(office, app, &slip, &refused);
     // Nobody gets it any more: that is a refusal too.
     let mut refused = refused;
     if slip.state == State::Failed {
@@ -119,9 +114,11 @@ async fn deliver(office: &Arc<Office>, app: &AppId, id: &str) -> Option<u64> {
     if slip.way == Way::Out && !refused.is_empty() && office.takes_bounces(app) {
         report(office, app, &slip, &refused, &message).await;
     }
-    let drawer = office.drawer(app);
-    let noted = tokio::task::spawn_blocking(move || drawer.note(&slip)).await;
-    if !matches!(noted, Ok(Ok(()))) {
+    let (drawer, written) = (office.drawer(app), slip.clone());
+    let noted = tokio::task::spawn_blocking(move || drawer.note(&written)).await;
+    if matches!(noted, Ok(Ok(()))) {
+        tell(office, app, &slip, &refused);
+    } else {
         (office.settings.notices)(Some(app), Severity::Error, format!("what came of mail {id} cannot be written down"));
     }
     next
