@@ -128,7 +128,11 @@ impl Bundled {
 
     /// What the services tell and take over the admin port and the Admin API.
     pub(crate) fn wards(&self) -> Wards {
-        vec![Arc::clone(&self.cron_desk) as Arc<dyn Ward>, Arc::new(QueuesWard(Arc::clone(&self.tasks))), Arc::new(MailWard(Arc::clone(&self.office)))]
+        vec![
+            Arc::clone(&self.cron_desk) as Arc<dyn Ward>,
+            Arc::new(QueuesWard(Arc::clone(&self.tasks))),
+            Arc::new(MailWard(Arc::clone(&self.office))),
+        ]
     }
 
     /// Begins to do what is due: this process has the state.
