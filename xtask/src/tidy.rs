@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("control", &["appyaml", "model", "store"]),
     ("fleet", &["model", "sandbox"]),
     ("edge", &["model"]),
-    ("services", &["model"]),
+    ("services", &["model", "store"]),
     ("testkit", &[]),
 ];
 /// File names that say nothing.

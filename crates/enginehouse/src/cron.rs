@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use model::cron::{CronJob, CronRetry, Missed, Schedule};
 use model::ids::AppId;
 use serde_json::{Value, json};
-use services::cron::{Cron, Job, NotRun, Report, Settings};
+use services::cron::{Cron, Job, NotRun, Report, Settings, Told};
 use services::outside::Outside;
 use store::control::{Actor, Document};
 
@@ -25,7 +25,7 @@ pub(crate) struct Ways {
     /// Jobs run by themselves.
     pub(crate) automatic: bool,
     /// Hears what went wrong.
-    pub(crate) told: Box<dyn Fn(&AppId, String) + Send + Sync>,
+    pub(crate) told: Told,
 }
 
 /// Pauses a job where the state keeps that, or lets it go on; false if there is none of that name.

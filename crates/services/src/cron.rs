@@ -89,6 +89,9 @@ pub enum NotRun {
     Closed,
 }
 
+/// Hears what went wrong with an app's jobs.
+pub type Told = Box<dyn Fn(&AppId, String) + Send + Sync>;
+
 /// What cron is started with.
 pub struct Settings {
     /// Where an app's state is kept.
@@ -98,7 +101,7 @@ pub struct Settings {
     /// Jobs run by themselves, and not only when somebody asks.
     pub automatic: bool,
     /// Hears of runs that failed.
-    pub told: Box<dyn Fn(&AppId, String) + Send + Sync>,
+    pub told: Told,
     /// Runs the jobs; it may wait for the disk.
     pub runtime: Handle,
 }
@@ -108,7 +111,8 @@ pub struct Cron {
     outside: Arc<Outside>,
     settings: Settings,
     state: Mutex<State>,
-    wake: Notify,
+    /// Apart from the rest, so that the clock does not keep it alive.
+    wake: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -163,13 +167,11 @@ fn when(job: &Job) -> (String, String) {
 impl Cron {
     /// Without jobs, and closed.
     pub fn new(outside: Arc<Outside>, settings: Settings) -> Arc<Self> {
-        let cron = Arc::new(Self { outside, settings, state: Mutex::default(), wake: Notify::new() });
-        let clock = Arc::downgrade(&cron);
+        let cron = Arc::new(Self { outside, settings, state: Mutex::default(), wake: Arc::default() });
+        let (weak, wake) = (Arc::downgrade(&cron), Arc::clone(&cron.wake));
         cron.settings.runtime.spawn(async move {
-            while let Some(cron) = clock.upgrade() {
-                let pause = cron.turn();
-                // Not held while nothing happens, so that it can end.
-                let _ = tokio::time::timeout(pause, cron.wake.notified()).await;
+            while let Some(pause) = weak.upgrade().map(|cron| cron.turn()) {
+                let _ = tokio::time::timeout(pause, wake.notified()).await;
             }
         });
         cron
@@ -180,17 +182,17 @@ impl Cron {
         let now = Timestamp::now();
         let mut state = self.lock();
         let mut before = state.apps.remove(app).unwrap_or_default();
-        let mut written = if before.is_empty() { self.read(app) } else { BTreeMap::new() };
+        let mut written = if before.is_empty() && !jobs.is_empty() { self.read(app) } else { BTreeMap::new() };
         let mut after = BTreeMap::new();
         for job in jobs {
-            let mut held = match before.remove(&job.name).filter(|held| when(&held.job) == when(&job)) {
-                // What it asks for may have changed; a run that is under way goes on.
-                Some(held) => Held { course: held.course, last: held.last, job: job.clone() },
-                None => {
-                    let known = written.remove(&job.name).filter(|written| written.when == when(&job));
-                    let (kept, last) = known.map_or((None, None), |written| (Some(written.kept), written.last));
-                    Held { course: Course::new(&job.job, kept, self.settings.missed, now), last, job: job.clone() }
-                }
+            let same = before.remove(&job.name).filter(|held| when(&held.job) == when(&job));
+            let mut held = if let Some(held) = same {
+                // A run that is under way goes on.
+                Held { course: held.course.changed(&job.job), last: held.last, job: job.clone() }
+            } else {
+                let known = written.remove(&job.name).filter(|written| written.when == when(&job));
+                let (kept, last) = known.map_or((None, None), |written| (Some(written.kept), written.last));
+                Held { course: Course::new(&job.job, kept, self.settings.missed, now), last, job: job.clone() }
             };
             if let Some(paused) = job.paused {
                 held.course.pause(paused, now);
@@ -218,7 +220,9 @@ impl Cron {
             return;
         }
         for (app, jobs) in &mut state.apps {
-            jobs.values_mut().for_each(|held| held.course.hand_over(now));
+            for held in jobs.values_mut() {
+                held.course.hand_over(now);
+            }
             self.write(app, jobs);
         }
         state.apps.clear();
@@ -394,5 +398,20 @@ impl Cron {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s2_targets_are_hosts() {
+        let naming = |host: &str| Naming { domains: vec!["localhost".into()], default_hostname: host.into(), ..Naming::default() };
+        let of = |host: &str, target: Option<&str>| authority(&naming(host), target);
+        assert_eq!(of("localhost:8080", None), "localhost:8080");
+        assert_eq!(of("localhost:8080", Some("api")), "api.localhost:8080");
+        assert_eq!(of("shop.local.r.localhost", Some("v1.api")), "v1.api.shop.local.r.localhost");
+        assert_eq!(of("192.0.2.7:8080", Some("v1.api")), "v1.api.localhost", "an address has no names below it");
     }
 }

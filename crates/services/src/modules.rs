@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::ids::{VersionId, VersionKey};
+use model::ids::VersionKey;
 use model::pool::Boxed;
 use model::route::host::{self, Style};
 use model::scaling::Scaling;
@@ -80,8 +80,8 @@ impl Modules {
     }
 
     async fn change(&self, context: &Context, version: &Version, change: Change) -> Result<(), Failure> {
-        change.check(&version.config.key, &version.config.scaling, version.stopped).map_err(refused)?;
-        self.outside.steer(context.app(), &version.config.key, change).await.map_err(refused)
+        change.check(&version.config.key, &version.config.scaling, version.stopped).map_err(|why| refused(&why))?;
+        self.outside.steer(context.app(), &version.config.key, change).await.map_err(|why| refused(&why))
     }
 
     /// `[[INSTANCE.]VERSION.]SERVICE.HOST`; without the service where it is the only one and the default one (reference: Google's own
@@ -129,12 +129,10 @@ impl<'a> Scene<'a> {
     /// The version of this name; without one that of the caller's name if the service has it, otherwise its default version.
     fn version(&self, service: Option<&str>, name: Option<&str>) -> Option<&'a Version> {
         let service = self.service(service)?;
-        let found = match name {
-            Some(name) => service.versions.get(name),
-            None => {
-                let own: &VersionId = &self.own.version;
-                service.versions.get(own).or_else(|| service.versions.get(service.split.main()))
-            }
+        let found = if let Some(name) = name {
+            service.versions.get(name)
+        } else {
+            service.versions.get(&self.own.version).or_else(|| service.versions.get(service.split.main()))
         };
         found.map(AsRef::as_ref)
     }
@@ -179,7 +177,7 @@ fn transient(why: &str) -> Failure {
     Failure::app(Code::TransientError, format!("Try again: {why}."))
 }
 
-fn refused(why: Refused) -> Failure {
+fn refused(why: &Refused) -> Failure {
     let code = match why {
         Refused::Missing(_) | Refused::Scaling(_) => Code::InvalidVersion,
         Refused::Already(_) => Code::UnexpectedState,

@@ -220,7 +220,7 @@ mod tests {
         let stats = usage.stats(at(120));
         let near =
             |found: Option<f64>, wanted: f64| assert!(found.is_some_and(|found| (found - wanted).abs() <= wanted / 10.0), "{stats:?}");
-        let (cpu, memory) = (stats.cpu.clone().unwrap_or_default(), stats.memory.clone().unwrap_or_default());
+        let (cpu, memory) = (stats.cpu.unwrap_or_default(), stats.memory.unwrap_or_default());
         near(cpu.total, 12.0 * MEGACYCLES);
         near(cpu.rate1m, 0.1 * MEGACYCLES);
         near(cpu.rate10m, 0.1 * MEGACYCLES);

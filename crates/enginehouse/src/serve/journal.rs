@@ -126,7 +126,7 @@ impl AppJournal {
     }
 
     /// Writes down what went wrong with something that belongs to the app and to no version of it.
-    pub(crate) fn teller(self: Arc<Self>) -> Box<dyn Fn(&AppId, String) + Send + Sync> {
+    pub(crate) fn teller(self: Arc<Self>) -> services::cron::Told {
         Box::new(move |_, text| self.write(Entry::Notice { severity: Severity::Warning, version: None, text }))
     }
 

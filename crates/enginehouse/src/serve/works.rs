@@ -356,7 +356,7 @@ fn bundled(store: &Store, asked: &Serve, journal: &Arc<Recorder>, hosts: host::S
 }
 
 /// Writes what goes wrong with an app's jobs into the app's log.
-fn teller(journal: &Arc<Recorder>, taps: &Arc<Taps>) -> Box<dyn Fn(&AppId, String) + Send + Sync> {
+fn teller(journal: &Arc<Recorder>, taps: &Arc<Taps>) -> services::cron::Told {
     let (journal, taps) = (Arc::clone(journal), Arc::clone(taps));
     Box::new(move |app, text| {
         let journal = AppJournal::new(Arc::clone(&journal), Arc::clone(&taps), app.clone());

@@ -142,6 +142,11 @@ fn s2_jobs_of_a_server_outlive_it() {
     assert!(now["last"]["status"] == 200 || now["state"] == "RUNNING", "{now}");
     let seen = server.get(host, "/seen").text();
     assert_eq!((runs(&seen, "/task/tidy"), runs(&seen, "/fails")), (1, 0), "{seen}");
+    // The process that takes over runs the jobs from then on.
+    server.upgrade();
+    assert_eq!(names(&server), jobs);
+    server.done("POST", &format!("/enginehouse/v1/apps/shop/cron/{tidy}:run"), "{}");
+    server.eventually(host, "/seen", |answer| runs(&answer.text(), "/task/tidy GET n=1 true") == 1);
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -70,6 +70,12 @@ impl Course {
         course
     }
 
+    /// The same job with other settings, and the same schedule.
+    #[must_use]
+    pub fn changed(self, job: &CronJob) -> Self {
+        Self { retry: job.retry.clone(), ..self }
+    }
+
     /// What is to be kept.
     pub fn kept(&self) -> &Kept {
         &self.kept
@@ -268,7 +274,7 @@ mod tests {
         assert_eq!(waits, [10, 20, 40, 86_400 - 70]);
         let both = retry(Some(1), Some(60));
         assert!(
-            both.allows(1, Duration::from_secs(90)) && both.allows(5, Duration::from_secs(30)) && !both.allows(2, Duration::from_secs(60))
+            both.allows(1, Duration::from_secs(90)) && both.allows(5, Duration::from_secs(30)) && !both.allows(2, Duration::from_mins(1))
         );
         assert!(!retry(Some(0), None).allows(1, Duration::ZERO) && retry(None, None).allows(u32::MAX, Duration::MAX));
         assert_eq!(retry(None, None).backoff(u32::MAX), Duration::from_mins(5));
