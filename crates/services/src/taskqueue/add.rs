@@ -42,7 +42,7 @@ impl Call<'_> {
             return Err(refuse(ErrorCode::UnknownQueue, "The first task names no queue."));
         }
         for task in &tasks {
-            check_app(task.app_id.as_ref(), self.context.app())?;
+            check_app(task.app_id.as_ref(), self.context)?;
         }
         let config = self.app.config();
         let mut names = BTreeSet::new();

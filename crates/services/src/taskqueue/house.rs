@@ -97,6 +97,11 @@ impl House {
         Ok(app)
     }
 
+    /// The apps that were opened so far.
+    pub(super) fn opened(&self) -> Vec<Arc<App>> {
+        locked(&self.apps).values().cloned().collect()
+    }
+
     /// Whether this process sends what is due.
     pub(super) fn is_active(&self) -> bool {
         self.active.load(Ordering::SeqCst)

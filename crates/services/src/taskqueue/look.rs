@@ -24,7 +24,7 @@ const MOST_BYTES: usize = 30 << 20;
 
 impl Call<'_> {
     pub(super) async fn fetch_queues(&self, request: TaskQueueFetchQueuesRequest) -> Result<TaskQueueFetchQueuesResponse, Failure> {
-        check_app(request.app_id.as_ref(), self.context.app())?;
+        check_app(request.app_id.as_ref(), self.context)?;
         let most = usize::try_from(request.max_rows).unwrap_or(0);
         let config = self.app.config();
         Ok(TaskQueueFetchQueuesResponse { queue: config.queues.values().take(most).map(shown_queue).collect() })
@@ -34,7 +34,7 @@ impl Call<'_> {
         &self,
         request: TaskQueueFetchQueueStatsRequest,
     ) -> Result<TaskQueueFetchQueueStatsResponse, Failure> {
-        check_app(request.app_id.as_ref(), self.context.app())?;
+        check_app(request.app_id.as_ref(), self.context)?;
         let names: Vec<String> = request.queue_name.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
         let config = self.app.config();
         let asked = names.clone();
@@ -65,7 +65,7 @@ impl Call<'_> {
     }
 
     pub(super) async fn query_tasks(&self, request: TaskQueueQueryTasksRequest) -> Result<TaskQueueQueryTasksResponse, Failure> {
-        check_app(request.app_id.as_ref(), self.context.app())?;
+        check_app(request.app_id.as_ref(), self.context)?;
         let config = self.app.config();
         let queue = self.queue(&config, &request.queue_name)?.queue.name;
         let start = request.start_task_name.as_ref().and_then(text).unwrap_or_default().to_owned();
@@ -86,7 +86,7 @@ impl Call<'_> {
     }
 
     pub(super) async fn fetch_task(&self, request: TaskQueueFetchTaskRequest) -> Result<TaskQueueFetchTaskResponse, Failure> {
-        check_app(request.app_id.as_ref(), self.context.app())?;
+        check_app(request.app_id.as_ref(), self.context)?;
         let config = self.app.config();
         let queue = self.queue(&config, &request.queue_name)?.queue.name;
         let name = text(&request.task_name).unwrap_or_default().to_owned();

@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod dispatch;
 mod errand;
+mod hooks;
 mod house;
 mod look;
 mod pull;
@@ -17,7 +18,6 @@ mod steer;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::ids::AppId;
 use model::pool::Boxed;
 use store::control::StoreError;
 
@@ -57,10 +57,10 @@ pub(crate) fn text(bytes: &Bytes) -> Option<&str> {
 }
 
 /// Whether the call is about the caller's own app; another one's is not its to touch.
-fn check_app(asked: Option<&Bytes>, own: &AppId) -> Result<bool, Failure> {
+fn check_app(asked: Option<&Bytes>, context: &Context) -> Result<bool, Failure> {
     match asked {
         None => Ok(false),
-        Some(asked) if **asked == *own.as_str().as_bytes() || **asked == *own.project().as_bytes() => Ok(true),
+        Some(asked) if text(asked).is_some_and(|asked| context.is_own(asked)) => Ok(true),
         Some(_) => Err(refuse(ErrorCode::PermissionDenied, "An app can only use its own queues.")),
     }
 }
@@ -72,6 +72,10 @@ impl Service for TaskQueue {
 
     fn most(&self) -> usize {
         MOST
+    }
+
+    fn clear(&self) {
+        self.0.clear();
     }
 
     fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer> {
@@ -103,6 +107,7 @@ impl Service for TaskQueue {
                 "QueryAndOwnTasks" => answer!(query_and_own_tasks),
                 "ModifyTaskLease" => answer!(modify_task_lease),
                 "UpdateStorageLimit" => answer!(update_storage_limit),
+                _ if context.testing => call.hook(method, message).await?,
                 _ => return Err(Failure::no_call("taskqueue", method)),
             })
         })

@@ -25,7 +25,7 @@ const MOST_STORAGE: i64 = 1000 << 40;
 
 impl Call<'_> {
     pub(super) async fn delete(&self, request: TaskQueueDeleteRequest) -> Result<TaskQueueDeleteResponse, Failure> {
-        check_app(request.app_id.as_ref(), self.context.app())?;
+        check_app(request.app_id.as_ref(), self.context)?;
         let config = self.app.config();
         let queue = match config.find(&request.queue_name) {
             Ok(found) => found.queue.name.clone(),
@@ -53,7 +53,7 @@ impl Call<'_> {
     }
 
     pub(super) async fn force_run(&self, request: TaskQueueForceRunRequest) -> Result<TaskQueueForceRunResponse, Failure> {
-        check_app(request.app_id.as_ref(), self.context.app())?;
+        check_app(request.app_id.as_ref(), self.context)?;
         let answer = |code: ErrorCode| Ok(TaskQueueForceRunResponse { result: code.into() });
         let config = self.app.config();
         let queue = match config.find(&request.queue_name) {
@@ -68,7 +68,7 @@ impl Call<'_> {
     }
 
     pub(super) async fn update_queue(&self, request: TaskQueueUpdateQueueRequest) -> Result<TaskQueueUpdateQueueResponse, Failure> {
-        check_app(request.app_id.as_ref(), self.context.app())?;
+        check_app(request.app_id.as_ref(), self.context)?;
         let queue = updated(&request).map_err(|code| refuse(code, super::add::meaning(code)))?;
         let config = self.app.config();
         if config.gone.contains(&queue.name) {
@@ -119,12 +119,12 @@ impl Call<'_> {
 
     /// What the console does is done only to an app that is named.
     fn check_named(&self, app_id: &Bytes) -> Result<(), Failure> {
-        let named = !app_id.is_empty() && check_app(Some(app_id), self.context.app())?;
+        let named = !app_id.is_empty() && check_app(Some(app_id), self.context)?;
         if named { Ok(()) } else { Err(refuse(ErrorCode::PermissionDenied, "The request does not say which app is meant.")) }
     }
 
     pub(super) async fn purge_queue(&self, request: TaskQueuePurgeQueueRequest) -> Result<TaskQueuePurgeQueueResponse, Failure> {
-        check_app(request.app_id.as_ref(), self.context.app())?;
+        check_app(request.app_id.as_ref(), self.context)?;
         let queue = self.queue(&self.app.config(), &request.queue_name)?.queue.name;
         let app = Arc::clone(&self.app);
         blocking(move || app.purge(&queue).map_err(|error| broken(&error))).await?;

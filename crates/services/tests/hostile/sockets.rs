@@ -226,7 +226,8 @@ fn m4_hooks_of_tests_are_closed_in_production() {
     for request in ["GET /clear", "POST /clear", "GET /_ah/status", "GET /?rtok=1", "POST /"] {
         let mut stream = connect(door.address());
         write!(stream, "{request} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").expect("sent");
-        assert_eq!(answer(&mut stream).map(|(status, _)| status), Some(404), "{request}");
+        // The metadata server, which answers at this door too, knows none of them either.
+        assert!(matches!(answer(&mut stream), Some((403..=405, _))), "{request}");
     }
 }
 
@@ -319,7 +320,7 @@ fn m4_what_is_no_call_is_refused() {
     for request in ["GET /rpc_http HTTP/1.1\r\nHost: x\r\n\r\n", "POST /other HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"] {
         let mut stream = connect(door.address());
         stream.write_all(request.as_bytes()).expect("sent");
-        assert!(matches!(answer(&mut stream), Some((404 | 405, _))), "{request}");
+        assert!(matches!(answer(&mut stream), Some((403..=405, _))), "{request}");
     }
     for garbage in [&b"\0\0\0\0\r\n\r\n"[..], b"POST", &vec![b'a'; 1 << 20], b"\x16\x03\x01\x02\x00", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
         let mut stream = connect(door.address());

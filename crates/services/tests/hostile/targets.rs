@@ -1,28 +1,43 @@
 //! What is done with hostile bytes: each target takes any bytes, makes calls of them in the name of one app, and panics if a promise is broken. The fuzz
 //! targets of `fuzz/` and the tests of this crate run the same functions.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use model::config::VersionConfig;
-use model::ids::{InstanceId, VersionKey};
+use model::ids::{AppId, InstanceId, VersionKey};
+use model::route::host::Style;
 use model::runtime::Runtime;
 use model::table::Version;
 use prost::Message;
 use services::call::{Answer, Caller, Context, Failure, envelope as wrap, read};
 use services::capability::Capabilities;
+use services::logservice::Logs;
 use services::memcache::Memcache;
-use services::proto::{memcache as pb, remote_api};
+use services::modules::Modules;
+use services::outside::Outside;
+use services::proto::{memcache as pb, remote_api, taskqueue as tq};
 use services::registry::Registry;
+use services::system::System;
+use services::taskqueue::{FileQueues, QueueFile, Steer, TaskQueue};
 use services::user::Users;
 
 /// A target: its name, which is its folder in `fuzz/corpus` too, and what it does.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const TARGETS: &[Target] =
-    &[("envelope", envelope), ("memcache", memcache), ("user", user), ("capability_service", capability), ("test_mode", test_mode)];
+pub(crate) const TARGETS: &[Target] = &[
+    ("envelope", envelope),
+    ("memcache", memcache),
+    ("user", user),
+    ("capability_service", capability),
+    ("test_mode", test_mode),
+    ("taskqueue", taskqueue),
+    ("modules", modules),
+    ("system", system),
+    ("logservice", logservice),
+];
 
 /// The methods of each service, tests' own included. New ones are added at the end: the first byte of an input chooses.
 pub(crate) const METHODS: &[(&str, &[&str])] = &[
@@ -43,7 +58,47 @@ pub(crate) const METHODS: &[(&str, &[&str])] = &[
         ],
     ),
     ("user", &["CreateLoginURL", "CreateLogoutURL", "GetOAuthUser"]),
-    ("capability_service", &["IsEnabled"]),
+    ("capability_service", &["IsEnabled", "SetCapabilityStatus"]),
+    (
+        "taskqueue",
+        &[
+            "Add",
+            "BulkAdd",
+            "FetchQueues",
+            "FetchQueueStats",
+            "Delete",
+            "ForceRun",
+            "UpdateQueue",
+            "PauseQueue",
+            "PurgeQueue",
+            "DeleteQueue",
+            "DeleteGroup",
+            "QueryTasks",
+            "FetchTask",
+            "QueryAndOwnTasks",
+            "ModifyTaskLease",
+            "UpdateStorageLimit",
+            "GetFilteredTasks",
+            "GetQueues",
+            "FlushQueue",
+            "DeleteTask",
+        ],
+    ),
+    (
+        "modules",
+        &[
+            "GetModules",
+            "GetVersions",
+            "GetDefaultVersion",
+            "GetNumInstances",
+            "SetNumInstances",
+            "StartModule",
+            "StopModule",
+            "GetHostname",
+        ],
+    ),
+    ("system", &["GetSystemStats", "StartBackgroundRequest"]),
+    ("logservice", &["Flush", "SetStatus", "Read", "Usage"]),
 ];
 
 /// Nobody but the app that it belongs to may see this.
@@ -51,7 +106,7 @@ const SECRET: &[u8] = b"the secret of another app";
 
 /// The body of a request: the envelope and all that is in it.
 pub(crate) fn envelope(bytes: &[u8]) {
-    house(false, |house| {
+    house(false, &|house| {
         let answer = match read::<remote_api::Request>(Bytes::copy_from_slice(bytes)) {
             Ok(call) => house.call(&call.service_name, &call.method, call.request),
             Err(failure) => Err(failure),
@@ -75,6 +130,26 @@ pub(crate) fn capability(bytes: &[u8]) {
     messages("capability_service", bytes, false);
 }
 
+/// taskqueue.
+pub(crate) fn taskqueue(bytes: &[u8]) {
+    messages("taskqueue", bytes, false);
+}
+
+/// modules.
+pub(crate) fn modules(bytes: &[u8]) {
+    messages("modules", bytes, false);
+}
+
+/// system.
+pub(crate) fn system(bytes: &[u8]) {
+    messages("system", bytes, false);
+}
+
+/// logservice.
+pub(crate) fn logservice(bytes: &[u8]) {
+    messages("logservice", bytes, false);
+}
+
 /// The service that the first byte chooses, with the methods that only tests have.
 pub(crate) fn test_mode(bytes: &[u8]) {
     if let [first, rest @ ..] = bytes {
@@ -85,7 +160,9 @@ pub(crate) fn test_mode(bytes: &[u8]) {
 /// Calls of one service, one after the other: a method, two bytes of length, a message, and so on.
 fn messages(service: &str, bytes: &[u8], testing: bool) {
     let methods = METHODS.iter().find(|(name, _)| *name == service).map_or(&[][..], |(_, methods)| methods);
-    house(testing, |house| {
+    let lasting = matches!(service, "taskqueue" | "modules" | "system" | "logservice");
+    let visit = if lasting { lasting_house } else { house };
+    visit(testing, &|house| {
         let mut rest = bytes;
         while let [method, low, high, tail @ ..] = rest {
             let length = usize::from(u16::from_le_bytes([*low, *high])).min(tail.len());
@@ -107,7 +184,7 @@ struct House {
 }
 
 /// Works in a fresh house, and looks whether the other app has still got what it had. In test mode there is no other app.
-fn house(testing: bool, work: impl FnOnce(&House)) {
+fn house(testing: bool, work: &dyn Fn(&House)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let registry = Registry::default()
         .with(Arc::new(Memcache::new(1 << 20)))
@@ -126,6 +203,51 @@ fn house(testing: bool, work: impl FnOnce(&House)) {
     let found = house.ask(&house.other, "memcache", "Get", asked.encode_to_vec().into()).expect("the other app is served");
     let found = pb::GetResponse::decode(found).expect("an answer");
     assert_eq!(found.item.first().map(|item| &item.value[..]), Some(SECRET), "another app's data were touched");
+}
+
+/// Works in the house that keeps things on the disk: one for all inputs, because it takes long to build.
+fn lasting_house(_: bool, work: &dyn Fn(&House)) {
+    static LASTING: LazyLock<House> = LazyLock::new(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let folder = std::env::temp_dir().join(format!("enginehouse-hostile-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let outside = Arc::new(Outside::default());
+        let kept = folder.clone();
+        let apps: services::taskqueue::Folder = Arc::new(move |app| kept.join(app.as_str()));
+        let tasks = services::taskqueue::House::new(Arc::clone(&apps), Arc::new(Queues), Arc::clone(&outside), runtime.handle().clone());
+        let registry = Registry::default()
+            .with(Arc::new(TaskQueue(tasks)))
+            .with(Arc::new(Modules::new(Arc::clone(&outside), Style::default())))
+            .with(Arc::new(System::new(outside)))
+            .with(Arc::new(Logs::new(Arc::new(|_, _| {}), Arc::new(move |app| folder.join(app.as_str())), Arc::default())));
+        let house = House { runtime, registry, own: context("mallory"), other: context("alice") };
+        let (queue, task) = (Bytes::from_static(b"default"), Bytes::from_static(b"kept"));
+        let mut add = tq::TaskQueueAddRequest { queue_name: queue, task_name: task, eta_usec: 1, ..Default::default() };
+        (add.url, add.body) = (Some("/work".into()), Some(Bytes::from_static(SECRET)));
+        let bulk = tq::TaskQueueBulkAddRequest { add_request: vec![add] };
+        house.ask(&house.other, "taskqueue", "BulkAdd", bulk.encode_to_vec().into()).expect("added");
+        house
+    });
+    work(&LASTING);
+    let asked = tq::TaskQueueQueryTasksRequest { queue_name: "default".into(), max_rows: Some(10), ..Default::default() };
+    let found = LASTING.ask(&LASTING.other, "taskqueue", "QueryTasks", asked.encode_to_vec().into()).expect("the other app is served");
+    let found = tq::TaskQueueQueryTasksResponse::decode(found).expect("an answer");
+    assert_eq!(found.task.first().map(tq::task_queue_query_tasks_response::Task::body), Some(SECRET), "another app's tasks were touched");
+}
+
+/// The queues of every app.
+struct Queues;
+
+impl QueueFile for Queues {
+    fn read(&self, _: &AppId) -> FileQueues {
+        FileQueues::default()
+    }
+    fn steer(&self, _: &AppId, _: &str, _: &Steer) -> Result<bool, String> {
+        Ok(false)
+    }
+    fn apps(&self) -> Vec<AppId> {
+        Vec::new()
+    }
 }
 
 impl House {
