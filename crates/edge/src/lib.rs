@@ -25,6 +25,7 @@ mod login;
 mod multiplex;
 mod options;
 mod page;
+mod provider;
 mod running;
 mod secure;
 mod socket;
@@ -188,7 +189,7 @@ impl Edge {
             pool,
             journal,
             places: self.places,
-            seal: login::Seal::new(&self.options.login_secret),
+            seal: login::Seal::new(&self.options.login_secret, self.options.sign_in.as_ref().map_or("", |provider| provider.realm())),
             server: HeaderValue::try_from(&self.options.server_name).unwrap_or(HeaderValue::from_static("Enginehouse")),
             census: listen::Census::new(limits.connections, limits.connections_per_address),
             shelf: assets::Shelf::new(limits.asset_cache),

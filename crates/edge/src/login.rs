@@ -28,23 +28,42 @@ const LASTS: Duration = Duration::from_hours(14 * 24);
 pub(crate) struct Seal(hmac::Key);
 
 impl Seal {
-    pub(crate) fn new(secret: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    /// `realm` is who signs users in: what one said does not count once it is another. Empty for our own page.
+    pub(crate) fn new(secret: &[u8], realm: &str) -> Self {
+        let own = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        if realm.is_empty() {
+            return Self(own);
+        }
+        Self(hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&own, realm.as_bytes()).as_ref()))
     }
 
-    /// `BASE64(email \0 admin \0 expiry).BASE64(tag)`
-    fn cookie(&self, user: &User, now: SystemTime) -> String {
-        let expiry = seconds(now + LASTS);
-        let payload = URL_SAFE_NO_PAD.encode(format!("{}\0{}\0{expiry}", user.email, u8::from(user.admin)));
+    /// `BASE64(text).BASE64(tag)`
+    pub(crate) fn close(&self, text: &str) -> String {
+        let payload = URL_SAFE_NO_PAD.encode(text);
         let tag = URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, payload.as_bytes()));
         format!("{payload}.{tag}")
     }
 
-    fn open(&self, cookie: &str, now: SystemTime) -> Option<User> {
-        let (payload, tag) = cookie.split_once('.')?;
+    /// What was closed with this seal.
+    pub(crate) fn unseal(&self, closed: &str) -> Option<String> {
+        let (payload, tag) = closed.split_once('.')?;
         let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
         hmac::verify(&self.0, payload.as_bytes(), &tag).ok()?;
-        let payload = String::from_utf8(URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        String::from_utf8(URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+    }
+
+    /// A secret of its own for `what`, the same whenever it is asked for: 43 characters.
+    pub(crate) fn derive(&self, what: &str, from: &str) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, format!("{what}\0{from}").as_bytes()))
+    }
+
+    /// `email \0 admin \0 expiry`
+    fn cookie(&self, user: &User, now: SystemTime, lasts: Duration) -> String {
+        self.close(&format!("{}\0{}\0{}", user.email, u8::from(user.admin), seconds(now + lasts)))
+    }
+
+    fn open(&self, cookie: &str, now: SystemTime) -> Option<User> {
+        let payload = self.unseal(cookie)?;
         let mut parts = payload.split('\0');
         let (email, admin, expiry) = (parts.next()?, parts.next()?, parts.next()?.parse::<u64>().ok()?);
         if expiry <= seconds(now) {
@@ -59,11 +78,11 @@ impl Seal {
     }
 }
 
-fn seconds(at: SystemTime) -> u64 {
+pub(crate) fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let all = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     all.flat_map(|value| value.split(';')).find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
@@ -97,13 +116,18 @@ impl Page {
         Self { status: StatusCode::FORBIDDEN, headers: page::headers(), html }
     }
 
-    fn moved(to: &str) -> Self {
+    pub(crate) fn moved(to: &str) -> Self {
         let mut headers = page::headers();
         headers.insert(LOCATION, HeaderValue::try_from(to).unwrap_or(HeaderValue::from_static("/")));
         Self { status: StatusCode::FOUND, headers, html: String::new() }
     }
 
-    fn set(&mut self, name: &str, value: &str, life: u64, https: bool) {
+    /// Says from now on who is signed in.
+    pub(crate) fn sign_in(&mut self, seal: &Seal, user: &User, ask: &Ask<'_>, lasts: Duration) {
+        self.set(COOKIE_NAME, &seal.cookie(user, ask.now, lasts), lasts.as_secs(), ask.https);
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &str, life: u64, https: bool) {
         let secure = if https { "; Secure" } else { "" };
         let text = format!("{name}={value}; Path=/; Max-Age={life}; HttpOnly; SameSite=Lax{secure}");
         if let Ok(value) = HeaderValue::try_from(text) {
@@ -113,7 +137,7 @@ impl Page {
 }
 
 /// The value of one field of a query or form.
-fn field(text: &str, name: &str) -> Option<String> {
+pub(crate) fn field(text: &str, name: &str) -> Option<String> {
     text.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (key == name).then(|| percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned())
@@ -145,7 +169,7 @@ pub(crate) fn sign_in(seal: &Seal, ask: &Ask<'_>, own: impl Fn(&str) -> bool) ->
         return form(ask, &target, &email, admin, Some("Enter an email address, such as test@example.com."));
     };
     let mut page = Page::moved(&target);
-    page.set(COOKIE_NAME, &seal.cookie(&user, ask.now), LASTS.as_secs(), ask.https);
+    page.sign_in(seal, &user, ask, LASTS);
     page
 }
 
@@ -155,7 +179,7 @@ pub(crate) fn sign_out(ask: &Ask<'_>, own: impl Fn(&str) -> bool) -> Page {
     leave(safe_continue(&target, own), ask.https)
 }
 
-fn leave(target: &str, https: bool) -> Page {
+pub(crate) fn leave(target: &str, https: bool) -> Page {
     let mut page = Page::moved(target);
     page.set(COOKIE_NAME, "", 0, https);
     page
@@ -216,17 +240,18 @@ mod tests {
     use super::*;
 
     fn seal() -> Seal {
-        Seal::new(&[7; 32])
+        Seal::new(&[7; 32], "")
     }
 
     #[test]
     fn y18_a_cookie_holds_until_it_expires_and_cannot_be_changed() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
         let user = User::new("ange@example.com", true).expect("an address");
-        let cookie = seal().cookie(&user, now);
+        let cookie = seal().cookie(&user, now, LASTS);
         assert_eq!(seal().open(&cookie, now), Some(user));
         assert_eq!(seal().open(&cookie, now + LASTS), None);
-        assert_eq!(Seal::new(&[8; 32]).open(&cookie, now), None);
+        assert_eq!(Seal::new(&[8; 32], "").open(&cookie, now), None);
+        assert_eq!(Seal::new(&[7; 32], "https://issuer.test").open(&cookie, now), None, "somebody else signs users in");
         let mut forged = cookie.into_bytes();
         forged[3] ^= 1;
         assert_eq!(seal().open(&String::from_utf8_lossy(&forged), now), None);

@@ -45,6 +45,7 @@ use crate::forward::{Failed, Notes, Reply, agent, http as upstream};
 use crate::guard::Refusal;
 use crate::link::Link;
 use crate::login;
+use crate::provider;
 use crate::sweep::Alarm;
 use crate::upload::Upload;
 use crate::visit::Visit;
@@ -279,7 +280,8 @@ impl Walk<'_> {
         self.visit.note(|record| record.user = user.as_ref().map(|user| user.email.clone()));
         let (user, log_id) = (user.as_ref(), &log_id);
         let place = Place { table, by, authority: &authority, uri: &uri, raw, query, path: &path, origin: &origin, user, log_id };
-        if matches!(&*path, b"/_ah/login" | b"/_ah/logout") {
+        let provided = self.core.house.options.sign_in.is_some();
+        if matches!(&*path, b"/_ah/login" | b"/_ah/logout") || (provided && *path == *provider::CALLBACK) {
             let answer = Box::pin(self.own_pages(&place)).await?;
             return Ok(answer);
         }
@@ -418,7 +420,17 @@ impl Walk<'_> {
             draw: draw.as_str(),
         };
         let own = |host: &str| host::owns(place.table, place.by, host, place.authority);
-        let page = if place.path == b"/_ah/login" { login::sign_in(&self.core.house.seal, &ask, own) } else { login::sign_out(&ask, own) };
+        let seal = &self.core.house.seal;
+        let provider::Outcome { page, detail } = match (&self.core.house.options.sign_in, place.path) {
+            (None, b"/_ah/login") => login::sign_in(seal, &ask, own).into(),
+            (None, _) => login::sign_out(&ask, own).into(),
+            (Some(provider), b"/_ah/login") => provider::sign_in(&**provider, seal, &ask, own).await,
+            (Some(provider), b"/_ah/logout") => provider::sign_out(&**provider, &ask, own).await,
+            (Some(provider), _) => provider::finish(&**provider, seal, &ask).await,
+        };
+        if detail.is_some() {
+            self.visit.note(|record| record.fault = detail);
+        }
         Ok(Answer::own(page.status, page.headers, page.html))
     }
 

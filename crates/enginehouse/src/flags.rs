@@ -71,9 +71,16 @@ pub(crate) struct Serving {
     /// Show only requests during which the app wrote something or failed; twice: neither show nor keep any requests
     #[arg(help_heading = "Logs and metrics", long, short, action = clap::ArgAction::Count)]
     pub(crate) quiet: u8,
+    #[command(flatten)]
+    oidc: crate::oidc::Flags,
 }
 
 impl Serving {
+    /// Who signs users in, if it is not our own page.
+    pub(crate) fn sign_in(&self) -> anyhow::Result<Option<Arc<crate::oidc::Provider>>> {
+        self.oidc.provider()
+    }
+
     /// Sets what concerns the instances of an app, which share `capacity` with those of the others.
     pub(crate) fn apply_to_fleet(&self, options: &mut fleet::Options, capacity: &Arc<Capacity>) {
         options.pythons.clone_from(&self.python);

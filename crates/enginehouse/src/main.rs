@@ -22,6 +22,7 @@ mod gcloud_env;
 mod inside;
 mod journal;
 mod logs;
+mod oidc;
 mod printer;
 mod run;
 mod serve;

@@ -22,6 +22,7 @@ use model::rpc::{Door, Doors};
 use model::table::{Estate, Naming, Version};
 use model::trace::Sampler;
 use services::outside::{Links, Ports};
+use services::user::Bearers;
 use store::Storage;
 use store::access::{self, AccessKey};
 use store::log::Writer;
@@ -113,6 +114,7 @@ impl Works {
             identity: Identities {
                 signer: Arc::new(move || Ok(key.clone())),
                 people: None,
+                provider: asked.serving.sign_in()?.map(|provider| provider as Arc<dyn Bearers>),
                 region: "local".into(),
                 bucket_domain: "appspot.com".into(),
                 journal: Arc::new(move |app, entry| recorder.put(Some(app.clone()), entry)),
@@ -459,6 +461,7 @@ fn edge_options(asked: &Run, storage: &Storage) -> anyhow::Result<edge::Options>
         ..defaults
     };
     asked.serving.apply_to_edge(&mut options);
+    options.sign_in = asked.serving.sign_in()?.map(|provider| provider as Arc<dyn model::signin::Provider>);
     Ok(options)
 }
 

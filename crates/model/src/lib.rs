@@ -34,6 +34,7 @@ pub mod rpc;
 pub mod runtime;
 pub mod scaling;
 pub mod sched;
+pub mod signin;
 pub mod sim;
 pub mod steer;
 pub mod table;

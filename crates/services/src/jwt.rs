@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents, UnparsedPublicKey};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
 use crate::identity::Key;
@@ -13,6 +13,16 @@ use crate::identity::Key;
 const MOST: usize = 64 * 1024;
 /// Clocks may differ by so much.
 const SKEW: Duration = Duration::from_mins(1);
+
+/// Base64 as tokens and addresses have it (RFC 4648 §5), without padding.
+pub fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Base64 as headers have it (RFC 4648 §4).
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
 
 /// Signs claims with an app's key (RS256).
 ///

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::HeaderValue;
 use model::pool::Boxed;
+use model::route::host;
 use model::user::User;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -90,10 +91,11 @@ impl Users {
 
     /// Whether an address leads to the app; the page would lead nowhere else anyway.
     fn is_own(&self, url: &str, context: &Context) -> bool {
+        let authority = context.visit.as_ref().map_or("", |visit| visit.authority.as_str());
         let own = |host: &str| {
-            let same = context.visit.as_ref().is_some_and(|visit| visit.authority.eq_ignore_ascii_case(host));
-            let estate = self.outside.estate();
-            same || estate.is_some_and(|estate| estate.find(host).is_ok_and(|found| found.table.app == *context.app()))
+            let Some(estate) = self.outside.estate() else { return authority.eq_ignore_ascii_case(host) };
+            let found = estate.find(authority);
+            found.is_ok_and(|found| host::owns(found.table, found.by, host, authority))
         };
         url.starts_with('/') || model::user::safe_continue(url, own) == url
     }

@@ -1,6 +1,7 @@
 //! Who stands behind the bearer tokens that clients send to apps: service accounts, and people who have a token of the server
 //! (docs/decisions/334-oauth-users.md).
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use model::ids::AppId;
@@ -17,6 +18,8 @@ pub(crate) type People = Box<dyn Fn(&str) -> Result<Option<Token>, String> + Sen
 pub(crate) struct Known {
     pub(crate) signer: Signer,
     pub(crate) people: Option<People>,
+    /// The OpenID provider, if there is one.
+    pub(crate) provider: Option<Arc<dyn Bearers>>,
 }
 
 impl Bearers for Known {
@@ -30,6 +33,9 @@ impl Bearers for Known {
                     scopes: access.scopes,
                     client_id: access.app.number().to_string(),
                 }));
+            }
+            if let Some(provider) = self.provider.as_ref().filter(|_| token.matches('.').count() == 2) {
+                return provider.find(token, app, now).await;
             }
             let found = self.people.as_ref().map_or(Ok(None), |people| people(token))?;
             Ok(found.map(|token| Bearer {

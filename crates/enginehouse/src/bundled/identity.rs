@@ -10,7 +10,7 @@ use services::logservice::{Journal, Logs};
 use services::metadata::Metadata;
 use services::outside::Outside;
 use services::registry::Registry;
-use services::user::Users;
+use services::user::{Bearers, Users};
 use services::visits::Visits;
 
 use super::bearers::{Known, People};
@@ -21,6 +21,8 @@ pub(crate) struct Identities {
     pub(crate) signer: Signer,
     /// Knows the tokens of people.
     pub(crate) people: Option<People>,
+    /// Knows the tokens of an OpenID provider.
+    pub(crate) provider: Option<Arc<dyn Bearers>>,
     /// The region that apps are told.
     pub(crate) region: String,
     /// What follows an app's name in that of its default bucket.
@@ -37,8 +39,8 @@ pub(crate) fn add(
     outside: &Arc<Outside>,
     visits: &Arc<Visits>,
 ) -> (Registry, Metadata) {
-    let Identities { signer, people, region, bucket_domain, journal } = asked;
-    let bearers = Arc::new(Known { signer: Arc::clone(&signer), people });
+    let Identities { signer, people, provider, region, bucket_domain, journal } = asked;
+    let bearers = Arc::new(Known { signer: Arc::clone(&signer), people, provider });
     let settings = identity::Settings { folder: Arc::clone(folder), signer, bucket_domain };
     let identity = Arc::new(Identity::new(settings, Arc::clone(outside)));
     let kept = Arc::clone(folder);

@@ -6,7 +6,7 @@ mod names;
 mod operation;
 pub(crate) mod place;
 pub(crate) mod settings;
-mod trust;
+pub(crate) mod trust;
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -20,6 +20,7 @@ use model::route::host;
 use model::rpc::Doors;
 use model::table::Estate;
 use services::outside::{Links, Ports};
+use services::user::Bearers;
 use store::control::{Actor, Store, StoreError};
 
 use super::args::Serve;
@@ -339,6 +340,7 @@ fn bundled(store: &Store, asked: &Serve, journal: &Arc<Recorder>, hosts: host::S
         identity: Identities {
             signer: Arc::new(move || signing.access_key().map_err(|error| error.to_string())),
             people: Some(Box::new(move |token| reading.authenticate(token).map_err(|error| error.to_string()))),
+            provider: asked.serving.sign_in()?.map(|provider| provider as Arc<dyn Bearers>),
             region: asked.region.clone(),
             bucket_domain: asked.domain.clone(),
             journal: Arc::new(move |app, entry| recorder.put(Some(app.clone()), entry)),
@@ -406,6 +408,7 @@ fn edge_options(asked: &Serve, store: &Store, http: Inherited, https: Inherited)
     let mut options =
         edge::Options { listeners, server_name, login_secret, inside: Inside::and(asked.internal.clone()), ..edge::Options::default() };
     asked.serving.apply_to_edge(&mut options);
+    options.sign_in = asked.serving.sign_in()?.map(|provider| provider as Arc<dyn model::signin::Provider>);
     Ok(options)
 }
 
