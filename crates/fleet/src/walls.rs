@@ -239,9 +239,16 @@ pub(crate) fn plan(
         data_bytes: (looked && config.runtime.language() != Language::Java).then_some(2 * memory.soft()),
         groups: group.map(Group::doors).unwrap_or_default(),
         keep: Vec::new(),
+        hosts: hosts(house),
         linger: false,
         births: None,
     })
+}
+
+/// Google's names for the metadata server and the services, where they lead somewhere.
+fn hosts(house: &House) -> Vec<String> {
+    let address = house.options.doors.as_ref().and_then(|doors| doors.names());
+    address.map(|address| format!("{address} metadata.google.internal metadata appengine.googleapis.internal")).into_iter().collect()
 }
 
 /// The walls around a zygote, which all instances that it forks share.

@@ -1,7 +1,7 @@
 //! The seam between requests, instances and the bundled services: each instance that may call them has a door of its own, and each request that it
 //! serves a ticket there. `fleet` opens doors, `edge` hands out tickets, the binary knows who answers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -83,6 +83,11 @@ pub trait Doors: Send + Sync {
     /// # Errors
     /// A text for people, if the system gives no port.
     fn open(&self, version: &Arc<Version>, instance: &InstanceId) -> Result<Arc<dyn Door>, String>;
+
+    /// Where Google's names for the metadata server and the services lead, if this machine lets us have the ports.
+    fn names(&self) -> Option<Ipv4Addr> {
+        None
+    }
 }
 
 /// An instance counts as a door's until this is dropped.

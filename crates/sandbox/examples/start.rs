@@ -107,6 +107,7 @@ fn plan() -> Plan {
         groups: Vec::new(),
         keep: Vec::new(),
         linger: false,
+        hosts: Vec::new(),
         births: None,
     }
 }

@@ -35,6 +35,15 @@ pub(crate) const SHOWN: [&str; 27] = [
 /// Bound as well: `python3.11` and the like.
 pub(crate) const SHOWN_PREFIXES: [&str; 2] = ["python3.", "ImageMagick"];
 
+/// The machine's names with further ones before them; `None` if there are none, and the machine's own file does.
+pub(crate) fn hosts(lines: &[String]) -> Option<String> {
+    if lines.is_empty() {
+        return None;
+    }
+    let own = std::fs::read_to_string("/etc/hosts").unwrap_or_else(|_| "127.0.0.1 localhost\n".into());
+    Some(lines.iter().fold(String::new(), |all, line| all + line + "\n") + &own)
+}
+
 /// Our own files.
 pub(crate) fn own(uid: u32, gid: u32, home: &str) -> [(&'static str, String); 3] {
     let user = if uid == 0 { String::new() } else { format!("app:x:{uid}:{gid}:app:{home}:/bin/sh\n") };

@@ -60,7 +60,12 @@ pub fn write(folder: &Path, plan: &Plan, inside: &Inside<'_>) -> io::Result<()> 
             Err(_) => {}
         }
     }
-    mounts.extend(crate::view::etc_shown().into_iter().map(|path| mount(&Bind::read(path))));
+    let hosts = etc::hosts(&plan.hosts);
+    if let Some(text) = &hosts {
+        fs::write(root.join("etc/hosts"), text)?;
+    }
+    let shown = crate::view::etc_shown().into_iter().filter(|path| hosts.is_none() || !path.ends_with("hosts"));
+    mounts.extend(shown.map(|path| mount(&Bind::read(path))));
     mounts.push(mount(&Bind { target: INIT.into(), ..Bind::read(inside.init) }));
     let mut binds: Vec<_> = plan.binds.iter().collect();
     binds.sort_by_key(|bind| bind.target.components().count());

@@ -82,6 +82,9 @@ pub struct Plan {
     pub keep: Vec<i32>,
     /// The command leaves processes behind that live on without it; the sandbox ends with the last.
     pub linger: bool,
+    /// Lines that its `/etc/hosts` has besides the machine's.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// The command forks instances (a zygote), each of which gets this for itself.
     pub births: Option<Births>,
 }

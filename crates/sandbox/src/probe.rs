@@ -147,6 +147,7 @@ fn rehearsal(uid: Option<u32>) -> Plan {
         groups: Vec::new(),
         keep: Vec::new(),
         linger: false,
+        hosts: Vec::new(),
         births: None,
     }
 }

@@ -214,7 +214,11 @@ impl Root {
         for (name, text) in etc::own(who.0, who.1, &plan.home.to_string_lossy()) {
             fs::write(self.path.join("etc").join(name), text).at(|| format!("writing /etc/{name}"))?;
         }
-        for path in etc_shown() {
+        let hosts = etc::hosts(&plan.hosts);
+        if let Some(text) = &hosts {
+            fs::write(self.path.join("etc/hosts"), text).at(|| "writing /etc/hosts".into())?;
+        }
+        for path in etc_shown().into_iter().filter(|path| hosts.is_none() || !path.ends_with("hosts")) {
             self.attach(&Bind::read(path), &Owners::new())?;
         }
         Ok(())

@@ -24,6 +24,7 @@ pub mod urlfetch;
 pub mod user;
 pub mod visits;
 
+mod names;
 mod peer;
 mod presence;
 mod socket;

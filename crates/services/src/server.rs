@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,6 +25,7 @@ use tokio::task::AbortHandle;
 
 use crate::call::{Answer, Caller, Context, Failure, envelope, read};
 use crate::metadata::{self, Metadata};
+use crate::names;
 use crate::peer;
 use crate::proto::remote_api::{self as pb, rpc_error::Code};
 use crate::registry::Registry;
@@ -67,13 +68,24 @@ pub struct House {
     runtime: tokio::runtime::Handle,
     /// For large bodies.
     room: Arc<Semaphore>,
+    /// All desks, for those who come by name.
+    desks: Desks,
+    names: Option<Ipv4Addr>,
 }
+
+type Desks = Arc<Mutex<Vec<Weak<Desk>>>>;
 
 impl House {
     /// Calls run on `runtime`, which must outlive the doors.
     pub fn new(registry: Registry, metadata: Metadata, visits: Arc<Visits>, admission: Admission, runtime: tokio::runtime::Handle) -> Self {
         let (registry, metadata) = (Arc::new(registry), Arc::new(metadata));
-        Self { registry, metadata, visits, admission, runtime, room: Arc::new(Semaphore::new(ROOM)) }
+        let (room, desks) = (Arc::new(Semaphore::new(ROOM)), Desks::default());
+        let names = names::take().inspect_err(|error| tracing::debug!(%error, "Google's names lead nowhere")).ok();
+        let address = names.as_ref().map(|names| names.address);
+        for listener in names.into_iter().flat_map(|names| names.listeners) {
+            runtime.spawn(receive(listener, Arc::clone(&desks)));
+        }
+        Self { registry, metadata, visits, admission, runtime, room, desks, names: address }
     }
 
     /// A door at an address of the user's choice, through which other programs call in the name of `caller` (test mode).
@@ -98,6 +110,11 @@ impl House {
             room: Arc::clone(&self.room),
         });
         self.visits.add(&desk.caller, &desk.tickets);
+        {
+            let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+            desks.retain(|desk| desk.strong_count() > 0);
+            desks.push(Arc::downgrade(&desk));
+        }
         let served = Arc::clone(&desk);
         let task = self.runtime.spawn(async move {
             if let Ok(listener) = TcpListener::from_std(listener) {
@@ -109,6 +126,10 @@ impl House {
 }
 
 impl Doors for House {
+    fn names(&self) -> Option<Ipv4Addr> {
+        self.names
+    }
+
     fn open(&self, version: &Arc<Version>, instance: &InstanceId) -> Result<Arc<dyn model::rpc::Door>, String> {
         let caller = Caller { version: Arc::clone(version), instance: instance.clone(), seat: Arc::default() };
         let door = self.open_door((Ipv4Addr::LOCALHOST, 0).into(), caller);
@@ -176,6 +197,48 @@ impl std::fmt::Debug for Desk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Desk").field("caller", &self.caller).finish_non_exhaustive()
     }
+}
+
+/// Connections that came by name: whoever made one is shown to his own desk.
+async fn receive(listener: std::net::TcpListener, desks: Desks) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let desks = Arc::clone(&desks);
+        tokio::spawn(async move {
+            let found = whose_desk(&stream, &desks).await;
+            match found {
+                Some(desk) => serve(stream, desk).await,
+                // Nobody that we know: there is nothing to say.
+                None => drop(stream),
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn whose_desk(stream: &TcpStream, desks: &Desks) -> Option<Arc<Desk>> {
+    let (peer, here) = (stream.peer_addr().ok()?, stream.local_addr().ok()?);
+    let all: Vec<Arc<Desk>> = desks.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
+    // Those of instances first: a zygote's desk has its instances among its own.
+    let look = move || {
+        let residents: Vec<(usize, Residents)> = all
+            .iter()
+            .enumerate()
+            .flat_map(|(at, desk)| desk.residents().iter().map(|one| (at, one.clone())).collect::<Vec<_>>())
+            .collect();
+        let own = |(at, one): &&(usize, Residents)| all.get(*at).is_some_and(|desk| desk.caller.instance == one.instance);
+        let ordered: Vec<Residents> = residents.iter().filter(own).rev().map(|(_, one)| one.clone()).collect();
+        let found = peer::find(peer, here, &ordered).ok()?;
+        let wanted = ordered.iter().find(|one| one.instance == found)?;
+        all.into_iter().find(|desk| desk.caller.instance == found && desk.residents().contains(wanted))
+    };
+    tokio::task::spawn_blocking(look).await.ok().flatten()
 }
 
 async fn accept(listener: TcpListener, desk: Arc<Desk>) {

@@ -83,7 +83,8 @@ impl Users {
             "" => format!("{base}/"),
             relative => format!("{base}/{}", relative.trim_start_matches('/')),
         };
-        if !self.is_own(&destination, context) {
+        // The SDK knows this error for signing in alone; the page that signs out leads nowhere else either.
+        if path == "/_ah/login" && !self.is_own(&destination, context) {
             return Err(Failure::app(pb::ErrorCode::NotAllowed, "The destination URL leads to a host that is not the app's."));
         }
         Ok(format!("{base}{path}?continue={}", utf8_percent_encode(&destination, KEPT)))

@@ -19,5 +19,6 @@ interpreter an app names. The wire format is described in docs/design/agent-prot
     apicalls     API calls of the SDK for Python 2.7, on the wire
     apistub      where API calls of the SDK for Python 2.7 go
     overfetch    httplib over URL Fetch in Python 2.7
+    applogs      the SDK's own buffer of log lines
     tracebacks   tracebacks without the agent's own frames
 """

@@ -5,7 +5,7 @@ import contextlib
 import sys
 import threading
 
-from . import apistub, cgiscript, context, loader, logs, protocol, tracebacks, wsgi
+from . import apistub, applogs, cgiscript, context, loader, logs, protocol, tracebacks, wsgi
 from .errors import NotFound
 
 PLAIN = b'200 OK\0Content-Type\0text/plain\0'
@@ -144,6 +144,7 @@ class App(object):
             self._stub_apis()
 
     def _stub_apis(self):
+        applogs.install()
         if not self._stubbed:
             self._stubbed = apistub.install()
 
@@ -166,6 +167,7 @@ class App(object):
 
     def after(self, connection):
         """False if the thread must not serve another request."""
+        applogs.install()
         if self._loading:
             self._loading.discard(connection.ident)
         return self.thread_locals.clear(connection.locals)

@@ -12,6 +12,7 @@ import sys
 import traceback
 
 from . import context
+from . import applogs
 from .protocol import CRITICAL, DEBUG, ERROR, INFO, WARNING
 
 PY2 = sys.version_info[0] == 2
@@ -45,6 +46,7 @@ def finish(request):
         if rest:
             request.log(severity, rest)
     request.tails.clear()
+    applogs.finish(request)
 
 
 def _process_line(stream, line):

@@ -79,7 +79,7 @@ fn s10_an_app_reads_its_own_log() {
     );
     check("fetch(request_ids=['abcdef'])", "[]");
     check(
-        "[(log.method, log.resource, log.status, log.finished, log.app_logs) for log in mine()][0]",
+        "[(log.method, log.resource, int(log.status), log.finished, log.app_logs) for log in mine()][0]",
         "('GET', '/said?a=1', 200, True, [])",
     );
     check(
