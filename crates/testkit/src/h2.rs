@@ -106,3 +106,57 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
+
+/// What became of requests on connections that are kept as long as the server keeps them.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Responses, in the order in which they came.
+    pub responses: Vec<Response>,
+    /// Requests that were sent and not answered, and why.
+    pub lost: Vec<String>,
+    /// How often a connection was opened.
+    pub connections: usize,
+}
+
+/// Asks again and again on one connection in clear text, several requests at once, until `done`. When the server says goodbye, another connection is
+/// opened; requests that it said it has not taken are asked again there.
+///
+/// # Panics
+/// If the server is not there.
+pub fn keep_asking(address: SocketAddr, request: &Request, at_once: usize, done: impl Fn() -> bool) -> Kept {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let mut kept = Kept::default();
+        while !done() {
+            let stream = TcpStream::connect(address).await.expect("the server listens");
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake::<_, _, Full<Bytes>>(Local, Io(stream)).await.expect("an HTTP/2 handshake");
+            let driver = tokio::task::spawn_local(connection);
+            kept.connections += 1;
+            while !done() && sender.ready().await.is_ok() {
+                let mut waiting = Vec::new();
+                for _ in 0..at_once {
+                    let (mut sender, built) = (sender.clone(), request.build("http"));
+                    waiting.push(tokio::task::spawn_local(async move {
+                        match sender.try_send_request(built).await {
+                            Ok(response) => Some(Ok(collect(response).await)),
+                            // It comes back unsent: the connection is closing.
+                            Err(mut error) => error.take_message().is_none().then(|| Err(error.into_error().to_string())),
+                        }
+                    }));
+                }
+                for one in waiting {
+                    match one.await.expect("the exchange ends") {
+                        Some(Ok(response)) => kept.responses.push(response),
+                        Some(Err(error)) => kept.lost.push(error),
+                        None => {}
+                    }
+                }
+            }
+            drop(sender);
+            let _ = driver.await;
+        }
+        kept
+    })
+}

@@ -164,6 +164,30 @@ fn a_hand_over_under_load_loses_nothing() {
     assert_eq!(server.get("shop.localhost", "/").expect(200).text(), "new v2");
 }
 
+#[test]
+fn a_hand_over_loses_nothing_of_http2() {
+    let mut server = shop();
+    server.deploy("shop", &telling(Python::Three, "", "shop"), &["--version", "v1"]);
+    let (address, done) = (server.http(), AtomicBool::new(false));
+    let kept = std::thread::scope(|scope| {
+        let ask = || testkit::h2::keep_asking(address, &Request::get("/").host("shop.localhost"), 8, || done.load(Ordering::Relaxed));
+        let asking: Vec<_> = (0..2).map(|_| scope.spawn(ask)).collect();
+        for _ in 0..2 {
+            server.upgrade();
+            server.get("shop.localhost", "/").expect(200);
+        }
+        done.store(true, Ordering::Relaxed);
+        asking.into_iter().map(|asking| asking.join().expect("it ends")).collect::<Vec<_>>()
+    });
+    for kept in kept {
+        assert!(kept.lost.is_empty(), "of {} requests {} were lost: {:?}", kept.responses.len(), kept.lost.len(), kept.lost);
+        let bad = kept.responses.iter().find(|answer| answer.status != 200 || !answer.complete || answer.text() != "shop v1");
+        assert!(bad.is_none(), "{bad:?}");
+        // The old processes said goodbye, the client came back.
+        assert!(kept.connections >= 3, "{} connections, {} answers", kept.connections, kept.responses.len());
+    }
+}
+
 /// How many splits follow each other, and how many deployments; `ENGINEHOUSE_SPLITS=100 ENGINEHOUSE_DEPLOYMENTS=10` for the long run.
 fn times(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
