@@ -29,7 +29,7 @@ pub(crate) fn configure(certificate: &Certificate, options: &Options) -> Result<
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(Chooser { vault: Arc::clone(&options.vault), own }));
     config.ignore_client_order = true;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), vault::PROOF.to_vec()];
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(system)?;
     // One TLS 1.3 ticket is enough to resume once; each costs a write of its own.
     config.send_tls13_tickets = 1;

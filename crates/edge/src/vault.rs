@@ -12,6 +12,9 @@ use rustls::sign::CertifiedKey;
 /// Where an authority looks for its words (RFC 8555, 8.3).
 pub(crate) const PLACE: &str = "/.well-known/acme-challenge/";
 
+/// The protocol of an authority that wants to see a proof (RFC 8737, 3).
+pub(crate) const PROOF: &[u8] = b"acme-tls/1";
+
 /// A certificate for some host names.
 #[derive(Clone)]
 pub struct Named {
@@ -34,6 +37,8 @@ impl std::fmt::Debug for Named {
 pub struct Vault {
     certificates: ArcSwap<HashMap<String, Arc<CertifiedKey>>>,
     words: ArcSwap<HashMap<String, String>>,
+    /// By name: what convinces an authority that asks by TLS.
+    proofs: ArcSwap<HashMap<String, Arc<CertifiedKey>>>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -81,6 +86,32 @@ impl Vault {
         self.words.load().get(token).cloned()
     }
 
+    /// From now on who asks by TLS for a proof of this name (`tls-alpn-01`, RFC 8737) is shown this certificate.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub fn prove(&self, name: &str, chain: &str, key: &str) -> Result<(), String> {
+        let (chain, key) = read(chain, key)?;
+        // The library does not know the critical extension that makes a certificate a proof, so it cannot compare the two.
+        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
+        let proof = Arc::new(CertifiedKey::new(chain, key));
+        self.proofs.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            known.insert(name.to_owned(), Arc::clone(&proof));
+            known
+        });
+        Ok(())
+    }
+
+    /// The proof of a name is not needed any more.
+    pub fn proven(&self, name: &str) {
+        self.proofs.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            known.remove(name);
+            known
+        });
+    }
+
     fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         let certificates = self.certificates.load();
         if let Some(found) = certificates.get(name) {
@@ -91,14 +122,20 @@ impl Vault {
     }
 }
 
-/// A chain and its key, if they go together.
-pub(crate) fn certified(chain: &str, key: &str) -> Result<Arc<CertifiedKey>, String> {
+/// A chain and its key as they are.
+fn read(chain: &str, key: &str) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
     if chain.is_empty() {
         return Err("there is no certificate (`-----BEGIN CERTIFICATE-----`)".into());
     }
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("the private key: {error}"))?;
+    Ok((chain, key))
+}
+
+/// A chain and its key, if they go together.
+pub(crate) fn certified(chain: &str, key: &str) -> Result<Arc<CertifiedKey>, String> {
+    let (chain, key) = read(chain, key)?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let key = CertifiedKey::from_der(chain, key, &provider)
         .map_err(|error| format!("the key and the certificate do not go together: {error}"))?;
@@ -114,6 +151,10 @@ pub(crate) struct Chooser {
 
 impl ResolvesServerCert for Chooser {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // Who wants nothing but a proof gets one or nothing; browsers never do.
+        if hello.alpn().is_some_and(|mut protocols| protocols.next() == Some(PROOF) && protocols.next().is_none()) {
+            return self.vault.proofs.load().get(hello.server_name()?).cloned();
+        }
         // rustls gives names in lower case.
         hello.server_name().and_then(|name| self.vault.find(name)).or_else(|| self.own.clone())
     }

@@ -89,6 +89,9 @@ pub(crate) struct Serve {
     /// Certificates in PEM form by which the authority itself is known, if the system does not know it
     #[arg(help_heading = "Addresses", long, value_name = "FILE", hide_short_help = true)]
     pub(crate) acme_ca: Option<PathBuf>,
+    /// How the authority is convinced that a name leads here: it asks port 80 (http), or shakes hands with port 443 (tls)
+    #[arg(help_heading = "Addresses", long, value_enum, default_value_t = super::tls::Proof::Http, value_name = "WAY", hide_short_help = true)]
+    pub(crate) acme_proof: super::tls::Proof,
     /// How long after a first failure a certificate is ordered again; later failures double it, up to a day
     #[arg(help_heading = "Addresses", long, default_value = "60", value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
     pub(crate) acme_retry: Duration,
@@ -110,7 +113,13 @@ impl Serve {
     pub(crate) fn acme(&self) -> Option<super::tls::Settings> {
         const USUAL: &str = "https://acme-v02.api.letsencrypt.org/directory";
         let directory = self.acme_directory.clone().or_else(|| self.acme_email.as_ref().map(|_| USUAL.to_owned()))?;
-        Some(super::tls::Settings { directory, email: self.acme_email.clone(), ca: self.acme_ca.clone(), retry: self.acme_retry })
+        Some(super::tls::Settings {
+            directory,
+            email: self.acme_email.clone(),
+            ca: self.acme_ca.clone(),
+            retry: self.acme_retry,
+            proof: self.acme_proof,
+        })
     }
 
     /// The certificate of the admin port, if it speaks https.

@@ -133,18 +133,27 @@ impl Authority {
 
     /// A server that orders here.
     fn server(&self) -> ServeNode {
+        self.server_with(&[])
+    }
+
+    fn server_with(&self, further: &[&str]) -> ServeNode {
         let (directory, ca) = (self.directory(), self.ca());
         let args = ["--project", "shop", "--listen-tls", "127.0.0.1:0", "--acme-email", "owner@example.org", "--acme-retry", "1"];
         let own = ["--acme-directory", &directory, "--acme-ca", ca.to_str().expect("UTF-8")];
-        ServeNode::with(env!("CARGO_BIN_EXE_enginehouse"), args.into_iter().chain(own))
+        ServeNode::with(env!("CARGO_BIN_EXE_enginehouse"), args.into_iter().chain(own).chain(further.iter().copied()))
     }
 
     /// Begins to issue. It looks at names at the port of `server`.
     fn open(&mut self, server: &ServeNode) {
+        self.open_at(server.http().port(), 1);
+    }
+
+    /// The same; it looks at these ports, by http and by TLS.
+    fn open_at(&mut self, http: u16, tls: u16) {
         let [port, management, dns, records] = self.ports;
         let config = json!({ "pebble": {
             "listenAddress": format!("127.0.0.1:{port}"), "managementListenAddress": format!("127.0.0.1:{management}"),
-            "certificate": "cert.pem", "privateKey": "key.pem", "httpPort": server.http().port(), "tlsPort": 1,
+            "certificate": "cert.pem", "privateKey": "key.pem", "httpPort": http, "tlsPort": tls,
         }});
         std::fs::write(self.folder.path().join("config.json"), config.to_string()).expect("written");
         let (dns_at, records_at) = (format!("127.0.0.1:{dns}"), format!("127.0.0.1:{records}"));
@@ -322,4 +331,29 @@ fn t9_certificates_are_renewed_before_they_end() {
     let again = status(&server, "www.example.org", "OK");
     assert_eq!(again["id"], first["id"], "it keeps its id");
     eventually(address, "www.example.org", &authority.roots(), |leaf| *leaf != before);
+}
+
+#[test]
+fn t9_a_name_is_proven_by_tls_where_only_that_port_leads_here() {
+    let mut authority = Authority::new();
+    let mut server = authority.server_with(&["--acme-proof", "tls"]);
+    let address = https(&mut server);
+    // Nobody listens at the port for http.
+    authority.open_at(1, address.port());
+    map(&server, "www.example.org");
+    status(&server, "www.example.org", "OK");
+    eventually(address, "www.example.org", &authority.roots(), |_| true);
+    // No proof is under way any more, and who asks for nothing else is shown none.
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
+    let name = ServerName::try_from("www.example.org").expect("a name");
+    let mut session = ClientConnection::new(Arc::new(config), name).expect("a session");
+    let mut socket = TcpStream::connect(address).expect("it listens");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    let refused = session.complete_io(&mut socket).expect_err("no proof").to_string();
+    assert!(refused.contains("AccessDenied") || refused.contains("HandshakeFailure"), "{refused}");
 }

@@ -1,4 +1,4 @@
-//! Speaking to a certificate authority (ACME, RFC 8555): an account, an order, the proof over http that a name is ours, the certificate.
+//! Speaking to a certificate authority (ACME, RFC 8555): an account, an order, the proof over http or by TLS that a name is ours, the certificate.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use ureq::http::HeaderMap;
 
 use super::Bell;
 use super::jws::{Key, base64url};
+use super::orders::Settings;
 
 /// One request may take so long.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -54,6 +55,31 @@ impl Trouble {
 
 type Result<T> = std::result::Result<T, Trouble>;
 
+/// How an authority is convinced that a name is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Proof {
+    /// `http-01`: it asks port 80 of the name.
+    Http,
+    /// `tls-alpn-01` (RFC 8737): it shakes hands with port 443 of the name.
+    Tls,
+}
+
+impl Proof {
+    fn challenge(self) -> &'static str {
+        match self {
+            Self::Http => "http-01",
+            Self::Tls => "tls-alpn-01",
+        }
+    }
+
+    fn way(self) -> &'static str {
+        match self {
+            Self::Http => "over http",
+            Self::Tls => "by TLS",
+        }
+    }
+}
+
 /// An account that is kept.
 #[derive(Debug, Clone)]
 pub(super) struct Account {
@@ -77,6 +103,7 @@ pub(super) struct Authority {
     account: String,
     directory: Value,
     nonce: Option<String>,
+    proof: Proof,
 }
 
 struct Reply {
@@ -101,7 +128,8 @@ fn after(headers: &HeaderMap) -> Option<Duration> {
 
 impl Authority {
     /// Opens the account, or goes on with the one that was kept. The second of the pair is to be kept, if there is one.
-    pub(super) fn open(agent: Agent, directory: &str, email: Option<&str>, kept: Option<&Account>) -> Result<(Self, Option<Account>)> {
+    pub(super) fn open(agent: Agent, settings: &Settings, kept: Option<&Account>) -> Result<(Self, Option<Account>)> {
+        let (directory, email, proof) = (settings.directory.as_str(), settings.email.as_deref(), settings.proof);
         let unreachable = |error: ureq::Error| Trouble::here(format!("{directory} cannot be reached: {error}"));
         let mut answer = agent.get(directory).call().map_err(unreachable)?;
         let directory_of = answer.body_mut().with_config().limit(LONGEST).read_to_string().map_err(unreachable)?;
@@ -110,10 +138,10 @@ impl Authority {
         let no_key = || Trouble::here("no key can be drawn");
         if let Some(kept) = kept {
             let key = Key::read(&kept.key).ok_or_else(|| Trouble::here("the account's key cannot be read"))?;
-            return Ok((Self { agent, key, account: kept.id.clone(), directory, nonce: None }, None));
+            return Ok((Self { agent, key, account: kept.id.clone(), directory, nonce: None, proof }, None));
         }
         let (key, drawn) = Key::draw().ok_or_else(no_key)?;
-        let mut authority = Self { agent, key, account: String::new(), directory, nonce: None };
+        let mut authority = Self { agent, key, account: String::new(), directory, nonce: None, proof };
         let contact: Vec<String> = email.map(|email| format!("mailto:{email}")).into_iter().collect();
         let wanted = json!({ "termsOfServiceAgreed": true, "contact": contact });
         let url = authority.place("newAccount")?;
@@ -134,7 +162,7 @@ impl Authority {
         let reply = self.post(&url, Some(&json!({ "identifiers": [{ "type": "dns", "value": name }] })))?;
         let (order, place) = (reply.json(), reply.location());
         for authorization in order["authorizations"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            self.prove(authorization, vault, bell)?;
+            self.prove(name, authorization, vault, bell)?;
         }
         let key = rcgen::KeyPair::generate().map_err(|error| Trouble::here(error.to_string()))?;
         let request = rcgen::CertificateParams::new(vec![name.to_owned()]).and_then(|mut request| {
@@ -151,19 +179,29 @@ impl Authority {
         Ok(Issued { chain, key: key.serialize_pem() })
     }
 
-    fn prove(&mut self, authorization: &str, vault: &Vault, bell: &Bell) -> Result<()> {
+    fn prove(&mut self, name: &str, authorization: &str, vault: &Vault, bell: &Bell) -> Result<()> {
         let known = self.post(authorization, None)?.json();
         if known["status"] == "valid" {
             return Ok(());
         }
-        let over_http = known["challenges"].as_array().into_iter().flatten().find(|challenge| challenge["type"] == "http-01");
-        let Some((url, token)) = over_http.and_then(|challenge| Some((challenge["url"].as_str()?, challenge["token"].as_str()?))) else {
-            let text = "the authority takes no proof over http for this name (a wildcard needs one in the DNS)";
-            return Err(Trouble { kind: "unsupportedIdentifier".into(), text: text.into(), after: None });
+        let proof = self.proof;
+        let offered = known["challenges"].as_array().into_iter().flatten().find(|challenge| challenge["type"] == proof.challenge());
+        let Some((url, token)) = offered.and_then(|challenge| Some((challenge["url"].as_str()?, challenge["token"].as_str()?))) else {
+            let text = format!("the authority takes no proof {} for this name (a wildcard needs one in the DNS)", proof.way());
+            return Err(Trouble { kind: "unsupportedIdentifier".into(), text, after: None });
         };
-        vault.say(token, &self.key.words(token));
+        match proof {
+            Proof::Http => vault.say(token, &self.key.words(token)),
+            Proof::Tls => {
+                let (chain, key) = certificate_of_proof(name, &self.key.digest(token)).map_err(|error| Trouble::here(error.to_string()))?;
+                vault.prove(name, &chain, &key).map_err(Trouble::here)?;
+            }
+        }
         let proven = self.post(url, Some(&json!({}))).and_then(|_| self.settled(authorization, bell, &["pending", "processing"]));
-        vault.forget(token);
+        match proof {
+            Proof::Http => vault.forget(token),
+            Proof::Tls => vault.proven(name),
+        }
         let proven = proven?;
         if proven["status"] == "valid" {
             return Ok(());
@@ -225,6 +263,14 @@ impl Authority {
         let nonce = answer.headers().get("replay-nonce").and_then(|value| value.to_str().ok());
         nonce.map(str::to_owned).ok_or_else(|| Trouble::here("the authority gives no nonce"))
     }
+}
+
+/// A certificate of our own for a name, with the digest that an authority looks for (RFC 8737, 3).
+fn certificate_of_proof(name: &str, digest: &[u8]) -> std::result::Result<(String, String), rcgen::Error> {
+    let key = rcgen::KeyPair::generate()?;
+    let mut wanted = rcgen::CertificateParams::new(vec![name.to_owned()])?;
+    wanted.custom_extensions = vec![rcgen::CustomExtension::new_acme_identifier(digest)];
+    Ok((wanted.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
 /// What speaks to authorities.

@@ -42,6 +42,11 @@ impl Key {
         format!("{token}.{}", base64url(digest(&SHA256, text.as_bytes()).as_ref()))
     }
 
+    /// The digest of those words, for a proof by TLS.
+    pub(super) fn digest(&self, token: &str) -> Vec<u8> {
+        digest(&SHA256, self.words(token).as_bytes()).as_ref().to_vec()
+    }
+
     /// A signed message. `account` names the key once the authority knows it; `payload` is absent where something is only to be read.
     pub(super) fn sign(&self, url: &str, nonce: &str, account: Option<&str>, payload: Option<&Value>) -> Option<Value> {
         let mut head = json!({ "alg": "ES256", "nonce": nonce, "url": url });

@@ -9,6 +9,7 @@ mod shelf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+pub(crate) use authority::Proof;
 pub(crate) use orders::{Orders, Settings};
 pub(crate) use shelf::Shelf;
 

@@ -11,7 +11,7 @@ use model::journal::Severity;
 use serde_json::{Value, json};
 use store::control::{Actor, Certificate, Domain, PrivateKey, Store, StoreError};
 
-use super::authority::{Account, Authority, Issued, Trouble, agent};
+use super::authority::{Account, Authority, Issued, Proof, Trouble, agent};
 use super::{Bell, Worker};
 use crate::client::Failure;
 use crate::journal::Recorder;
@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) ca: Option<PathBuf>,
     /// Time after a first failure.
     pub(crate) retry: Duration,
+    /// How names are proven.
+    pub(crate) proof: Proof,
 }
 
 /// The thread that orders.
@@ -180,7 +182,7 @@ impl Clerk {
         } else {
             None
         };
-        let (authority, fresh) = Authority::open(agent(tls), &settings.directory, settings.email.as_deref(), known.as_ref())?;
+        let (authority, fresh) = Authority::open(agent(tls), settings, known.as_ref())?;
         if let Some(account) = fresh {
             let bytes = json!({ "id": account.id, "key": account.key }).to_string();
             self.change(|change| change.put_secret(&name, bytes.as_bytes())).map_err(|error| own(&error))?;
