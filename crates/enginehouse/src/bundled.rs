@@ -100,7 +100,7 @@ impl Bundled {
             .with(Arc::new(System::new(Arc::clone(&outside))))
             .with(Arc::new(TaskQueue(Arc::clone(&tasks))))
             .with(Arc::new(fetching::start(settings.fetching, &outside)?))
-            .with(Arc::new(Mail(Arc::clone(&office))));
+            .with(Arc::new(Mail::new(Arc::clone(&office))));
         let (registry, metadata) = identity::add(registry, settings.identity, &settings.folder, &outside, &visits);
         // The last one: it speaks of all others.
         let capabilities = Capabilities::new(registry.names());

@@ -13,7 +13,6 @@ use model::gate::{Caller, Internal};
 use model::ids::AppId;
 use model::journal::Severity;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
 use super::bounce;
@@ -35,7 +34,7 @@ const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(0, 1, 0, 20));
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Delivers until it is dropped.
-pub(super) async fn work(office: Arc<Office>, mut fresh: UnboundedReceiver<Waiting>) {
+pub(super) async fn work(office: Arc<Office>) {
     let mut agenda: BTreeSet<(u64, AppId, String)> = BTreeSet::new();
     let mut busy: HashSet<Waiting> = HashSet::new();
     let mut running = JoinSet::new();
@@ -56,9 +55,7 @@ pub(super) async fn work(office: Arc<Office>, mut fresh: UnboundedReceiver<Waiti
         let next = agenda.first().map_or(u64::MAX, |(due, ..)| due.saturating_sub(now()));
         let room = running.len() < AT_ONCE;
         tokio::select! {
-            Some((app, id)) = fresh.recv() => {
-                agenda.insert((0, app, id));
-            }
+            () = office.wake.notified() => agenda.extend(office.fresh().into_iter().map(|(app, id)| (0, app, id))),
             Some(done) = running.join_next(), if !running.is_empty() => {
                 let Ok((next, app, id)) = done else { continue };
                 busy.remove(&(app.clone(), id.clone()));
@@ -144,8 +141,7 @@ async fn send_out(office: &Office, slip: &mut Slip, message: &[u8]) -> Refused {
         slip.note = format!("no mail server is named (--smtp-url); {} did not get it", people(&others));
         return Refused::new();
     };
-    let hello = "enginehouse.localdomain";
-    match hand_over(relay, &office.trust, hello, &slip.from, &others, message).await {
+    match hand_over(relay, &office.trust, &slip.from, &others, message).await {
         Ok(outcome) => {
             let mut refused = Refused::new();
             for (to, said) in outcome {

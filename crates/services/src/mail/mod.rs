@@ -1,6 +1,6 @@
 //! mail (rows S4, Y21): what apps send, and what they get.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use model::pool::Boxed;
@@ -17,12 +17,52 @@ pub mod session;
 mod courier;
 mod listener;
 
-use crate::call::{Answer, Context, Failure, Service, read};
+use crate::call::{Answer, Context, Failure, Service, read, write};
 use crate::proto::mail::{self as pb, ErrorCode};
+use address::Mailbox;
 use office::Office;
 
+/// Messages that tests may still ask for.
+const REMEMBERED: usize = 1000;
+
 /// The service.
-pub struct Mail(pub Arc<Office>);
+pub struct Mail {
+    office: Arc<Office>,
+    /// Test mode: what was sent.
+    sent: Mutex<Vec<pb::MailMessage>>,
+}
+
+impl Mail {
+    /// The service of an office.
+    pub fn new(office: Arc<Office>) -> Self {
+        Self { office, sent: Mutex::default() }
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Vec<pb::MailMessage>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, message: Bytes, admins: Option<&[Mailbox]>, context: &Context) -> Answer {
+        let message: pb::MailMessage = read(message)?;
+        let remembered = context.testing.then(|| message.clone());
+        let letter = rules::check(message, admins)?;
+        let user = context.visit.as_ref().and_then(|visit| visit.user.as_deref());
+        if !self.office.may_send(context.app(), &letter.from, user) {
+            let text = format!(
+                "Unauthorized sender: {} is not the app's; the owner of the server can add it with --mail-sender.",
+                letter.from.address
+            );
+            return Err(Failure::app(ErrorCode::UnauthorizedSender, text));
+        }
+        let lost = |error: std::io::Error| Failure::app(ErrorCode::InternalError, format!("The message cannot be kept: {error}."));
+        self.office.send(context.app(), letter).await.map_err(lost)?;
+        let mut sent = self.sent();
+        if sent.len() < REMEMBERED {
+            sent.extend(remembered);
+        }
+        Ok(Bytes::new())
+    }
+}
 
 impl Service for Mail {
     fn name(&self) -> &'static str {
@@ -33,25 +73,23 @@ impl Service for Mail {
         32 << 20
     }
 
+    fn clear(&self) {
+        self.sent().clear();
+        self.office.clear();
+    }
+
     fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer> {
         Box::pin(async move {
-            let admins = match method {
-                "Send" => None,
-                "SendToAdmins" => Some(self.0.settings.admins.as_slice()),
-                _ => return Err(Failure::no_call("mail", method)),
-            };
-            let letter = rules::check(read::<pb::MailMessage>(message)?, admins)?;
-            let user = context.visit.as_ref().and_then(|visit| visit.user.as_deref());
-            if !self.0.may_send(context.app(), &letter.from, user) {
-                let text = format!(
-                    "Unauthorized sender: {} is not the app's; the owner of the server can add it with --mail-sender.",
-                    letter.from.address
-                );
-                return Err(Failure::app(ErrorCode::UnauthorizedSender, text));
+            match method {
+                "Send" => self.send(message, None, context).await,
+                "SendToAdmins" => self.send(message, Some(&self.office.settings.admins), context).await,
+                "GetSentMessages" if context.testing => Ok(write(&pb::GetSentMessagesResponse { sent_message: self.sent().clone() })),
+                "ClearSentMessages" if context.testing => {
+                    let count = std::mem::take(&mut *self.sent()).len();
+                    Ok(write(&pb::ClearSentMessagesResponse { messages_cleared: i32::try_from(count).ok() }))
+                }
+                _ => Err(Failure::no_call("mail", method)),
             }
-            let lost = |error: std::io::Error| Failure::app(ErrorCode::InternalError, format!("The message cannot be kept: {error}."));
-            self.0.send(context.app(), letter).await.map_err(lost)?;
-            Ok(Bytes::new())
         })
     }
 }

@@ -13,7 +13,7 @@ use model::journal::Severity;
 use model::route::host::owns;
 use model::table::{Estate, RoutingTable};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::address::{Mailbox, domain};
@@ -68,25 +68,26 @@ pub struct Office {
     pub(super) settings: Settings,
     pub(super) outside: Arc<Outside>,
     pub(super) trust: Arc<Trust>,
-    fresh: UnboundedSender<Waiting>,
-    /// What is fresh, while nobody works.
-    idle: Mutex<Option<UnboundedReceiver<Waiting>>>,
+    /// What came since the courier looked; it finds what came before by itself.
+    fresh: Mutex<Vec<Waiting>>,
+    pub(super) wake: Notify,
     working: Mutex<Vec<AbortHandle>>,
 }
 
 impl Office {
     /// An office where nobody works yet.
     pub fn new(settings: Settings, outside: Arc<Outside>) -> Arc<Self> {
-        let (fresh, idle) = unbounded_channel();
         let trust = Arc::new(Trust::new(settings.bundle.clone()));
-        Arc::new(Self { settings, outside, trust, fresh, idle: Mutex::new(Some(idle)), working: Mutex::default() })
+        Arc::new(Self { settings, outside, trust, fresh: Mutex::default(), wake: Notify::new(), working: Mutex::default() })
     }
 
-    /// Begins to deliver and to listen: this process has the state. Only the first time counts.
+    /// Begins to deliver and to listen: this process has the state.
     pub fn begin(self: &Arc<Self>) {
-        let Some(fresh) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let mut working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
-        working.push(self.settings.runtime.spawn(courier::work(Arc::clone(self), fresh)).abort_handle());
+        if !working.is_empty() {
+            return;
+        }
+        working.push(self.settings.runtime.spawn(courier::work(Arc::clone(self))).abort_handle());
         if let Some(address) = self.settings.listen {
             working.push(self.settings.runtime.spawn(open(Arc::clone(self), address)).abort_handle());
         }
@@ -172,11 +173,26 @@ impl Office {
         let (drawer, waiting) = (self.drawer(app), (app.clone(), slip.id.clone()));
         let queued = slip.state == State::Queued;
         tokio::task::spawn_blocking(move || drawer.put(&slip, &message)).await.map_err(|_| io::Error::other("writing broke off"))??;
-        if queued {
-            // Nobody listens once the office is paused; whoever follows finds the message.
-            let _ = self.fresh.send(waiting);
+        // While nobody works here, whoever works finds the message in the drawer.
+        if queued && !self.working.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
+            self.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// What came since this was asked the last time.
+    pub(super) fn fresh(&self) -> Vec<Waiting> {
+        std::mem::take(&mut *self.fresh.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Test mode: throws all mail away. Blocks.
+    pub(super) fn clear(&self) {
+        let Some(estate) = self.outside.estate() else { return };
+        for app in estate.apps.keys() {
+            // What cannot be removed is told by whoever reads it next.
+            let _ = self.drawer(app).clear();
+        }
     }
 }
 

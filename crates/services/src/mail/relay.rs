@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,20 +144,18 @@ pub enum Trouble {
 /// What came of a message, for each recipient.
 pub type Outcome = Vec<(String, Result<(), Said>)>;
 
-/// Hands a message over. `hello` is how this host calls itself.
+/// Hands a message over.
 ///
 /// # Errors
 /// If it did not come to the recipients.
-pub(crate) async fn hand_over(
-    relay: &Relay,
-    trust: &Arc<Trust>,
-    hello: &str,
-    from: &str,
-    to: &[String],
-    message: &[u8],
-) -> Result<Outcome, Trouble> {
+pub(crate) async fn hand_over(relay: &Relay, trust: &Arc<Trust>, from: &str, to: &[String], message: &[u8]) -> Result<Outcome, Trouble> {
     let stream = timed(ANSWER, async { Ok(TcpStream::connect((relay.host.as_str(), relay.port)).await?) }).await?;
     let _ = stream.set_nodelay(true);
+    // Who has no name that everybody knows gives an address (RFC 5321 §4.1.4).
+    let hello = &match stream.local_addr()?.ip().to_canonical() {
+        IpAddr::V4(ip) => format!("[{ip}]"),
+        IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
+    };
     if relay.security == Security::Always {
         let stream = secure(relay, trust, stream, true).await?;
         let mut talk = Talk::new(stream);
