@@ -344,26 +344,21 @@ fn y21_hostile_clients_get_nowhere() {
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
     // A second message cannot be smuggled past the end of the first.
-    let smuggled =
-        "Subject: one\r\n\r\nfirst\n.\nMAIL FROM:<evil@example.org>\nRCPT TO:<a@demo.appspotmail.com>\nDATA\nSubject: evil\n\nx\n.\n";
+    let smuggled = "From: ann@example.org\r\nTo: a@b.example\r\nSubject: one\r\n\r\nfirst\n.\nMAIL FROM:<evil@example.org>\nRCPT TO:<a@demo.appspotmail.com>\nDATA\nSubject: evil\n\nx\n.\n";
     assert!(deliver(at, "a@demo.appspotmail.com", smuggled).starts_with("250 "));
     assert_eq!(kept(&node, "mail")[5], "one");
+    node.wait_line("the delivery", |line| line.contains("is delivered"));
     assert_eq!(node.everything().matches("is delivered").count(), 1);
     // One address has its share of connections.
-    let held: Vec<String> = (0..17)
-        .map(|_| TcpStream::connect(at).expect("it listens"))
-        .collect::<Vec<_>>()
-        .into_iter()
-        .map(|stream| {
-            stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-            let mut line = String::new();
-            let mut reader = BufReader::new(&stream);
-            reader.read_line(&mut line).expect("a greeting");
-            std::mem::forget(stream.try_clone());
-            line
-        })
-        .collect();
-    assert!(held.iter().any(|line| line.starts_with("421")), "{held:?}");
+    let held: Vec<TcpStream> = (0..17).map(|_| TcpStream::connect(at).expect("it listens")).collect();
+    let first = |stream: &TcpStream| {
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("a greeting");
+        line
+    };
+    let greetings: Vec<String> = held.iter().map(first).collect();
+    assert!(greetings.iter().any(|line| line.starts_with("421")), "{greetings:?}");
 }
 
 #[test]
