@@ -13,7 +13,7 @@ const WINDOW: usize = 1000;
 /// Tasks in flight where the queue sets no limit.
 const IN_FLIGHT: u32 = 1000;
 /// Tasks in flight of a queue that has not shown yet what its app can take.
-const FIRST: f64 = 10.0;
+const FIRST: u32 = 10;
 
 /// What a queue may do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,7 +81,7 @@ pub struct Line {
     tokens: f64,
     filled: Micros,
     /// How many may be in flight before the app has proved that it can take more.
-    ease: f64,
+    ease: u32,
     /// What is due next: all tasks before `edge` but those in flight.
     window: BTreeSet<(Micros, TaskId)>,
     etas: BTreeMap<TaskId, Micros>,
@@ -138,8 +138,8 @@ impl Line {
             Event::Ended(id, outcome) => {
                 self.flying.remove(&id);
                 self.ease = match outcome {
-                    Outcome::Answered => (self.ease + 1.0).min(f64::from(IN_FLIGHT)),
-                    Outcome::Overloaded => (self.ease / 2.0).max(1.0),
+                    Outcome::Answered => (self.ease + 1).min(IN_FLIGHT),
+                    Outcome::Overloaded => (self.ease / 2).max(1),
                 };
             }
             Event::Forced(id) => {
@@ -166,6 +166,7 @@ impl Line {
                 self.tokens = (self.tokens + grown).min(self.most_tokens());
             }
         }
+        #[cfg(test)]
         self.check();
     }
 
@@ -250,9 +251,8 @@ impl Line {
 
     /// More may be sent, as far as the rules and the app's ability go.
     fn is_open(&self) -> bool {
-        let limit = self.rules.max_concurrent_requests.unwrap_or(IN_FLIGHT).min(IN_FLIGHT);
-        let flying = self.flying.len();
-        !self.rules.paused && self.rules.per_second > 0.0 && flying < limit as usize && (flying as f64) < self.ease
+        let limit = self.rules.max_concurrent_requests.unwrap_or(IN_FLIGHT).min(self.ease);
+        !self.rules.paused && self.rules.per_second > 0.0 && self.flying.len() < limit as usize
     }
 
     /// When to poll again if nothing happens.
@@ -278,13 +278,12 @@ impl Line {
         let passed = now.saturating_sub(self.filled);
         // The wall clock may go back; nothing is won or lost by that.
         if passed > 0 && !self.rules.paused {
-            self.tokens = (self.tokens + passed as f64 / 1e6 * self.rules.per_second).min(self.most_tokens());
+            #[allow(clippy::cast_precision_loss, reason = "not for less than 285 years")]
+            let seconds = passed as f64 / 1e6;
+            self.tokens = (self.tokens + seconds * self.rules.per_second).min(self.most_tokens());
         }
         self.filled = now;
     }
-
-    #[cfg(not(test))]
-    fn check(&self) {}
 
     #[cfg(test)]
     fn check(&self) {

@@ -102,7 +102,7 @@ impl Config {
         queues.entry("default".into()).or_insert_with(|| Ruled { queue: plain("default"), paused: false });
         let mut gone = BTreeSet::new();
         for kept in kept {
-            if let Some(queue) = kept.rules.as_deref().and_then(|rules| stored(rules)) {
+            if let Some(queue) = kept.rules.as_deref().and_then(stored) {
                 queues.insert(kept.name.clone(), Ruled { queue, paused: false });
             }
             if kept.gone.is_some() {
@@ -149,7 +149,7 @@ pub(crate) fn retry(given: &TaskQueueRetryParameters) -> Option<QueueRetry> {
     };
     // As the SDK's TaskRetryOptions: a minimum alone raises the maximum.
     if retry.min_backoff > retry.max_backoff {
-        return given.max_backoff_sec.is_none().then(|| QueueRetry { max_backoff: retry.min_backoff, ..retry });
+        return given.max_backoff_sec.is_none().then_some(QueueRetry { max_backoff: retry.min_backoff, ..retry });
     }
     Some(retry)
 }

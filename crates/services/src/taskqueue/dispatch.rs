@@ -15,7 +15,7 @@ use super::house::{App, House, micros, tombstone};
 use super::spec;
 
 /// The longest sleep: the wall clock may be set.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// After a failure of the disk.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -133,6 +133,10 @@ impl Dispatcher {
 
     fn look_for_held(&mut self) {
         let at = now();
+        #[allow(
+            clippy::redundant_closure_for_method_calls,
+            reason = "`View` has a lifetime, with which a method's path is not general enough"
+        )]
         let held = self.app.tasks.read(|view| view.held()).unwrap_or_default();
         let mine = self.app.board.in_flight();
         self.held = held.into_iter().filter(|(id, until)| *until > at && !mine.contains(id)).collect();

@@ -5,7 +5,7 @@ use model::taskqueue::is_auto_name;
 use store::tasks::{From, Task};
 
 use super::config::{Ruled, shown_retry};
-use super::{Call, check_app, refuse, spec, text};
+use super::{Call, check_app, find, refuse, spec, text};
 use crate::call::Failure;
 use crate::proto::taskqueue::task_queue_fetch_queue_stats_response::QueueStats;
 use crate::proto::taskqueue::task_queue_fetch_queues_response::Queue;
@@ -23,7 +23,7 @@ const MOST_ROWS: usize = 1000;
 const MOST_BYTES: usize = 30 << 20;
 
 impl Call<'_> {
-    pub(super) async fn fetch_queues(&self, request: TaskQueueFetchQueuesRequest) -> Result<TaskQueueFetchQueuesResponse, Failure> {
+    pub(super) fn fetch_queues(&self, request: TaskQueueFetchQueuesRequest) -> Result<TaskQueueFetchQueuesResponse, Failure> {
         check_app(request.app_id.as_ref(), self.context)?;
         let most = usize::try_from(request.max_rows).unwrap_or(0);
         let config = self.app.config();
@@ -67,7 +67,7 @@ impl Call<'_> {
     pub(super) async fn query_tasks(&self, request: TaskQueueQueryTasksRequest) -> Result<TaskQueueQueryTasksResponse, Failure> {
         check_app(request.app_id.as_ref(), self.context)?;
         let config = self.app.config();
-        let queue = self.queue(&config, &request.queue_name)?.queue.name;
+        let queue = find(&config, &request.queue_name)?.queue.name;
         let start = request.start_task_name.as_ref().and_then(text).unwrap_or_default().to_owned();
         let from = match (&request.start_tag, request.start_eta_usec) {
             (Some(tag), eta) => From::Tag(tag.to_vec(), eta.unwrap_or(i64::MIN), start),
@@ -88,7 +88,7 @@ impl Call<'_> {
     pub(super) async fn fetch_task(&self, request: TaskQueueFetchTaskRequest) -> Result<TaskQueueFetchTaskResponse, Failure> {
         check_app(request.app_id.as_ref(), self.context)?;
         let config = self.app.config();
-        let queue = self.queue(&config, &request.queue_name)?.queue.name;
+        let queue = find(&config, &request.queue_name)?.queue.name;
         let name = text(&request.task_name).unwrap_or_default().to_owned();
         let (now, asked) = (self.now, name.clone());
         let (found, gone) = self.read(move |view| Ok((view.find(&queue, &asked)?, view.is_tombstoned(&queue, &asked, now)?))).await?;

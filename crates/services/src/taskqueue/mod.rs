@@ -93,7 +93,7 @@ impl Service for TaskQueue {
             Ok(match method {
                 "Add" => answer!(add),
                 "BulkAdd" => answer!(bulk_add),
-                "FetchQueues" => answer!(fetch_queues),
+                "FetchQueues" => write(&call.fetch_queues(read(message)?)?),
                 "FetchQueueStats" => answer!(fetch_queue_stats),
                 "Delete" => answer!(delete),
                 "ForceRun" => answer!(force_run),
@@ -122,20 +122,20 @@ pub(crate) struct Call<'a> {
     now: i64,
 }
 
-impl Call<'_> {
-    /// The queue of a name, or the refusal that the SDK's stub has for it.
-    fn queue(&self, config: &Config, name: &Bytes) -> Result<Ruled, Failure> {
-        config.find(name).cloned().map_err(|code| {
-            let shown = String::from_utf8_lossy(name);
-            let text = match code {
-                ErrorCode::UnknownQueue => format!("There is no queue `{shown}`; queues stand in queue.yaml."),
-                ErrorCode::TombstonedQueue => format!("The queue `{shown}` was deleted."),
-                _ => format!("`{shown}` is no name of a queue."),
-            };
-            refuse(code, text)
-        })
-    }
+/// The queue of a name, or the refusal that the SDK's stub has for it.
+fn find(config: &Config, name: &Bytes) -> Result<Ruled, Failure> {
+    config.find(name).cloned().map_err(|code| {
+        let shown = String::from_utf8_lossy(name);
+        let text = match code {
+            ErrorCode::UnknownQueue => format!("There is no queue `{shown}`; queues stand in queue.yaml."),
+            ErrorCode::TombstonedQueue => format!("The queue `{shown}` was deleted."),
+            _ => format!("`{shown}` is no name of a queue."),
+        };
+        refuse(code, text)
+    })
+}
 
+impl Call<'_> {
     /// Changes the tasks, and waits until that is on the disk.
     async fn change<T: Send + 'static>(
         &self,

@@ -6,7 +6,7 @@ use model::taskqueue::{MOST_LEASE, MOST_LEASED, micros};
 use store::tasks::{Refused, Task, Wish};
 
 use super::house::tombstone;
-use super::{Call, refuse, spec, text};
+use super::{Call, find, refuse, spec, text};
 use crate::call::Failure;
 use crate::proto::taskqueue::task_queue_query_and_own_tasks_response as owned;
 use crate::proto::taskqueue::task_queue_service_error::ErrorCode;
@@ -26,7 +26,7 @@ impl Call<'_> {
         request: TaskQueueQueryAndOwnTasksRequest,
     ) -> Result<TaskQueueQueryAndOwnTasksResponse, Failure> {
         let config = self.app.config();
-        let queue = self.queue(&config, &request.queue_name)?;
+        let queue = find(&config, &request.queue_name)?;
         if !queue.is_pull() {
             return Err(refuse(ErrorCode::InvalidQueueMode, format!("`{}` is no pull queue.", queue.queue.name)));
         }
@@ -62,7 +62,7 @@ impl Call<'_> {
         request: TaskQueueModifyTaskLeaseRequest,
     ) -> Result<TaskQueueModifyTaskLeaseResponse, Failure> {
         let config = self.app.config();
-        let queue = self.queue(&config, &request.queue_name)?;
+        let queue = find(&config, &request.queue_name)?;
         if !queue.is_pull() {
             return Err(refuse(ErrorCode::InvalidQueueMode, format!("`{}` is no pull queue.", queue.queue.name)));
         }

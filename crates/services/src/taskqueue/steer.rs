@@ -10,7 +10,7 @@ use store::tasks::Refused;
 use super::config::{Steer, to_stored, updated};
 use super::dispatch::Told;
 use super::house::{LIMIT, tombstone};
-use super::{Call, blocking, broken, check_app, refuse, text};
+use super::{Call, blocking, broken, check_app, find, refuse, text};
 use crate::call::Failure;
 use crate::proto::taskqueue::task_queue_service_error::ErrorCode;
 use crate::proto::taskqueue::{
@@ -112,7 +112,7 @@ impl Call<'_> {
 
     async fn steer(&self, app_id: &Bytes, queue: &Bytes, steer: Steer) -> Result<(), Failure> {
         self.check_named(app_id)?;
-        let queue = self.queue(&self.app.config(), queue)?.queue.name;
+        let queue = find(&self.app.config(), queue)?.queue.name;
         let (house, app) = (Arc::clone(self.house), Arc::clone(&self.app));
         blocking(move || house.steer(&app, &queue, &steer).map_err(transient)).await
     }
@@ -125,7 +125,7 @@ impl Call<'_> {
 
     pub(super) async fn purge_queue(&self, request: TaskQueuePurgeQueueRequest) -> Result<TaskQueuePurgeQueueResponse, Failure> {
         check_app(request.app_id.as_ref(), self.context)?;
-        let queue = self.queue(&self.app.config(), &request.queue_name)?.queue.name;
+        let queue = find(&self.app.config(), &request.queue_name)?.queue.name;
         let app = Arc::clone(&self.app);
         blocking(move || app.purge(&queue).map_err(|error| broken(&error))).await?;
         Ok(TaskQueuePurgeQueueResponse {})

@@ -14,7 +14,10 @@ const MOST: usize = 1000;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A change, and who waits for it.
-pub(super) struct Job(Box<dyn FnOnce(Option<&mut Change<'_>>) -> Step + Send>);
+pub(super) struct Job(Box<Act>);
+
+/// Changes, unless the writer is gone.
+type Act = dyn FnOnce(Option<&mut Change<'_>>) -> Step + Send;
 
 type Finish = Box<dyn FnOnce(Option<StoreError>) + Send>;
 

@@ -1,4 +1,5 @@
 //! The queue against a database that is a set: what is due is sent, once at a time, in order, and no faster than the rules allow.
+#![allow(clippy::cast_precision_loss, clippy::cast_possible_wrap, reason = "small numbers")]
 
 use proptest::prelude::*;
 
