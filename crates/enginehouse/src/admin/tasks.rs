@@ -30,7 +30,7 @@ enum What {
     /// List the tasks of a queue, the next one first; 100 unless --limit says otherwise
     List {
         /// The queue
-        #[arg(long, short = 'q', default_value = "default", value_name = "QUEUE")]
+        #[arg(long, default_value = "default", value_name = "QUEUE")]
         queue: String,
         #[command(flatten)]
         listing: Listing,
@@ -42,7 +42,7 @@ enum What {
         /// Its name
         task: String,
         /// Its queue
-        #[arg(long, short = 'q', default_value = "default", value_name = "QUEUE")]
+        #[arg(long, default_value = "default", value_name = "QUEUE")]
         queue: String,
         #[command(flatten)]
         showing: Showing,
@@ -54,7 +54,7 @@ enum What {
         /// Its name
         task: String,
         /// Its queue
-        #[arg(long, short = 'q', default_value = "default", value_name = "QUEUE")]
+        #[arg(long, default_value = "default", value_name = "QUEUE")]
         queue: String,
         #[command(flatten)]
         place: Place,
@@ -65,7 +65,7 @@ enum What {
         #[arg(required = true, value_name = "TASK")]
         tasks: Vec<String>,
         /// Their queue
-        #[arg(long, short = 'q', default_value = "default", value_name = "QUEUE")]
+        #[arg(long, default_value = "default", value_name = "QUEUE")]
         queue: String,
         #[command(flatten)]
         asking: Asking,

@@ -61,6 +61,8 @@ fn authority(table: &RoutingTable, queue: &Queue, push: Option<&Push>) -> Option
     Some(match (version, instance) {
         (Some(key), Some(instance)) => format!("{instance}.{}", host::of_version(naming, &key)),
         (Some(key), None) => host::of_version(naming, &key),
+        // As the app's own pages have it.
+        (None, _) if service.is_default() => naming.default_hostname.clone(),
         (None, _) => host::of_service(naming, &service),
     })
 }

@@ -23,7 +23,7 @@ const MOST_ROWS: usize = 1000;
 const MOST_BYTES: usize = 30 << 20;
 
 impl Call<'_> {
-    pub(super) fn fetch_queues(&self, request: TaskQueueFetchQueuesRequest) -> Result<TaskQueueFetchQueuesResponse, Failure> {
+    pub(super) fn fetch_queues(&self, request: &TaskQueueFetchQueuesRequest) -> Result<TaskQueueFetchQueuesResponse, Failure> {
         check_app(request.app_id.as_ref(), self.context)?;
         let most = usize::try_from(request.max_rows).unwrap_or(0);
         let config = self.app.config();

@@ -93,7 +93,7 @@ impl Service for TaskQueue {
             Ok(match method {
                 "Add" => answer!(add),
                 "BulkAdd" => answer!(bulk_add),
-                "FetchQueues" => write(&call.fetch_queues(read(message)?)?),
+                "FetchQueues" => write(&call.fetch_queues(&read(message)?)?),
                 "FetchQueueStats" => answer!(fetch_queue_stats),
                 "Delete" => answer!(delete),
                 "ForceRun" => answer!(force_run),
