@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use model::errand::{Answer, Unanswered};
 use model::queue::Queue;
@@ -45,6 +45,8 @@ pub(super) struct Dispatcher {
     lines: BTreeMap<String, Line>,
     /// Tasks of a process that let the state go, and until when they are its.
     held: BTreeMap<TaskId, Micros>,
+    /// When it was last looked for those.
+    looked: Instant,
 }
 
 fn now() -> Micros {
@@ -53,7 +55,7 @@ fn now() -> Micros {
 
 impl Dispatcher {
     pub(super) fn new(house: Arc<House>, app: Arc<App>, sender: UnboundedSender<Told>) -> Self {
-        Self { house, app, sender, lines: BTreeMap::new(), held: BTreeMap::new() }
+        Self { house, app, sender, lines: BTreeMap::new(), held: BTreeMap::new(), looked: Instant::now() }
     }
 
     /// Works until this process is to send no more.
@@ -73,6 +75,9 @@ impl Dispatcher {
                 Ok(None) => return,
                 Err(_) => {}
             }
+            if !self.held.is_empty() && self.looked.elapsed() >= PAUSE && self.look_for_held() {
+                self.stale();
+            }
         }
     }
 
@@ -88,8 +93,9 @@ impl Dispatcher {
             }
         }
         let at = now();
-        let next = self.lines.values().filter_map(|line| line.deadline(at)).chain(self.held.values().copied().min()).min();
-        next.map_or(LONGEST, |next| Duration::from_micros(u64::try_from(next.saturating_sub(at)).unwrap_or(0)).min(LONGEST))
+        let next = self.lines.values().filter_map(|line| line.deadline(at)).min();
+        let longest = if self.held.is_empty() { LONGEST } else { PAUSE };
+        next.map_or(longest, |next| Duration::from_micros(u64::try_from(next.saturating_sub(at)).unwrap_or(0)).min(longest))
     }
 
     fn on(&mut self, queue: &str, event: Event) {
@@ -110,9 +116,7 @@ impl Dispatcher {
             Told::Config => self.configure(),
             Told::Stale => {
                 self.look_for_held();
-                for line in self.lines.values_mut() {
-                    line.on(now(), Event::Stale);
-                }
+                self.stale();
             }
             Told::Ended(queue, id, outcome, again) => {
                 self.on(&queue, Event::Ended(id, outcome));
@@ -122,24 +126,27 @@ impl Dispatcher {
             }
             Told::Again(queue) => self.on(&queue, Event::NotLoaded),
         }
-        let at = now();
-        if self.held.values().any(|until| *until <= at) {
-            self.held.retain(|_, until| *until > at);
-            for line in self.lines.values_mut() {
-                line.on(at, Event::Stale);
-            }
+    }
+
+    fn stale(&mut self) {
+        for line in self.lines.values_mut() {
+            line.on(now(), Event::Stale);
         }
     }
 
-    fn look_for_held(&mut self) {
+    /// Looks which tasks others still execute; tells whether that changed. Whoever lets the state go and takes it back is such another to itself.
+    fn look_for_held(&mut self) -> bool {
         let at = now();
+        self.looked = Instant::now();
         #[allow(
             clippy::redundant_closure_for_method_calls,
             reason = "`View` has a lifetime, with which a method's path is not general enough"
         )]
         let held = self.app.tasks.read(|view| view.held()).unwrap_or_default();
-        let mine = self.app.board.in_flight();
-        self.held = held.into_iter().filter(|(id, until)| *until > at && !mine.contains(id)).collect();
+        let held: BTreeMap<_, _> = held.into_iter().filter(|(_, until)| *until > at).collect();
+        let changed = self.held != held;
+        self.held = held;
+        changed
     }
 
     /// A line for each push queue.
