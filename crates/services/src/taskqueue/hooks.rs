@@ -54,7 +54,7 @@ impl Call<'_> {
     }
 
     async fn queues(&self) -> Answer {
-        let queues = self.fetch_queues(pb::TaskQueueFetchQueuesRequest { max_rows: MOST, ..Default::default() }).await?;
+        let queues = self.fetch_queues(&pb::TaskQueueFetchQueuesRequest { max_rows: MOST, ..Default::default() })?;
         let queue_name = queues.queue.iter().map(|queue| queue.queue_name.clone()).collect();
         let stats = self.fetch_queue_stats(pb::TaskQueueFetchQueueStatsRequest { queue_name, ..Default::default() }).await?;
         Ok(write(&pb::GetQueuesResponse { fetch_queues_response: queues, fetch_queue_stats_response: stats }))
