@@ -90,12 +90,13 @@ fn m2_m5_hostnames_are_fetched_from_another_instance() {
         assert_eq!(fetched("'api', None, 1"), "api v1 1", "{python:?}");
         assert_eq!(fetched("'api', None, '0'"), "api v1 0", "{python:?}");
         assert_eq!(fetched("'jobs'"), "jobs j1 0", "{python:?}");
-        for way in ["named", "fetched"] {
+        for way in ["who", "fetched"] {
             for (arguments, wanted) in [("'api', None, 1", "api v1 1"), ("'jobs', 'j1'", "jobs j1 0")] {
                 let answer = eval(&node, "localhost", &format!("{way}(modules.get_hostname({arguments}))"));
                 assert_eq!(answer, wanted, "{python:?}: {way}");
             }
         }
+        assert_eq!(eval(&node, "localhost", "address(modules.get_hostname('api', None, 1))"), "127.0.0.1", "{python:?}");
         let back = eval(&node, "api.localhost", "who(modules.get_hostname('default'))");
         assert!(back.starts_with("default v1 "), "{python:?}: {back}");
     });

@@ -27,7 +27,7 @@ fn m3_changes_from_inside_are_those_of_the_admin_api() {
             };
             check("list(modules.get_modules())", "['api', 'default']");
             check("modules.set_num_instances(2, 'api'), modules.get_num_instances('api')", "(None, 2)");
-            for way in ["who", "named", "fetched"] {
+            for way in ["who", "fetched"] {
                 check(&format!("{way}(modules.get_hostname('api', None, 1))"), "api v1 1");
             }
             assert_eq!(node.done("GET", versions, "")["manualScaling"]["instances"], 2);
