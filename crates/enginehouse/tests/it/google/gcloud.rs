@@ -185,3 +185,33 @@ fn t9_gcloud_looks_after_an_app() {
     server.eventually(host, "/", |_| gcloud.run("app logs read --limit=50").contains("GET /?from=gcloud HTTP/1.1"));
     assert!(gcloud.fails("app versions describe v9 --service default").contains("not found"));
 }
+
+#[test]
+fn t9_gcloud_makes_an_app_and_stops_starts_and_deletes_what_is_in_it() {
+    let server = super::server();
+    let Some(gcloud) = Gcloud::new(&server) else { return };
+    gcloud.run("app create --region=local --project=second");
+    assert_eq!(gcloud.json("app describe --project=second")["id"], "second");
+    gcloud.deploy(&page("one"), &["--version=v1"]);
+    let manual = "service: api\nmanual_scaling:\n  instances: 1\n";
+    let main = "import os\n\n\ndef app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'api']\n";
+    let api = crate::apps::app(testkit::Python::Three, manual, main);
+    gcloud.deploy(&api, &["--version=a1"]);
+    let host = "api-dot-demo.local.r.localhost";
+    server.get(host, "/").expect(200);
+    gcloud.run("app versions stop a1 --service api");
+    assert_eq!(gcloud.json("app versions describe a1 --service api")["servingStatus"], "STOPPED");
+    server.get(host, "/").expect(404);
+    gcloud.run("app versions start a1 --service api");
+    server.eventually(host, "/", |answer| answer.status == 200);
+    let instances = gcloud.json("app instances list --service api");
+    let id = instances[0]["id"].as_str().expect("an instance");
+    assert_eq!(gcloud.json(&format!("app instances describe {id} --service api --version a1"))["id"], *id);
+    gcloud.run(&format!("app instances delete {id} --service api --version a1"));
+    gcloud.run("app services delete api");
+    let services = gcloud.json("app services list");
+    assert_eq!(services.as_array().map(Vec::len), Some(1), "{services}");
+    // Nothing of it is left; the default service answers in its place.
+    assert_eq!(server.get(host, "/static/index.html").expect(200).text(), "one");
+    assert!(gcloud.fails("app services delete default").contains("may not be deleted"));
+}
