@@ -72,21 +72,21 @@ fn begin(seal: &Seal, ask: &Ask<'_>, state: &str) -> Begin {
 
 /// `/_ah/login/callback`: back from the provider.
 pub(crate) async fn finish(provider: &dyn Provider, seal: &Seal, ask: &Ask<'_>) -> Outcome {
-    let stale = || again(StatusCode::FORBIDDEN, "This sign-in has taken too long, or was begun in another browser.").into();
+    let expired = || again(StatusCode::FORBIDDEN, "This sign-in has taken too long, or was begun in another browser.").into();
     if *ask.method != Method::GET {
         return again(StatusCode::METHOD_NOT_ALLOWED, "The sign-in provider must send browsers back with GET.").into();
     }
     let query = ask.query.unwrap_or_default();
-    let Some(kept) = cookie(ask.headers, STATE_NAME).and_then(|kept| seal.unseal(kept)) else { return stale() };
+    let Some(kept) = cookie(ask.headers, STATE_NAME).and_then(|kept| seal.unseal(kept)) else { return expired() };
     let mut parts = kept.splitn(3, '\0');
     let (Some(state), Some(until), Some(target)) = (parts.next(), parts.next().and_then(|text| text.parse::<u64>().ok()), parts.next())
     else {
-        return stale();
+        return expired();
     };
     let sent = field(query, "state").unwrap_or_default();
     let same = aws_lc_rs::constant_time::verify_slices_are_equal(sent.as_bytes(), state.as_bytes()).is_ok();
     if !same || ask.now > UNIX_EPOCH + Duration::from_secs(until) {
-        return stale();
+        return expired();
     }
     if let Some(error) = field(query, "error") {
         let why = field(query, "error_description").unwrap_or_default();
@@ -96,7 +96,7 @@ pub(crate) async fn finish(provider: &dyn Provider, seal: &Seal, ask: &Ask<'_>) 
         outcome.page.set(STATE_NAME, "", 0, ask.https);
         return outcome;
     }
-    let Some(code) = field(query, "code").filter(|code| !code.is_empty()) else { return stale() };
+    let Some(code) = field(query, "code").filter(|code| !code.is_empty()) else { return expired() };
     let begin = begin(seal, ask, state);
     let user = match provider.finish(Finish { code, begin }).await {
         Ok(user) => user,

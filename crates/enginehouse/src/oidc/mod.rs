@@ -32,6 +32,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 const SCOPES: &str = "openid email profile";
 
 /// Who signs users in.
+#[allow(clippy::struct_field_names, reason = "the fields are called as their flags")]
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Flags {
     /// Let this OpenID provider sign users in, in place of our own page; register SCHEME://HOST/_ah/login/callback there for each host

@@ -218,11 +218,11 @@ fn span(took: Duration) -> i64 {
 }
 
 /// The offset behind an entry.
-fn behind(id: Id) -> Option<pb::LogOffset> {
-    Some(pb::LogOffset { request_id: Some(id.to_string().into_bytes().into()) })
+fn behind(id: Id) -> pb::LogOffset {
+    pb::LogOffset { request_id: Some(id.to_string().into_bytes().into()) }
 }
 
-fn complete(app: &AppId, offset: Option<pb::LogOffset>, request: &Request, outputs: Option<&[Output]>) -> pb::RequestLog {
+fn complete(app: &AppId, offset: pb::LogOffset, request: &Request, outputs: Option<&[Output]>) -> pb::RequestLog {
     let end = request.at + request.took;
     let nickname = request.user.as_deref().map(|email| email.split('@').next().unwrap_or(email).to_owned());
     let instance = request.instance.as_ref().map(ToString::to_string);
@@ -232,7 +232,7 @@ fn complete(app: &AppId, offset: Option<pb::LogOffset>, request: &Request, outpu
         module_id: request.version.as_ref().map(|key| key.service.to_string()),
         version_id: request.version.as_ref().map(|key| key.version.to_string()).unwrap_or_default(),
         request_id: request.log_id.clone().into_bytes().into(),
-        offset,
+        offset: Some(offset),
         ip: request.client.to_string(),
         start_time: micros(request.at),
         end_time: micros(end),
@@ -299,7 +299,7 @@ fn incomplete(app: &AppId, under: &Under) -> pb::RequestLog {
     request.instance = Some(instance.clone());
     request.trace = Some(visit.trace);
     request.agent = visit.agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
-    let offset = Some(pb::LogOffset { request_id: Some(COMPLETE.into()) });
+    let offset = pb::LogOffset { request_id: Some(COMPLETE.into()) };
     let mut log = complete(app, offset, &request, None);
     log.end_time = 0;
     log.latency = 0;
