@@ -22,7 +22,7 @@ pub(crate) fn run(root: &Path, names: &[String]) -> Result<()> {
     let folder = root.join("conformance/services");
     let python = python2()?;
     let sdk = sdk(root, &python)?;
-    let (theirs, ours) = (Peer::theirs(root)?, Peer::ours(root, "debug")?);
+    let (theirs, ours) = (Peer::theirs(root)?, Peer::ours(root, &root.join("target/debug/enginehouse"))?);
     let output = Command::new(&python)
         .arg(folder.join("drive.py"))
         .arg(&sdk)

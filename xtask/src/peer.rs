@@ -84,11 +84,11 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Ours: the binary of this profile, in test mode.
-    pub(crate) fn ours(root: &Path, profile: &str) -> Result<Self> {
+    /// Ours, in test mode.
+    pub(crate) fn ours(root: &Path, binary: &Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let ready = folder.path().join("ready.json");
-        let mut command = Command::new(root.join("target").join(profile).join("enginehouse"));
+        let mut command = Command::new(binary);
         command.args([
             "run",
             "--test-mode",

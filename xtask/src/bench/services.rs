@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use super::{Options, load, median, process};
 use crate::peer::Peer;
 
-/// Connections of the client: a request of an app calls from a few threads.
-const CONNECTIONS: u32 = 4;
+/// Connections of the client: SDKs call from up to 100 threads of an instance.
+const CONNECTIONS: u32 = 32;
 
 /// A call, as the body of a POST. `OWN` in it is the authority of our front end.
 struct Call {
@@ -68,7 +68,7 @@ struct Seen {
 
 /// Runs it.
 pub(crate) fn services(options: &Options) -> Result<Vec<String>> {
-    let (theirs, ours) = (Peer::theirs(options.root())?, Peer::ours(options.root(), "release")?);
+    let (theirs, ours) = (Peer::theirs(options.root())?, Peer::ours(options.root(), &options.enginehouse)?);
     let own = format!("localhost:{}", ours.http.context("our front end's port")?);
     let mut lines = vec![
         "| call | api_server.py, calls/s | Enginehouse, calls/s | ratio | CPU of a call, api_server.py | Enginehouse |".to_owned(),
@@ -97,7 +97,7 @@ pub(crate) fn services(options: &Options) -> Result<Vec<String>> {
 
 fn measure(peer: &Peer, script: &Path, seconds: u32, seen: &mut Seen) -> Result<()> {
     let pids = process::tree(peer.pid());
-    let before = process::thread_ns(&pids);
+    let before = process::cpu_ns_of_all_threads(&pids);
     let output = Command::new("wrk")
         .args(["--latency", "-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), "-s"])
         .arg(script)
@@ -106,7 +106,8 @@ fn measure(peer: &Peer, script: &Path, seconds: u32, seen: &mut Seen) -> Result<
         .context("running wrk")?;
     let run = load::parse_wrk(&String::from_utf8_lossy(&output.stdout))?;
     anyhow::ensure!(run.errors == 0, "{} answers failed", run.errors);
-    let spent = process::spent_ns(&before, &pids);
+    // The SDK's server starts and ends threads all the time.
+    let spent = process::cpu_ns_of_all_threads(&pids).saturating_sub(before);
     #[allow(clippy::cast_precision_loss, reason = "a rate, not an account")]
     seen.cpu_us.push(spent as f64 / 1e3 / run.requests.max(1) as f64);
     seen.rates.push(run.rate);
