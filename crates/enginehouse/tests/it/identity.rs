@@ -29,7 +29,7 @@ def get(url, **headers):
     host, path = url[len('http://'):].split('/', 1)
     name, port = (host.split(':') + ['80'])[:2]
     headers.setdefault('Host', host)
-    lines = ['GET /%s HTTP/1.0' % path] + ['%s: %s' % (name.replace('_', '-'), value) for name, value in sorted(headers.items())]
+    lines = ['GET /%s HTTP/1.0' % path] + ['%s: %s' % (key.replace('_', '-'), value) for key, value in sorted(headers.items())]
     connection = socket.create_connection((name, int(port)), 60)
     connection.sendall(('\r\n'.join(lines) + '\r\n\r\n').encode('ascii'))
     pieces = []
