@@ -12,14 +12,17 @@ use std::sync::Mutex;
 /// The file.
 pub(crate) struct Names {
     file: PathBuf,
+    /// Google's names, which come first.
+    google: String,
     /// What stands in it.
     written: Mutex<String>,
 }
 
 impl Names {
     /// A file in a folder of our own. If it cannot be written, instances see the machine's.
-    pub(crate) fn new(folder: &Path) -> Self {
-        let names = Self { file: folder.join("hosts"), written: Mutex::default() };
+    pub(crate) fn new(folder: &Path, google: &[String]) -> Self {
+        let google = google.iter().fold(String::new(), |all, line| all + line + "\n");
+        let names = Self { file: folder.join("hosts"), google, written: Mutex::default() };
         names.set(IpAddr::from([127, 0, 0, 1]), &[]);
         names
     }
@@ -30,7 +33,7 @@ impl Names {
 
     /// These names lead to `address`.
     pub(crate) fn set(&self, address: IpAddr, names: &[String]) {
-        let mut text = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let mut text = self.google.clone() + &std::fs::read_to_string("/etc/hosts").unwrap_or_default();
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
@@ -62,7 +65,7 @@ mod tests {
     #[test]
     fn m2_names_are_changed_in_place() {
         let folder = tempfile::tempdir().expect("a folder");
-        let names = Names::new(folder.path());
+        let names = Names::new(folder.path(), &[]);
         let before = std::fs::File::open(names.file()).expect("there");
         names.set("127.0.0.1".parse().expect("an address"), &["v1.api.localhost".to_owned(), "api.localhost".to_owned()]);
         names.set("127.0.0.1".parse().expect("an address"), &["api.localhost".to_owned()]);

@@ -6,8 +6,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use model::rpc::Doors;
 use model::runtime::Language;
 use model::sched::Memory;
 use sandbox::limits::{Allowance, Group, Limits, Means};
@@ -239,15 +241,15 @@ pub(crate) fn plan(
         data_bytes: (looked && config.runtime.language() != Language::Java).then_some(2 * memory.soft()),
         groups: group.map(Group::doors).unwrap_or_default(),
         keep: Vec::new(),
-        hosts: hosts(house),
+        hosts: Vec::new(),
         linger: false,
         births: None,
     })
 }
 
 /// Google's names for the metadata server and the services, where they lead somewhere.
-fn hosts(house: &House) -> Vec<String> {
-    let address = house.options.doors.as_ref().and_then(|doors| doors.names());
+pub(crate) fn hosts(doors: Option<&Arc<dyn Doors>>) -> Vec<String> {
+    let address = doors.and_then(|doors| doors.names());
     address.map(|address| format!("{address} metadata.google.internal metadata appengine.googleapis.internal")).into_iter().collect()
 }
 
