@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::peer::{Peer, python2, sdk};
@@ -43,7 +43,8 @@ fn sheets(folder: &Path, names: &[String]) -> Result<Vec<PathBuf>> {
         .filter(|path| names.is_empty() || path.file_stem().is_some_and(|stem| names.iter().any(|name| stem == name.as_str())))
         .collect();
     found.sort();
-    if found.is_empty() { bail!("there are no calls of {}", names.join(", ")) } else { Ok(found) }
+    ensure!(!found.is_empty(), "there are no calls of {}", names.join(", "));
+    Ok(found)
 }
 
 fn tell(found: &Value) -> Result<()> {

@@ -1,5 +1,6 @@
 //! What a million waiting tasks cost: `cargo run --release -p services --example tasks [COUNT]`. An app that answers at once is sent tasks from a queue that holds nothing
 //! else, and then from one behind which so many tasks wait for tomorrow; memory is what the system says that the process has.
+#![allow(clippy::print_stdout, reason = "a program that prints")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,6 @@
 //! The bundled services beside the SDK's own `api_server.py`: the same calls from the same client, interleaved.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -116,7 +117,10 @@ fn measure(peer: &Peer, script: &Path, seconds: u32, seen: &mut Seen) -> Result<
 
 /// A script of wrk that posts these bytes, and counts answers that are errors: those hold a field of the envelope that a success has not.
 fn script(dir: &Path, body: &[u8]) -> Result<PathBuf> {
-    let quoted: String = body.iter().map(|byte| format!("\\{byte:03}")).collect();
+    let quoted = body.iter().fold(String::new(), |mut quoted, byte| {
+        let _ = write!(quoted, "\\{byte:03}");
+        quoted
+    });
     let text = format!(
         "wrk.method = \"POST\"\nwrk.body = \"{quoted}\"\nwrk.headers[\"Content-Type\"] = \"application/octet-stream\"\n\
          wrk.headers[\"X-Google-RPC-Service-Deadline\"] = \"60\"\n\

@@ -1,7 +1,5 @@
 //! The flags of `dev_appserver.py` (SDK 1.9.88), and what becomes of each. Pure.
 
-use std::fmt::Write as _;
-
 /// What `run` is started with, and what people should know.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
@@ -218,9 +216,8 @@ fn find(name: &str) -> Result<(&'static str, Fate, bool), String> {
         [one] => Ok(*one),
         [] => Err(format!("--{name} is no flag of dev_appserver.py; see `enginehouse dev-appserver --help`")),
         several => {
-            let mut names = String::new();
-            several.iter().for_each(|(known, ..)| write!(names, " --{known}").unwrap_or_default());
-            Err(format!("--{name} may mean{names}"))
+            let names: Vec<_> = several.iter().map(|(known, ..)| format!("--{known}")).collect();
+            Err(format!("--{name} may mean {}", names.join(" ")))
         }
     }
 }

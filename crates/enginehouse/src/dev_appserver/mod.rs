@@ -16,7 +16,7 @@ use flags::{Taken, take};
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = flags::HELP)]
 pub(crate) struct DevAppserver {
-    /// Flags and paths as dev_appserver.py takes them
+    /// Flags and paths as `dev_appserver.py` takes them
     #[arg(value_name = "FLAGS AND PATHS", trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }

@@ -131,9 +131,9 @@ fn s1_an_error_undoes_everything_and_everybody_hears() {
 
 #[test]
 fn s1_changes_of_another_process_are_noticed() {
+    static OWN: AtomicUsize = AtomicUsize::new(0);
     let home = tempfile::tempdir().expect("a folder");
     let (told, ears) = mpsc::channel();
-    static OWN: AtomicUsize = AtomicUsize::new(0);
     let mine = Tasks::open(home.path(), move || told.send(OWN.load(Ordering::SeqCst)).unwrap_or_default()).expect("opens");
     add(&mine, "q", fresh(None, 5)).expect("added");
     OWN.store(1, Ordering::SeqCst);
