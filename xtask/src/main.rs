@@ -56,6 +56,12 @@ fn root() -> Result<PathBuf> {
     Ok(own.parent().context("xtask lies in the workspace")?.to_owned())
 }
 
+/// Beside the output, which another command may read.
+#[allow(clippy::print_stderr, reason = "a chore talks to the person who started it")]
+fn note(text: &str) {
+    eprintln!("note: {text}");
+}
+
 /// The one place that prints.
 #[allow(clippy::print_stdout, reason = "a chore talks to the person who started it")]
 fn say(text: &str) {

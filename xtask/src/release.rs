@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{bench, say};
+use crate::{bench, note, say};
 
 /// Where the profile lies, below the workspace.
 const PROFILE: &str = "packaging/profile/enginehouse.profdata";
@@ -32,7 +32,7 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
         // Functions that changed since the profile was made are compiled without it; that is no reason for a warning each.
         format!("-Cprofile-use={} -Cllvm-args=-no-pgo-warn-mismatch", root.join(PROFILE).display())
     } else {
-        say(&format!("note: the profile was made with {}; building without it", if known.is_empty() { "nothing" } else { known.trim() }));
+        note(&format!("the profile was made with {}; building without it", if known.is_empty() { "nothing" } else { known.trim() }));
         String::new()
     };
     compile(root, &rustc, "target", &flags)
@@ -53,7 +53,7 @@ fn train(root: &Path) -> Result<()> {
     if raw.exists() {
         fs::remove_dir_all(&raw)?;
     }
-    say("compiling with counters…");
+    note("compiling with counters");
     let program = compile(root, &rustc, "target/training", &format!("-Cprofile-generate={}", raw.display()))?;
     bench::train(root, program)?;
     let profile = root.join(PROFILE);
