@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn words_are_read_as_argparse_reads_them() {
         assert_eq!(args("-A shop app.yaml"), "--project=shop --port=8080 --api-port=0 -- app.yaml");
-        assert_eq!(args("-Ashop --port 1 --auto=no a b"), "--project=shop --port=1 --no-reload --api-port=0 -- a b");
+        assert_eq!(args("-Ashop --port 1 --automatic=no a b"), "--project=shop --port=1 --no-reload --api-port=0 -- a b");
         assert_eq!(args("--clear_datastore yes a"), "--port=8080 --api-port=0 -- a");
         assert_eq!(args("--clear_datastore a"), "--port=8080 --api-port=0 -- a", "a path is no yes or no");
         assert_eq!(args("--env_var A=b=c -- --odd"), "--env-var=A=b=c --port=8080 --api-port=0 -- --odd");
