@@ -125,10 +125,16 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON.
+    /// The body as JSON, unpacked if it was asked for with gzip.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}): {} {}", self.status, self.text()))
+        let mut plain = Vec::new();
+        let packed = self.header("content-encoding") == Some("gzip");
+        if packed {
+            flate2::read::GzDecoder::new(&self.body[..]).read_to_end(&mut plain).expect("gzip");
+        }
+        let body = if packed { &plain } else { &self.body };
+        serde_json::from_slice(body).unwrap_or_else(|error| panic!("not JSON ({error}): {} {}", self.status, self.text()))
     }
 
     /// Fails unless the status is this one.
