@@ -142,5 +142,5 @@ fn y14_an_app_of_python_3_may_have_files_and_no_code() {
     assert_eq!(node.get("/s/a.txt").expect(200).text(), "a");
     let other = node.get("/other");
     assert!(other.status >= 400, "{other:?}");
-    assert!(node.everything().contains("only static files are served"), "the user is told");
+    node.wait_line("the user is told", |line| line.contains("only static files are served"));
 }
