@@ -42,7 +42,7 @@ const MEMCACHE: usize = 64 << 20;
 
 /// What services are started with.
 pub(crate) struct Settings {
-    /// Where an app's services keep what must outlive the process; `None` for all apps' together.
+    /// Where an app's services keep what must outlive the process.
     pub(crate) folder: Arc<dyn Fn(&model::ids::AppId) -> PathBuf + Send + Sync>,
     /// `--test-mode`
     pub(crate) testing: bool,

@@ -8,6 +8,7 @@ mod atomic;
 pub mod control;
 pub mod files;
 pub mod log;
+mod query;
 pub mod tasks;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};

@@ -4,30 +4,23 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use rusqlite::{OptionalExtension, Params, Row};
+use rusqlite::{Params, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::StoreError;
 use super::{Result, View};
+use crate::query;
 
 impl View<'_> {
     /// All rows of a query.
     pub(super) fn list<T>(&self, sql: &str, with: impl Params, read: impl Fn(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {
-        let mut statement = self.conn.prepare_cached(sql)?;
-        let mut rows = statement.query(with)?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push(read(row)?);
-        }
-        Ok(found)
+        query::list(self.conn, sql, with, read)
     }
 
     /// The only row of a query, if there is one.
     pub(super) fn one<T>(&self, sql: &str, with: impl Params, read: impl Fn(&Row<'_>) -> Result<T>) -> Result<Option<T>> {
-        let mut statement = self.conn.prepare_cached(sql)?;
-        let found = statement.query_row(with, |row| Ok(read(row))).optional()?;
-        found.transpose()
+        query::one(self.conn, sql, with, read)
     }
 
     /// A number that a query counts.

@@ -1,9 +1,10 @@
 //! Reading tasks.
 
-use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use super::row::{self, Due, QUEUE, Queue, TASK, Task};
 use crate::control::Result;
+use crate::query;
 
 /// A snapshot of an app's tasks.
 #[derive(Debug)]
@@ -24,18 +25,11 @@ pub enum From {
 
 impl View<'_> {
     pub(super) fn list<T>(&self, sql: &str, with: impl Params, read: impl Fn(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {
-        let mut statement = self.conn.prepare_cached(sql)?;
-        let mut rows = statement.query(with)?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push(read(row)?);
-        }
-        Ok(found)
+        query::list(self.conn, sql, with, read)
     }
 
     pub(super) fn one<T>(&self, sql: &str, with: impl Params, read: impl Fn(&Row<'_>) -> Result<T>) -> Result<Option<T>> {
-        let mut statement = self.conn.prepare_cached(sql)?;
-        statement.query_row(with, |row| Ok(read(row))).optional()?.transpose()
+        query::one(self.conn, sql, with, read)
     }
 
     /// All queues that ever had something to be kept.
