@@ -43,6 +43,8 @@ struct Fields {
     required: Vec<(i32, String)>,
     /// Field and the full name of its message.
     nested: Vec<(i32, String)>,
+    /// All of them.
+    count: usize,
 }
 
 /// A static `Shape` for each message, and a function that finds one.
@@ -61,8 +63,12 @@ fn shapes(compiled: &FileDescriptorSet) -> String {
         let nested: Vec<String> = fields.nested.iter().map(|(number, other)| format!("({number}, &{})", name(other))).collect();
         let (required, nested) = (required.join(", "), nested.join(", "));
         let short = full.split('.').skip(2).collect::<Vec<_>>().join(".");
-        let made =
-            writeln!(text, "static {}: Shape = Shape {{ name: {short:?}, required: &[{required}], nested: &[{nested}] }};", name(full));
+        let made = writeln!(
+            text,
+            "static {}: Shape = Shape {{ name: {short:?}, required: &[{required}], nested: &[{nested}], fields: {} }};",
+            name(full),
+            fields.count
+        );
         let package = full.split('.').nth(1).unwrap_or_default();
         let found = writeln!(arms, "        ({package:?}, {short:?}) => &{},", name(full));
         made.and(found).unwrap_or_default();
@@ -74,7 +80,7 @@ fn shapes(compiled: &FileDescriptorSet) -> String {
 
 fn collect(scope: &str, message: &DescriptorProto, all: &mut BTreeMap<String, Fields>) {
     let full = format!("{scope}.{}", message.name());
-    let mut fields = Fields::default();
+    let mut fields = Fields { count: message.field.len(), ..Fields::default() };
     for field in &message.field {
         if field.label == Some(REQUIRED) {
             fields.required.push((field.number(), field.name().to_owned()));

@@ -10,6 +10,8 @@ use model::rpc::Visit;
 use model::table::Version;
 use prost::{Message, Name};
 
+use crate::card::Card;
+use crate::presence::{self, Fault};
 use crate::proto::remote_api::{ApplicationError, Response, RpcError, rpc_error::Code};
 use crate::system::Seat;
 
@@ -75,8 +77,8 @@ pub type Answer = Result<Bytes, Failure>;
 
 /// A service.
 pub trait Service: Send + Sync {
-    /// Its name in calls.
-    fn name(&self) -> &'static str;
+    /// What it is called, and what it can be asked.
+    fn card(&self) -> &'static Card;
 
     /// The largest message that it takes.
     fn most(&self) -> usize {
@@ -93,14 +95,16 @@ pub trait Service: Send + Sync {
 /// Reads the message of a call.
 ///
 /// # Errors
-/// `PARSE_ERROR` if it is none of this type, or lacks a required field.
-#[allow(clippy::needless_pass_by_value, reason = "who reads a message is done with its bytes")]
+/// `PARSE_ERROR` if it is none of this type, or lacks a required field; `REQUEST_TOO_LARGE` if it would take too much memory.
 pub fn read<M: Message + Name + Default>(message: Bytes) -> Result<M, Failure> {
     let malformed = |why: &dyn std::fmt::Display| Failure::Rpc(Code::ParseError, format!("The request is malformed: {why}"));
-    let read = M::decode(message.clone()).map_err(|error| malformed(&error))?;
-    match crate::presence::missing::<M>(&message) {
-        Some(field) => Err(malformed(&format_args!("{field} is required and missing"))),
-        None => Ok(read),
+    match presence::fault::<M>(&message) {
+        None => M::decode(message).map_err(|error| malformed(&error)),
+        Some(Fault::Missing(field)) => Err(malformed(&format_args!("{field} is required and missing"))),
+        // prost would make of two bytes a part of some hundred.
+        Some(Fault::TooMany) => {
+            Err(Failure::Rpc(Code::RequestTooLarge, "The request has too many parts; send several requests instead.".into()))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use model::pool::Boxed;
 
 use crate::call::{Answer, Context, Failure, Service, read, write};
+use crate::card::{self, Card};
 use crate::proto::capability::{
     CapabilityConfig, IsEnabledRequest, IsEnabledResponse, SetCapabilityStatusRequest, capability_config::Status,
     is_enabled_response::SummaryStatus,
@@ -84,8 +85,8 @@ impl Capabilities {
 }
 
 impl Service for Capabilities {
-    fn name(&self) -> &'static str {
-        "capability_service"
+    fn card(&self) -> &'static Card {
+        &card::CAPABILITY
     }
 
     fn clear(&self) {

@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod capability;
+pub mod card;
 pub mod cron;
 pub mod identity;
 pub mod jwt;

@@ -12,6 +12,7 @@ use model::steer::{Change, MOST_INSTANCES, Refused};
 use model::table::{RoutingTable, Service as Served, Version};
 
 use crate::call::{Answer, Context, Failure, Service, read, write};
+use crate::card::{self, Card};
 use crate::outside::Outside;
 use crate::proto::modules::{self as pb, ErrorCode as Code};
 use crate::proto::remote_api::rpc_error;
@@ -105,8 +106,8 @@ impl Modules {
 }
 
 impl Service for Modules {
-    fn name(&self) -> &'static str {
-        "modules"
+    fn card(&self) -> &'static Card {
+        &card::MODULES
     }
 
     fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer> {

@@ -1,13 +1,37 @@
-//! Required fields. The messages of the first SDKs have many, and their clients rely on the server to notice one that is missing; prost does not. So the
-//! bytes of a message that prost has accepted are walked once more, beside a table that `build.rs` makes of the definitions.
+//! What prost does not look at. Required fields: the messages of the first SDKs have many, and their clients rely on the server to notice one that is
+//! missing. And what a message becomes in memory: of two bytes prost makes a part of some hundred. So the bytes of a message are walked before prost reads
+//! them, beside a table that `build.rs` makes of the definitions.
 
 use prost::Name;
 
-/// What is required of one message.
+/// What is known of one message.
 struct Shape {
     name: &'static str,
     required: &'static [(u32, &'static str)],
     nested: &'static [(u32, &'static Self)],
+    /// How many fields it may have.
+    fields: usize,
+}
+
+/// What is wrong with a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// This field is required and missing.
+    Missing(String),
+    /// It would take too much memory.
+    TooMany,
+}
+
+/// Bytes that a message may take once it is read, besides its texts, by [`Shape::cost`]. Far beyond what SDKs send: a `BulkAdd` has 100 tasks.
+const ROOM: usize = 128 << 20;
+/// Bytes of a field that is a text, a number, or unknown.
+const FIELD: usize = 40;
+
+impl Shape {
+    /// What a message of this shape takes at least, about: prost keeps a place for each field, whether it is there or not.
+    fn cost(&self) -> usize {
+        FIELD + FIELD * self.fields
+    }
 }
 
 #[allow(clippy::all, clippy::pedantic, reason = "generated")]
@@ -22,60 +46,84 @@ mod shapes {
 /// prost refuses what is nested deeper.
 const DEEPEST: u32 = 100;
 
-/// Names the first required field that a message lacks. Of bytes that are no message it says nothing: those prost refuses.
-pub(crate) fn missing<M: Name>(message: &[u8]) -> Option<String> {
-    let shape = shapes::find(M::PACKAGE, M::NAME)?;
-    if shape.required.is_empty() && shape.nested.is_empty() {
+/// Looks for the first required field that a message lacks, and whether there are too many parts before it. Of bytes that are no message it says nothing:
+/// those prost refuses.
+pub(crate) fn fault<M: Name>(message: &[u8]) -> Option<Fault> {
+    let shape = shapes::find(M::PACKAGE, M::NAME).unwrap_or(&UNKNOWN);
+    if shape.required.is_empty() && shape.nested.is_empty() && message.len() < ROOM / FIELD {
         return None;
     }
-    walk(shape, &mut Bytes(message), None, 0).err().flatten()
+    let mut walk = Walk { rest: Bytes(message), room: ROOM };
+    walk.message(shape, None, 0).err().flatten()
 }
 
-/// Why a walk ended early: with the field that is missing, or because this is no message.
-type Broken = Option<String>;
+/// Why a walk ended early: with what is wrong, or because this is no message.
+type Broken = Option<Fault>;
 
-/// Walks one message, to its end or to the end of the group `within`.
-fn walk(shape: &Shape, bytes: &mut Bytes<'_>, within: Option<u32>, depth: u32) -> Result<(), Broken> {
-    if depth > DEEPEST {
-        return Err(None);
-    }
-    let mut seen = 0_u64;
-    while let Some((field, kind)) = bytes.tag()? {
-        if kind == END_GROUP {
-            if within != Some(field) {
-                return Err(None);
+/// A walk through all parts of a message.
+struct Walk<'a> {
+    rest: Bytes<'a>,
+    room: usize,
+}
+
+impl Walk<'_> {
+    /// Walks one message, to its end or to the end of the group `within`.
+    fn message(&mut self, shape: &Shape, within: Option<u32>, depth: u32) -> Result<(), Broken> {
+        if depth > DEEPEST {
+            return Err(None);
+        }
+        self.pay(shape.cost())?;
+        let mut seen = 0_u64;
+        while let Some((field, kind)) = self.rest.tag()? {
+            if kind == END_GROUP {
+                if within != Some(field) {
+                    return Err(None);
+                }
+                return complete(shape, seen);
             }
-            return complete(shape, seen);
+            if let Some(at) = shape.required.iter().position(|(number, _)| *number == field) {
+                seen |= 1 << at.min(63);
+            }
+            let nested = shape.nested.iter().find(|(number, _)| *number == field).map(|(_, nested)| *nested);
+            match (kind, nested) {
+                (START_GROUP, nested) => self.message(nested.unwrap_or(&UNKNOWN), Some(field), depth + 1)?,
+                (DELIMITED, Some(nested)) => {
+                    let inner = Bytes(self.rest.delimited()?);
+                    let after = std::mem::replace(&mut self.rest, inner);
+                    self.message(nested, None, depth + 1)?;
+                    self.rest = after;
+                }
+                (DELIMITED, None) => {
+                    self.rest.delimited()?;
+                    self.pay(FIELD)?;
+                }
+                (VARINT, _) => drop(self.rest.varint()?),
+                (FIXED64, _) => drop(self.rest.take(8)?),
+                (FIXED32, _) => drop(self.rest.take(4)?),
+                _ => return Err(None),
+            }
         }
-        if let Some(at) = shape.required.iter().position(|(number, _)| *number == field) {
-            seen |= 1 << at.min(63);
+        if within.is_some() {
+            return Err(None);
         }
-        let nested = shape.nested.iter().find(|(number, _)| *number == field).map(|(_, nested)| *nested);
-        match (kind, nested) {
-            (START_GROUP, nested) => walk(nested.unwrap_or(&UNKNOWN), bytes, Some(field), depth + 1)?,
-            (DELIMITED, Some(nested)) => walk(nested, &mut Bytes(bytes.delimited()?), None, depth + 1)?,
-            (DELIMITED, None) => drop(bytes.delimited()?),
-            (VARINT, _) => drop(bytes.varint()?),
-            (FIXED64, _) => drop(bytes.take(8)?),
-            (FIXED32, _) => drop(bytes.take(4)?),
-            _ => return Err(None),
-        }
+        complete(shape, seen)
     }
-    if within.is_some() {
-        return Err(None);
+
+    fn pay(&mut self, bytes: usize) -> Result<(), Broken> {
+        self.room = self.room.checked_sub(bytes).ok_or(Some(Fault::TooMany))?;
+        Ok(())
     }
-    complete(shape, seen)
 }
 
 fn complete(shape: &Shape, seen: u64) -> Result<(), Broken> {
     match shape.required.iter().enumerate().find(|(at, _)| seen & (1 << at.min(&63)) == 0) {
-        Some((_, (_, field))) => Err(Some(format!("{}.{field}", shape.name))),
+        Some((_, (_, field))) => Err(Some(Fault::Missing(format!("{}.{field}", shape.name)))),
         None => Ok(()),
     }
 }
 
 /// A group that the definitions do not have.
-static UNKNOWN: Shape = Shape { name: "", required: &[], nested: &[] };
+static UNKNOWN: Shape = Shape { name: "", required: &[], nested: &[], fields: 0 };
 
 const VARINT: u32 = 0;
 const FIXED64: u32 = 1;
@@ -126,8 +174,29 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
 
-    use super::missing;
-    use crate::proto::{memcache, remote_api, user};
+    use super::{Fault, fault};
+    use crate::proto::{memcache, remote_api, taskqueue, user};
+
+    fn missing<M: prost::Name>(message: &[u8]) -> Option<String> {
+        match fault::<M>(message)? {
+            Fault::Missing(field) => Some(field),
+            Fault::TooMany => panic!("not too many"),
+        }
+    }
+
+    #[test]
+    fn m4_parts_without_end_are_refused() {
+        // Tasks of eight bytes, and names of two, which would take a hundred times as much.
+        assert_eq!(
+            fault::<taskqueue::TaskQueueBulkAddRequest>(&[0x0a, 6, 0x0a, 0, 0x12, 0, 0x18, 0].repeat(1 << 20)),
+            Some(Fault::TooMany)
+        );
+        assert_eq!(fault::<taskqueue::TaskQueueFetchQueueStatsRequest>(&[0x12, 0].repeat(4 << 20)), Some(Fault::TooMany));
+        assert_eq!(fault::<memcache::GetRequest>(&[0x0a, 0].repeat(4 << 20)), Some(Fault::TooMany));
+        // What is large at once is not many.
+        let keys = memcache::GetRequest { key: vec![vec![0; 250].into(); 100_000], ..Default::default() };
+        assert_eq!(fault::<memcache::GetRequest>(&keys.encode_to_vec()), None);
+    }
 
     #[test]
     fn the_first_field_that_is_missing_is_named() {

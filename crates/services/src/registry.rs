@@ -23,7 +23,7 @@ impl Registry {
     /// Adds one.
     #[must_use]
     pub fn with(mut self, service: Arc<dyn Service>) -> Self {
-        self.services.insert(service.name(), service);
+        self.services.insert(service.card().name, service);
         self
     }
 
@@ -33,6 +33,9 @@ impl Registry {
     /// What the service says, or why there is none.
     pub async fn call(&self, service: &str, method: &str, message: Bytes, context: &Context) -> Answer {
         let Some(found) = self.services.get(service) else { return Err(absent(service, method)) };
+        if !found.card().has(method, context.testing) {
+            return Err(Failure::no_call(service, method));
+        }
         if message.len() > found.most() {
             let text = format!("The request to API call {service}.{method}() was too large.");
             return Err(Failure::Rpc(Code::RequestTooLarge, text));

@@ -11,6 +11,7 @@ use model::pool::{Boxed, Instance};
 use model::scaling::Scaling;
 
 use crate::call::{Answer, Context, Failure, Service, read, write};
+use crate::card::{self, Card};
 use crate::outside::Outside;
 use crate::proto::system::{self as pb, ErrorCode as Code};
 
@@ -98,8 +99,8 @@ impl System {
 }
 
 impl Service for System {
-    fn name(&self) -> &'static str {
-        "system"
+    fn card(&self) -> &'static Card {
+        &card::SYSTEM
     }
 
     fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer> {

@@ -11,6 +11,7 @@ use model::user::User;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::call::{Answer, Context, Failure, Service, read, write};
+use crate::card::{self, Card};
 use crate::outside::Outside;
 use crate::proto::user as pb;
 
@@ -199,8 +200,8 @@ fn bearer(header: Option<&HeaderValue>, query: Option<&str>) -> Option<String> {
 }
 
 impl Service for Users {
-    fn name(&self) -> &'static str {
-        "user"
+    fn card(&self) -> &'static Card {
+        &card::USER
     }
 
     fn clear(&self) {

@@ -16,6 +16,7 @@ use store::access::{Access, AccessKey, LASTS};
 
 pub(crate) use self::keys::{Key, Keys};
 use crate::call::{Answer, Context, Failure, Service, read, write};
+use crate::card::{self, Card};
 use crate::jwt;
 use crate::outside::Outside;
 use crate::proto::app_identity as pb;
@@ -194,8 +195,8 @@ pub(crate) fn check_scopes(scopes: &[String]) -> Result<(), String> {
 }
 
 impl Service for Identity {
-    fn name(&self) -> &'static str {
-        "app_identity_service"
+    fn card(&self) -> &'static Card {
+        &card::APP_IDENTITY
     }
 
     fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer> {

@@ -16,6 +16,7 @@ use store::log::Reader;
 
 use self::records::{Query, Under};
 use crate::call::{Answer, Context, Failure, Service, read, write};
+use crate::card::{self, Card};
 use crate::proto::logservice as pb;
 use crate::proto::remote_api::rpc_error::Code;
 use crate::visits::Visits;
@@ -119,8 +120,8 @@ impl Logs {
 }
 
 impl Service for Logs {
-    fn name(&self) -> &'static str {
-        "logservice"
+    fn card(&self) -> &'static Card {
+        &card::LOGSERVICE
     }
 
     fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer> {

@@ -18,6 +18,7 @@ mod courier;
 mod listener;
 
 use crate::call::{Answer, Context, Failure, Service, read, write};
+use crate::card::{self, Card};
 use crate::proto::mail::{self as pb, ErrorCode};
 use address::Mailbox;
 use office::Office;
@@ -65,8 +66,8 @@ impl Mail {
 }
 
 impl Service for Mail {
-    fn name(&self) -> &'static str {
-        "mail"
+    fn card(&self) -> &'static Card {
+        &card::MAIL
     }
 
     fn most(&self) -> usize {

@@ -14,6 +14,7 @@ mod hooks;
 use cache::{Cache, Item, Moment, NotCounted, Policy, Step, Stored};
 
 use crate::call::{Answer, Context, Failure, Service, read, write};
+use crate::card::{self, Card};
 use crate::proto::memcache as pb;
 
 /// An answer holds at most so many bytes of values; what does not fit is reported as truncated.
@@ -94,8 +95,8 @@ impl Memcache {
 }
 
 impl Service for Memcache {
-    fn name(&self) -> &'static str {
-        "memcache"
+    fn card(&self) -> &'static Card {
+        &card::MEMCACHE
     }
 
     fn most(&self) -> usize {

@@ -22,6 +22,7 @@ use model::pool::Boxed;
 use store::control::StoreError;
 
 use crate::call::{Answer, Context, Failure, Service, read, write};
+use crate::card::{self, Card};
 use crate::proto::taskqueue::task_queue_service_error::ErrorCode;
 
 pub use config::{Config, FileQueues, QueueFile, Ruled, Steer};
@@ -66,8 +67,8 @@ fn check_app(asked: Option<&Bytes>, context: &Context) -> Result<bool, Failure> 
 }
 
 impl Service for TaskQueue {
-    fn name(&self) -> &'static str {
-        "taskqueue"
+    fn card(&self) -> &'static Card {
+        &card::TASKQUEUE
     }
 
     fn most(&self) -> usize {

@@ -28,6 +28,7 @@ mod tls;
 pub use outer::{Resolver, System};
 
 use crate::call::{Answer, Context, Failure, Service, read, write};
+use crate::card::{self, Card};
 use crate::outside::Outside;
 use crate::proto::remote_api::rpc_error::Code;
 use crate::proto::urlfetch::{self as pb, ErrorCode};
@@ -63,8 +64,8 @@ pub struct UrlFetch {
 }
 
 impl Service for UrlFetch {
-    fn name(&self) -> &'static str {
-        "urlfetch"
+    fn card(&self) -> &'static Card {
+        &card::URLFETCH
     }
 
     fn most(&self) -> usize {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::targets::{self, TARGETS};
+use crate::targets::TARGETS;
 
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(name);
@@ -94,21 +94,4 @@ fn m4_mutated_inputs_break_nothing() {
         });
         outcome.unwrap_or_else(|found| panic!("{name}: {found}"));
     }
-}
-
-#[test]
-fn m4_deep_nesting_is_refused() {
-    // Groups within groups, messages within messages, in fields that nobody knows and in those that somebody does.
-    for opening in [&[0x0b_u8][..], &[0xfb, 0x01], &[0x2b], &[0x13]] {
-        targets::envelope(&opening.repeat(100_000));
-        targets::memcache(&[&[1, 0xff, 0xff][..], &opening.repeat(40_000)].concat());
-    }
-    let mut nested = Vec::new();
-    for _ in 0..2000 {
-        let mut outer = vec![0x2a];
-        prost::encoding::encode_varint(nested.len() as u64, &mut outer);
-        outer.extend(nested);
-        nested = outer;
-    }
-    targets::envelope(&nested);
 }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,24 +11,24 @@ use model::pool::Boxed;
 use model::rpc::{Door, Doors, Visit};
 use prost::Message;
 use services::call::{Answer, Context, Failure, Service};
-use services::capability::Capabilities;
+use services::card::{ALL, Card};
 use services::identity::{self, Identity};
-use services::memcache::Memcache;
 use services::metadata::Metadata;
 use services::proto::remote_api::rpc_error::Code;
-use services::proto::{memcache as pb, remote_api, user};
-use services::registry::Registry;
+use services::proto::{memcache as pb, remote_api, taskqueue as tq};
 use services::server::{Admission, House};
-use services::user::Users;
 
-use crate::targets::{METHODS, caller};
+use crate::samples::sample;
+use crate::targets::{caller, folder, registry};
 
 /// Fails in every way that a service must not.
 struct Bad;
 
+static BAD: Card = Card { name: "bad", methods: &["Panic", "Hang"], hooks: &[], code: |_| None };
+
 impl Service for Bad {
-    fn name(&self) -> &'static str {
-        "bad"
+    fn card(&self) -> &'static Card {
+        &BAD
     }
 
     fn call<'a>(&'a self, method: &'a str, _: Bytes, _: &'a Context) -> Boxed<'a, Answer> {
@@ -65,14 +66,14 @@ fn metadata() -> Metadata {
     Metadata::new(Arc::new(Identity::new(settings, Arc::default())), "local".into())
 }
 
+/// A folder for each: no two houses may share one.
+static HOUSES: AtomicUsize = AtomicUsize::new(0);
+
 impl Street {
     fn new(admission: Admission) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let registry = Registry::default()
-            .with(Arc::new(Memcache::new(1 << 20)))
-            .with(Arc::new(Users::default()))
-            .with(Arc::new(Capabilities::new(["memcache", "user"])))
-            .with(Arc::new(Bad));
+        let folder = folder(&format!("street{}", HOUSES.fetch_add(1, Ordering::SeqCst)));
+        let registry = registry(&folder, runtime.handle()).with(Arc::new(Bad));
         let house = House::new(registry, metadata(), Arc::default(), admission, runtime.handle().clone());
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let thread = std::thread::spawn(move || drop(runtime.block_on(ended)));
@@ -193,35 +194,32 @@ fn m4_required_fields_are_missed() {
 }
 
 #[test]
-fn m4_any_message_for_any_method() {
+fn m4_every_method_answers_at_the_door_and_to_tickets_alone() {
     let street = Street::new(Admission::Tickets);
     let door = street.door("shop");
-    let item = pb::set_request::Item { key: "k".into(), value: "v".into(), ..Default::default() };
-    let messages = [
-        pb::SetRequest { item: vec![item], ..Default::default() }.encode_to_vec(),
-        pb::GetRequest { key: vec!["k".into(); 3], ..Default::default() }.encode_to_vec(),
-        user::CreateLoginUrlRequest { destination_url: "/".into(), ..Default::default() }.encode_to_vec(),
-        vec![0x08, 1, 0x10, 2, 0x18, 3, 0x20, 4, 0x28, 5],
-        vec![0x0d, 1, 2, 3, 4, 0x11, 1, 2, 3, 4, 5, 6, 7, 8],
-    ];
     let mut stream = connect(door.address());
-    for (service, methods) in METHODS {
-        for method in *methods {
-            for message in &messages {
-                let answer = send(&mut stream, "", &call(service, method, message, "good"));
-                let parts = [answer.response.is_some(), answer.application_error.is_some(), answer.rpc_error.is_some()];
-                assert_eq!(parts.iter().filter(|there| **there).count(), 1, "{service}.{method}");
+    for card in ALL {
+        for method in card.all() {
+            let message = sample(card.name, method);
+            let answer = send(&mut stream, "", &call(card.name, method, &message, "good"));
+            let parts = [answer.response.is_some(), answer.application_error.is_some(), answer.rpc_error.is_some()];
+            assert_eq!(parts.iter().filter(|there| **there).count(), 1, "{}.{method}", card.name);
+            for forged in ["", "forged"] {
+                let error = send(&mut stream, "", &call(card.name, method, &message, forged)).rpc_error.expect("refused");
+                assert_eq!(error.code, i32::from(Code::SecurityViolation), "{}.{method}", card.name);
             }
         }
     }
+    works(door.address());
 }
 
 #[test]
 fn m4_hooks_of_tests_are_closed_in_production() {
     let street = Street::new(Admission::Tickets);
     let door = street.door("shop");
-    for method in ["SetClock", "AdvanceClock", "SetMaxSize", "GetLruChainLength"] {
-        assert_eq!(refused(door.address(), "", &call("memcache", method, &[8, 1], "good")).0, Code::CallNotFound, "{method}");
+    for (card, hook) in ALL.into_iter().flat_map(|card| card.hooks.iter().map(move |hook| (card, hook))) {
+        let called = call(card.name, hook, &sample(card.name, hook), "good");
+        assert_eq!(refused(door.address(), "", &called).0, Code::CallNotFound, "{}.{hook}", card.name);
     }
     for request in ["GET /clear", "POST /clear", "GET /_ah/status", "GET /?rtok=1", "POST /"] {
         let mut stream = connect(door.address());
@@ -245,16 +243,91 @@ fn m4_tickets_of_others_open_nothing() {
     works(shop.address());
 }
 
+/// The messages that name an app, with the name of another one in them: who is asked, where the name stands, and what is said.
+const NAMES: &[(&str, &str, u32, i32)] = &[
+    ("memcache", "Get", 5, 3),
+    ("memcache", "Set", 10, 3),
+    ("memcache", "Delete", 5, 3),
+    ("memcache", "Increment", 7, 3),
+    ("memcache", "BatchIncrement", 3, 3),
+    ("memcache", "FlushAll", 1, 3),
+    ("memcache", "Stats", 1, 3),
+    ("taskqueue", "Add", 11, 9),
+    ("taskqueue", "Delete", 3, 9),
+    ("taskqueue", "ForceRun", 1, 9),
+    ("taskqueue", "UpdateQueue", 1, 9),
+    ("taskqueue", "FetchQueues", 1, 9),
+    ("taskqueue", "FetchQueueStats", 1, 9),
+    ("taskqueue", "PauseQueue", 1, 9),
+    ("taskqueue", "PurgeQueue", 1, 9),
+    ("taskqueue", "DeleteQueue", 1, 9),
+    ("taskqueue", "DeleteGroup", 1, 9),
+    ("taskqueue", "QueryTasks", 1, 9),
+    ("taskqueue", "FetchTask", 1, 9),
+    ("taskqueue", "UpdateStorageLimit", 1, 9),
+    ("logservice", "Read", 1, 1),
+    ("app_identity_service", "GetAccessToken", 3, 1005),
+];
+
 #[test]
 fn m4_other_apps_names_are_refused() {
     let street = Street::new(Admission::Tickets);
-    let door = street.door("shop");
-    for (method, field) in [("Get", 5), ("Set", 10), ("Delete", 5), ("BatchIncrement", 3), ("FlushAll", 1), ("Stats", 1)] {
-        let mut message = Vec::new();
-        prost::encoding::message::encode(field, &pb::AppOverride { app_id: "neighbour".into() }, &mut message);
-        let answer = send(&mut connect(door.address()), "", &call("memcache", method, &message, "good"));
-        let error = answer.application_error.expect("refused by the service");
-        assert_eq!(error.code, i32::from(pb::ErrorCode::PermissionDenied), "{method}");
+    let (door, neighbour) = (street.door("mallory"), street.door("neighbour"));
+    let mut stream = connect(door.address());
+    for (service, method, field, code) in NAMES {
+        let name = if *service == "app_identity_service" { "neighbour@appspot.gserviceaccount.com" } else { "neighbour" };
+        for name in [name, "", "s~neighbour", "mallory~neighbour"].iter().take(if *service == "memcache" { 4 } else { 1 }) {
+            let mut message = sample(service, method);
+            // What comes later counts.
+            if *service == "memcache" {
+                prost::encoding::message::encode(*field, &pb::AppOverride { app_id: (*name).into() }, &mut message);
+            } else {
+                prost::encoding::bytes::encode(*field, &Bytes::copy_from_slice(name.as_bytes()), &mut message);
+            }
+            let answer = send(&mut stream, "", &call(service, method, &message, "good"));
+            let error = answer.application_error.clone().unwrap_or_else(|| panic!("{service}.{method} is refused: {answer:?}"));
+            assert_eq!(error.code, *code, "{service}.{method}: {name}");
+        }
+    }
+    // In a bulk one is enough.
+    let add = |app: Option<&'static str>| tq::TaskQueueAddRequest {
+        app_id: app.map(Bytes::from),
+        ..tq::TaskQueueAddRequest::decode(&sample("taskqueue", "Add")[..]).expect("a task")
+    };
+    let bulk = tq::TaskQueueBulkAddRequest { add_request: vec![add(None), add(Some("neighbour"))] };
+    let answer = send(&mut stream, "", &call("taskqueue", "BulkAdd", &bulk.encode_to_vec(), "good"));
+    assert_eq!(answer.application_error.expect("refused").code, 9);
+    works(neighbour.address());
+}
+
+/// Each message of the definitions that names an app is in [`NAMES`], or in a message that is.
+#[test]
+fn m4_no_message_that_names_an_app_is_forgotten() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the definitions") {
+        let path = entry.expect("readable").path();
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let service = path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
+        let mut message = String::new();
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix("message ") {
+                message = name.trim_end_matches(" {").to_owned();
+            }
+            if line.contains(" app_id = ") || line.contains(" AppOverride ") {
+                found.push((service.clone(), message.clone()));
+            }
+        }
+    }
+    assert!(found.len() > 15, "{found:?}");
+    for (service, message) in found {
+        // Answers, and parts of messages.
+        if ["RequestLog", "AppOverride"].contains(&message.as_str()) {
+            continue;
+        }
+        let method = message.trim_start_matches("TaskQueue").trim_end_matches("Request").replace("LogRead", "Read");
+        let method = if method == "Flush" { "FlushAll".to_owned() } else { method };
+        assert!(NAMES.iter().any(|(one, other, ..)| *one == service && *other == method), "{service}: {message} ({method}) names an app");
     }
 }
 
