@@ -142,6 +142,12 @@ pub(crate) struct RawApp {
 }
 
 impl RawApp {
+    /// Puts another runtime in the place of the one that the file names.
+    pub(crate) fn run_on(&mut self, runtime: Runtime) {
+        let span = self.runtime.as_ref().map_or(self.span, |found| found.span);
+        self.runtime = Some(Spanned { value: runtime, span });
+    }
+
     /// The static handlers that the file itself has, and where they are written.
     pub(crate) fn static_handlers(&self) -> impl Iterator<Item = (&StaticFiles, Span)> {
         self.shared.handlers.iter().filter_map(|handler| Some((handler.files()?, handler.span())))

@@ -13,6 +13,7 @@ use model::handler::StaticSource;
 use model::ids::{AppId, ServiceId};
 use model::index::Index;
 use model::queue::Queues;
+use model::runtime::Runtime;
 
 use crate::app::{self, RawApp};
 use crate::code;
@@ -32,6 +33,8 @@ pub struct Options {
     pub project: Option<AppId>,
     /// `--env-var K=V`: added to the variables of every service, superseding the files'. Check names with [`crate::check_env_name`].
     pub env: BTreeMap<String, String>,
+    /// Every service runs on this, whatever its file says.
+    pub runtime: Option<Runtime>,
 }
 
 /// One service that was found.
@@ -174,11 +177,14 @@ impl Loader<'_> {
         }
         let root = path.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         let before = self.report.errors();
-        let Some(raw) = app::read(file, &self.loaded.sources, &mut self.report) else {
+        let Some(mut raw) = app::read(file, &self.loaded.sources, &mut self.report) else {
             let span = Sources::start(file);
             self.services.push(Found { file, service: None, span, application: None, root, loaded: None, named: false });
             return;
         };
+        if let Some(runtime) = &self.options.runtime {
+            raw.run_on(runtime.clone());
+        }
         self.error_pages(&raw, &root);
         self.static_sources(&raw, &root);
         let span = raw.service.as_ref().map_or(raw.span, |service| service.span);

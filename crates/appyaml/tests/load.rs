@@ -156,7 +156,7 @@ fn y3_the_project_of_the_command_line_wins() {
     let loaded = app.load(&["b.yaml", "app.yaml"]);
     assert_eq!(loaded.app.as_ref().map(model::ids::AppId::as_str), Some("shop"));
     codes(&loaded, &["A0208", "A0509", "A0208"]);
-    let options = Options { project: Some("mine".parse().expect("valid")), env: BTreeMap::new() };
+    let options = Options { project: Some("mine".parse().expect("valid")), ..Options::default() };
     let loaded = app.load_with(&["b.yaml", "app.yaml"], &options);
     assert_eq!(loaded.app.as_ref().map(model::ids::AppId::as_str), Some("mine"));
     codes(&loaded, &["A0208", "A0208"]);
@@ -165,7 +165,7 @@ fn y3_the_project_of_the_command_line_wins() {
 #[test]
 fn y9_variables_of_the_command_line_win() {
     let app = App::new(&[("app.yaml", "runtime: python312\nenv_variables:\n  A: file\n  B: file\n")]);
-    let options = Options { project: None, env: BTreeMap::from([("A".to_owned(), "line".to_owned())]) };
+    let options = Options { env: BTreeMap::from([("A".to_owned(), "line".to_owned())]), ..Options::default() };
     let loaded = app.load_with(&[""], &options);
     assert_eq!(loaded.services[0].config.env["A"], "line");
     assert_eq!(loaded.services[0].config.env["B"], "file");

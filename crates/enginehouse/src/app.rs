@@ -13,12 +13,14 @@ use model::traffic::TrafficSplit;
 
 use crate::change::{Effect, effect};
 use crate::watch::Scope;
+use crate::wishes::Wishes;
 
 /// Where an app is read from, and what the command line adds.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) options: appyaml::Options,
+    pub(crate) wishes: Wishes,
 }
 
 impl Source {
@@ -27,6 +29,7 @@ impl Source {
         let mut loaded = load_app(&self.paths, &self.options);
         for service in &mut loaded.services {
             service.root = whole(&service.root);
+            self.wishes.apply(service);
         }
         loaded.files_read = loaded.files_read.iter().map(|file| whole_file(file)).collect();
         loaded
@@ -147,14 +150,15 @@ impl Edition {
     }
 
     /// What is to be watched for the next one.
-    pub(crate) fn scope(&self) -> Scope {
-        scope(&self.loaded.services, self.loaded.files_read.clone())
+    pub(crate) fn scope(&self, wishes: &Wishes) -> Scope {
+        scope(&self.loaded.services, self.loaded.files_read.clone(), wishes)
     }
 }
 
 /// The folders of `services` and all configuration files.
-pub(crate) fn scope(services: &[LoadedService], files: BTreeSet<PathBuf>) -> Scope {
-    Scope { roots: services.iter().map(|service| (service.root.clone(), service.config.skip_files.clone())).collect(), files }
+pub(crate) fn scope(services: &[LoadedService], files: BTreeSet<PathBuf>, wishes: &Wishes) -> Scope {
+    let roots = services.iter().map(|service| (service.root.clone(), service.config.skip_files.clone()));
+    Scope { roots: roots.collect(), files, unwatched: wishes.unwatched.clone() }
 }
 
 fn version(app: &AppId, service: &LoadedService, deployment: u64) -> Arc<Version> {

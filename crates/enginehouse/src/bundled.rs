@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) folder: Arc<dyn Fn(&model::ids::AppId) -> PathBuf + Send + Sync>,
     /// `--test-mode`
     pub(crate) testing: bool,
+    /// Tasks are sent only if somebody says so of each.
+    pub(crate) tasks_wait: bool,
     /// What apps may fetch.
     pub(crate) fetching: Fetching,
     /// How mail comes and goes.
@@ -93,6 +95,7 @@ impl Bundled {
         let outside = Arc::new(Outside::default());
         let visits = Arc::new(Visits::default());
         let tasks = taskqueue::House::new(Arc::clone(&settings.folder), settings.queues, Arc::clone(&outside), thread("dispatch")?);
+        tasks.stand_still(settings.tasks_wait);
         let office = mailing::start(settings.mailing, settings.development, &settings.folder, settings.notices, &outside)?;
         let registry = Registry::default()
             .with(Arc::new(Memcache::new(MEMCACHE)))

@@ -10,6 +10,7 @@ use model::ids::{AppId, ServiceId, VersionId};
 use model::journal::Severity;
 
 use crate::flags::Serving;
+use crate::wishes::Wishes;
 
 /// Runs App Engine standard apps exactly as production would.
 #[derive(Debug, Parser)]
@@ -169,6 +170,9 @@ pub(crate) struct Run {
     /// The port of the loopback at which test programs call services; 0 takes any free one [default: 0]
     #[arg(help_heading = "Tests", long, value_name = "PORT", requires = "test_mode")]
     pub(crate) api_port: Option<u16>,
+    /// What `dev-appserver` was asked for besides.
+    #[arg(skip)]
+    pub(crate) wishes: Wishes,
 }
 
 /// `--admin-port`

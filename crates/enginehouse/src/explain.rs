@@ -13,6 +13,7 @@ use crate::app::{Edition, Source, id};
 use crate::check::tally;
 use crate::cli::Explain;
 use crate::ui::{BOLD, CYAN, DIM, GREEN, RED, Ui, YELLOW};
+use crate::wishes::Wishes;
 
 /// Runs the command.
 pub(crate) fn explain(ui: &Ui, asked: &Explain) -> ExitCode {
@@ -31,6 +32,7 @@ pub(crate) fn explain(ui: &Ui, asked: &Explain) -> ExitCode {
     let source = Source {
         paths: asked.target.paths.clone(),
         options: appyaml::Options { project: asked.project.clone(), ..appyaml::Options::default() },
+        wishes: Wishes::default(),
     };
     let loaded = source.read();
     if !loaded.is_ok() {

@@ -60,6 +60,9 @@ pub(crate) struct Serving {
     /// Do not run the jobs of cron.yaml by themselves; `enginehouse cron run` still does
     #[arg(help_heading = "Instances", long, hide_short_help = true)]
     pub(crate) no_cron: bool,
+    /// Do not send the tasks of push queues by themselves; `enginehouse tasks run` still does
+    #[arg(help_heading = "Instances", long, hide_short_help = true)]
+    pub(crate) no_tasks: bool,
     #[command(flatten)]
     pub(crate) mailing: crate::bundled::mailing::Mailing,
     /// How the log is printed: for people, or as one JSON object a line
@@ -122,7 +125,7 @@ impl Serving {
             1 => Requests::Eventful,
             _ => Requests::None,
         };
-        Style { format: self.log_format, requests, apps }
+        Style { format: self.log_format, requests, apps, level: None }
     }
 }
 

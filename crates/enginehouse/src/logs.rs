@@ -13,6 +13,7 @@ use crate::app::Source;
 use crate::cli::{LogFormat, Logs};
 use crate::show;
 use crate::ui::{DIM, Ui};
+use crate::wishes::Wishes;
 
 /// How often a log that is followed is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -80,8 +81,8 @@ fn storage(asked: &Logs) -> anyhow::Result<PathBuf> {
     if let Some(project) = &asked.project {
         return crate::storage::default_folder(project);
     }
-    let options = appyaml::Options { project: None, env: std::collections::BTreeMap::new() };
-    let loaded = Source { paths: asked.target.paths.clone(), options }.read();
+    let options = appyaml::Options::default();
+    let loaded = Source { paths: asked.target.paths.clone(), options, wishes: Wishes::default() }.read();
     if loaded.services.is_empty() {
         let places: Vec<_> = asked.target.paths.iter().map(|path| shown(path)).collect();
         bail!("there is no app in {}; name its folder, its --project or its --storage", places.join(", "));

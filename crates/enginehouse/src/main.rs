@@ -35,6 +35,7 @@ mod ui;
 mod watch;
 mod watched;
 mod wire;
+mod wishes;
 
 use std::process::ExitCode;
 

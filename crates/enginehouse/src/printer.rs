@@ -35,6 +35,8 @@ pub(crate) struct Style {
     pub(crate) requests: Requests,
     /// Each entry says whose it is: there are several apps.
     pub(crate) apps: bool,
+    /// Lines of apps that are less grave are not shown.
+    pub(crate) level: Option<Severity>,
 }
 
 /// An entry, when it was made, and whose it is.
@@ -63,7 +65,14 @@ impl Printer {
     }
 
     /// Shows an entry, unless it is not wanted, or drops it; whether it was dropped.
-    pub(crate) fn show(&self, at: SystemTime, app: Option<&AppId>, entry: Entry) -> bool {
+    pub(crate) fn show(&self, at: SystemTime, app: Option<&AppId>, mut entry: Entry) -> bool {
+        if let Some(level) = self.style.level {
+            match &mut entry {
+                Entry::Output(output) if output.severity < level => return false,
+                Entry::Request(request) => request.lines.retain(|(severity, _)| *severity >= level),
+                _ => {}
+            }
+        }
         if let Entry::Request(request) = &entry
             && self.style.requests != Requests::All
             && request.lines.is_empty()

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use model::config::SkipFiles;
+use model::pattern::Pattern;
 use notify::event::{EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::UnboundedSender;
@@ -29,11 +30,17 @@ pub(crate) struct Scope {
     pub(crate) roots: Vec<(PathBuf, SkipFiles)>,
     /// Configuration files, which count wherever they are and whatever `skip_files` says.
     pub(crate) files: BTreeSet<PathBuf>,
+    /// Files whose absolute paths match from their beginning do not count.
+    pub(crate) unwatched: Option<Pattern>,
 }
 
 impl Scope {
     /// Whether a change of `path` matters.
     pub(crate) fn wants(&self, path: &Path) -> bool {
+        let unwatched = |pattern: &Pattern| pattern.try_match(path.as_os_str().as_encoded_bytes()).unwrap_or(false);
+        if self.unwatched.as_ref().is_some_and(unwatched) {
+            return false;
+        }
         self.files.contains(path) || self.roots.iter().any(|(root, skip)| wanted_below(root, skip, path))
     }
 }
@@ -210,6 +217,8 @@ mod tests {
 
     use tokio::sync::mpsc::unbounded_channel;
 
+    use model::pattern::Anchor;
+
     use super::*;
 
     fn defaults() -> SkipFiles {
@@ -231,7 +240,7 @@ mod tests {
         std::fs::create_dir_all(root.join("env/lib")).expect("folder");
         std::fs::write(root.join("env/pyvenv.cfg"), "").expect("file");
         let files = BTreeSet::from([root.join(".hidden.yaml")]);
-        let scope = Scope { roots: vec![(root.clone(), defaults())], files };
+        let scope = Scope { roots: vec![(root.clone(), defaults())], files, unwatched: Pattern::new(r".*\.log$", Anchor::Start).ok() };
         for wanted in ["main.py", "a/b/c.html", ".hidden.yaml", "app.yaml"] {
             assert!(scope.wants(&root.join(wanted)), "{wanted}");
         }
@@ -248,7 +257,7 @@ mod tests {
         std::fs::write(root.join("main.py"), "1").expect("file");
         let (sender, mut changes) = unbounded_channel();
         let (watcher, whole) =
-            Watcher::start(Scope { roots: vec![(root.clone(), defaults())], files: BTreeSet::new() }, sender).expect("watches");
+            Watcher::start(Scope { roots: vec![(root.clone(), defaults())], ..Scope::default() }, sender).expect("watches");
         assert!(whole);
         std::fs::write(root.join("main.py"), "2").expect("file");
         assert_eq!(wait(&mut changes), BTreeSet::from([root.join("main.py")]));

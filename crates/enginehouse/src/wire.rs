@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
@@ -21,6 +21,7 @@ use model::route::host;
 use model::rpc::{Door, Doors};
 use model::table::{Estate, Naming, Version};
 use model::trace::Sampler;
+use services::identity::Account;
 use services::outside::{Links, Ports};
 use services::user::Bearers;
 use store::Storage;
@@ -36,6 +37,7 @@ use crate::client::place::{Ask, AskFile};
 use crate::cron;
 use crate::entrance::Entrance;
 use crate::journal::{Keeping, Recorder};
+use crate::printer::Style;
 use crate::serve::{AppJournal, Taps};
 use crate::steering::Steering;
 use crate::ui::{BOLD, CYAN, DIM, GREEN, Task, Ui, YELLOW};
@@ -96,8 +98,14 @@ impl Works {
         let (exporter, sampler) = traces(ui)?;
         let spans = exporter.as_ref().map(Exporter::tallied);
         let keeping = log_writer(asked, &storage)?.map_or(Keeping::Nowhere, Keeping::Here);
-        let journal = Recorder::start(ui.clone(), asked.serving.style(false), keeping, Arc::clone(&metrics), exporter)
-            .context("cannot start a thread")?;
+        let journal = Recorder::start(
+            ui.clone(),
+            Style { level: asked.wishes.level, ..asked.serving.style(false) },
+            keeping,
+            Arc::clone(&metrics),
+            exporter,
+        )
+        .context("cannot start a thread")?;
         let kept = storage.dir().to_owned();
         let key = AccessKey::new(&storage.secret(access::SECRET)?);
         let recorder = Arc::clone(&journal);
@@ -117,9 +125,13 @@ impl Works {
                 provider: asked.serving.sign_in()?.map(|provider| provider as Arc<dyn Bearers>),
                 region: "local".into(),
                 bucket_domain: "appspot.com".into(),
+                bucket: asked.wishes.bucket.clone(),
+                account: account(asked)?,
+                log: asked.wishes.log.clone(),
                 journal: Arc::new(move |app, entry| recorder.put(Some(app.clone()), entry)),
             },
             testing: asked.test_mode,
+            tasks_wait: asked.serving.no_tasks,
             fetching: asked.serving.fetching.clone(),
             cron,
             hosts: host::Style::Dots,
@@ -217,7 +229,7 @@ impl Works {
             let text = format!("{}; the previous configuration keeps serving", tally(&loaded.diagnostics));
             self.journal.notice(Severity::Error, text);
             let files = loaded.files_read.union(&self.edition.loaded.files_read).cloned().collect();
-            return crate::app::scope(&self.edition.loaded.services, files);
+            return crate::app::scope(&self.edition.loaded.services, files, &self.source.wishes);
         }
         if self.queues.set(&loaded.queues) {
             self.bundled.reconfigure()();
@@ -225,17 +237,17 @@ impl Works {
         }
         let Some(next) = self.edition.next(loaded, &self.unapplied) else {
             self.unapplied.clear();
-            return self.edition.scope();
+            return self.edition.scope(&self.source.wishes);
         };
         complain(&self.ui, &next.loaded);
         match self.prepare_versions(&next).await {
             Ok(made) => {
                 self.replace(next, made).await;
-                self.edition.scope()
+                self.edition.scope(&self.source.wishes)
             }
             Err(error) => {
                 self.journal.notice(Severity::Error, format!("{error:#}; the previous deployment keeps serving"));
-                next.scope()
+                next.scope(&self.source.wishes)
             }
         }
     }
@@ -294,7 +306,7 @@ impl Works {
 
     /// What is watched from the beginning.
     pub(crate) fn scope(&self) -> crate::watch::Scope {
-        self.edition.scope()
+        self.edition.scope(&self.source.wishes)
     }
 
     /// Prints what was found in the files, and where each service answers.
@@ -415,12 +427,22 @@ fn admin(asked: &Run, watched: Watched, metrics: Arc<Metrics>, local: Local) -> 
     Ok((Some(admin), Some(address)))
 }
 
+/// The service account, if it is not the app's own.
+fn account(asked: &Run) -> anyhow::Result<Option<Account>> {
+    let Some((email, file)) = &asked.wishes.account else { return Ok(None) };
+    Account::open(email, file, SystemTime::now()).map(Some).map_err(|why| anyhow!("the service account {email} cannot be used: {why}"))
+}
+
 /// The log on disk, unless its limit is 0.
 fn log_writer(asked: &Run, storage: &Storage) -> anyhow::Result<Option<Writer>> {
     if asked.serving.log_limit == 0 {
         return Ok(None);
     }
-    let dir = storage.folder(store::log::FOLDER)?;
+    let dir = match &asked.wishes.log {
+        Some(folder) => folder.join(store::log::FOLDER),
+        None => storage.folder(store::log::FOLDER)?,
+    };
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the folder {} of the log", dir.display()))?;
     let writer = Writer::open(&dir, asked.serving.log_limit).with_context(|| format!("cannot open the log in {}", dir.display()))?;
     Ok(Some(writer))
 }
@@ -432,7 +454,8 @@ fn complain(ui: &Ui, loaded: &appyaml::Loaded) {
 
 fn source(asked: &Run) -> Source {
     let env = asked.env_var.iter().cloned().collect();
-    Source { paths: asked.target.paths.clone(), options: appyaml::Options { project: asked.project.clone(), env } }
+    let options = appyaml::Options { project: asked.project.clone(), env, runtime: asked.wishes.runtime.clone() };
+    Source { paths: asked.target.paths.clone(), options, wishes: asked.wishes.clone() }
 }
 
 fn fleet_options(asked: &Run, app: &model::ids::AppId, journal: &Arc<Recorder>, doors: Arc<dyn Doors>) -> anyhow::Result<fleet::Options> {

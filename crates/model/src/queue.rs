@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Queues {
     /// `total_storage_limit` in bytes.
     pub total_storage_limit: Option<u64>,
+    /// `resume_paused_queues: false`: deploying the file lets queues that stand still stand still.
+    pub keep_paused: bool,
     /// The queues in the file's order; `default` exists even if the file does not name it.
     pub queues: Vec<Queue>,
 }

@@ -35,6 +35,8 @@ pub struct Context {
     pub visit: Option<Arc<Visit>>,
     /// When the call came in.
     pub now: SystemTime,
+    /// What stood in the place of the ticket, under `--test-mode`: tests tell of requests by it.
+    pub ticket: Option<String>,
     /// Under `--test-mode`: methods that only tests need exist, and any app id means this app.
     pub testing: bool,
 }

@@ -348,7 +348,8 @@ impl Desk {
             let text = "The ticket of the API call belongs to no request that this instance serves.";
             return Err(Failure::Rpc(Code::SecurityViolation, text.into()));
         }
-        let context = Context { caller: self.caller.clone(), visit, now: SystemTime::now(), testing };
+        let ticket = testing.then(|| call.request_id().to_owned());
+        let context = Context { caller: self.caller.clone(), visit, now: SystemTime::now(), ticket, testing };
         self.registry.call(&call.service_name, &call.method, call.request, &context).await
     }
 }

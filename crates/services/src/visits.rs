@@ -22,6 +22,15 @@ impl Visits {
         doors.push((caller.clone(), Arc::downgrade(tickets)));
     }
 
+    /// The apps that have a door.
+    pub(crate) fn apps(&self) -> Vec<AppId> {
+        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut apps: Vec<AppId> = doors.iter().map(|(caller, _)| caller.version.app.clone()).collect();
+        apps.sort_unstable();
+        apps.dedup();
+        apps
+    }
+
     /// The requests of an app that have not ended yet.
     pub(crate) fn of(&self, app: &AppId) -> Vec<(Caller, Arc<Visit>)> {
         let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);

@@ -36,11 +36,11 @@ pub(crate) fn read(file: FileId, sources: &Sources, report: &mut Report) -> Queu
             names.insert(queue.name.clone(), span);
             queues.push(queue);
         }
-        fields.boolean("resume_paused_queues", report);
+        let keep_paused = fields.boolean("resume_paused_queues", report).is_some_and(|resume| !resume.value);
         if !names.contains_key("default") {
             queues.push(push_queue("default"));
         }
-        Queues { total_storage_limit: storage(fields, report), queues }
+        Queues { total_storage_limit: storage(fields, report), keep_paused, queues }
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::ids::AppId;
 use services::call::Service;
-use services::identity::{self, Identity, Signer};
+use services::identity::{self, Account, Identity, Signer};
 use services::logservice::{Journal, Logs};
 use services::metadata::Metadata;
 use services::outside::Outside;
@@ -27,6 +27,12 @@ pub(crate) struct Identities {
     pub(crate) region: String,
     /// What follows an app's name in that of its default bucket.
     pub(crate) bucket_domain: String,
+    /// The default bucket, if it is to have another name.
+    pub(crate) bucket: Option<String>,
+    /// The service account, if it is to be another one.
+    pub(crate) account: Option<Account>,
+    /// Where the log is, if not with the rest of an app's state.
+    pub(crate) log: Option<PathBuf>,
     /// Takes what apps log through an API.
     pub(crate) journal: Journal,
 }
@@ -39,12 +45,16 @@ pub(crate) fn add(
     outside: &Arc<Outside>,
     visits: &Arc<Visits>,
 ) -> (Registry, Metadata) {
-    let Identities { signer, people, provider, region, bucket_domain, journal } = asked;
+    let Identities { signer, people, provider, region, bucket_domain, bucket, account, log, journal } = asked;
     let bearers = Arc::new(Known { signer: Arc::clone(&signer), people, provider });
-    let settings = identity::Settings { folder: Arc::clone(folder), signer, bucket_domain };
+    let settings = identity::Settings { folder: Arc::clone(folder), signer, bucket_domain, bucket, account };
     let identity = Arc::new(Identity::new(settings, Arc::clone(outside)));
     let kept = Arc::clone(folder);
-    let logs = Logs::new(journal, Arc::new(move |app| kept(app).join(store::log::FOLDER)), Arc::clone(visits));
+    let logs = Logs::new(
+        journal,
+        Arc::new(move |app: &AppId| log.clone().unwrap_or_else(|| kept(app)).join(store::log::FOLDER)),
+        Arc::clone(visits),
+    );
     let registry = registry
         .with(Arc::new(Users::new(bearers, Arc::clone(outside))))
         .with(Arc::clone(&identity) as Arc<dyn Service>)

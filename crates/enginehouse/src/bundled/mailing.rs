@@ -26,7 +26,8 @@ use crate::serve::args::Address;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Services")]
 pub(crate) struct Mailing {
-    /// The mail server that takes what apps send: smtp://HOST[:PORT], smtp+starttls://USER@HOST or smtps://USER:PASSWORD@HOST; also in the
+    /// The mail server that takes what apps send: smtp://HOST[:PORT], smtp+starttls://USER@HOST, smtps://USER:PASSWORD@HOST, or smtp+plain://HOST
+    /// without TLS; also in the
     /// variable ENGINEHOUSE_SMTP_URL [default: mail is kept, see `enginehouse mail`]
     #[arg(long, value_name = "URL", value_parser = relay)]
     smtp_url: Option<Relay>,
@@ -46,6 +47,9 @@ pub(crate) struct Mailing {
     /// Who gets what apps send to their administrators; may be repeated
     #[arg(long, value_name = "ADDRESS", value_parser = mailbox, hide_short_help = true)]
     mail_admin: Vec<Mailbox>,
+    /// Write the mail that apps send into the log, too, with its text
+    #[arg(long, hide_short_help = true)]
+    log_mail: bool,
 }
 
 fn relay(text: &str) -> Result<Relay, String> {
@@ -99,6 +103,7 @@ pub(crate) fn start(
         domains: asked.mail_domain.iter().map(|domain| domain.trim_matches('.').to_ascii_lowercase()).collect(),
         listen: asked.mail_listen,
         notices,
+        show_body: asked.log_mail,
         runtime: handle,
     };
     Ok(Office::new(settings, Arc::clone(outside)))

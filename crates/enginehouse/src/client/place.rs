@@ -11,6 +11,7 @@ use super::settings::{Remote, Session, open};
 use super::{App, Client, Failure, Outcome, Settings};
 use crate::app::Source;
 use crate::ui::{DIM, Ui};
+use crate::wishes::Wishes;
 
 /// The file in a storage folder that tells how the `run` that has the folder is asked.
 const FILE: &str = "admin.json";
@@ -102,8 +103,8 @@ impl Place {
 
 /// The id of the app in this folder.
 fn app_here() -> Option<AppId> {
-    let options = appyaml::Options { project: None, env: std::collections::BTreeMap::new() };
-    let loaded = Source { paths: vec![PathBuf::from(".")], options }.read();
+    let options = appyaml::Options::default();
+    let loaded = Source { paths: vec![PathBuf::from(".")], options, wishes: Wishes::default() }.read();
     (!loaded.services.is_empty()).then(|| crate::app::id(&loaded))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use appyaml::{Companion, Loaded};
 use model::cron::CronJob;
 use model::index::{Index, IndexOrder};
-use model::queue::{Queue, QueueMode};
+use model::queue::{Queue, QueueMode, Queues};
 use serde_json::{Map, Value, json};
 
 use crate::client::settings::Session;
@@ -33,7 +33,7 @@ pub(super) fn put(session: &Session, kind: Companion, loaded: &Loaded) -> Outcom
     match kind {
         Companion::Dispatch => dispatch(session, loaded),
         Companion::Cron => cron(session, &loaded.cron),
-        Companion::Queue => queues(session, &loaded.queues.queues),
+        Companion::Queue => queues(session, &loaded.queues),
         Companion::Index => indexes(session, &loaded.indexes),
         Companion::Dos => Err(Failure::Usage(
             "dos.yaml is only for `enginehouse run`: a server keeps firewall rules, as production does; see `gcloud app firewall-rules`"
@@ -136,22 +136,24 @@ fn is_same_job(old: &Value, new: &Value) -> bool {
     fields.iter().all(|field| old[field] == new[field])
 }
 
-fn queues(session: &Session, queues: &[Queue]) -> Outcome<String> {
+fn queues(session: &Session, file: &Queues) -> Outcome<String> {
+    let queues = &file.queues;
     let place = format!("/v2beta3/{}/queues", location(session, "v2")?);
     let there = session.client.list(&place, "queues", None)?;
     let mut names: BTreeSet<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
     for queue in queues {
         let body = queue_body(queue);
-        let mask = mask_of(&body).join(",");
+        let mask = mask_of(queue).join(",");
         let path = format!("{place}/{}", segment(&queue.name));
         let now = session.client.patch(&format!("{path}?updateMask={mask}"), &body)?;
-        if now["state"] == "PAUSED" && !is_still(queue) {
+        if now["state"] == "PAUSED" && !is_still(queue) && !file.keep_paused {
             session.client.post(&format!("{path}:resume"), &json!({}))?;
         }
         if is_still(queue) && now["state"] != "PAUSED" {
             session.client.post(&format!("{path}:pause"), &json!({}))?;
         }
     }
+    session.client.patch(&format!("/enginehouse/v1/apps/{}/queues", segment(&session.app.id)), &settings_of(file))?;
     // As gcloud does: a queue that the file does not name any more is paused, never deleted with its tasks.
     names.insert("default");
     let mut paused = 0;
@@ -208,16 +210,32 @@ fn queue_body(queue: &Queue) -> Value {
     Value::Object(body)
 }
 
-/// The paths of what is set, so that what is not said stays as it is.
-fn mask_of(body: &Value) -> Vec<String> {
-    let mut paths = Vec::new();
-    for (field, value) in body.as_object().into_iter().flatten() {
-        match value {
-            Value::Object(inner) => paths.extend(inner.keys().map(|key| format!("{field}.{key}"))),
-            _ => paths.push(field.clone()),
-        }
+/// The paths of all that a file can say of a queue: what it does not say any more is as if it had never been. Only the rate of a queue that stands still
+/// stays, for when it goes on.
+fn mask_of(queue: &Queue) -> Vec<&'static str> {
+    let mut paths = vec![
+        "type",
+        "rateLimits.maxBurstSize",
+        "rateLimits.maxConcurrentDispatches",
+        "retryConfig.maxAttempts",
+        "retryConfig.minBackoff",
+        "retryConfig.maxBackoff",
+        "retryConfig.maxDoublings",
+        "retryConfig.maxRetryDuration",
+        "appEngineHttpQueue.appEngineRoutingOverride",
+    ];
+    if !is_still(queue) {
+        paths.push("rateLimits.maxDispatchesPerSecond");
     }
     paths
+}
+
+/// What Cloud Tasks' form has no place for.
+fn settings_of(file: &Queues) -> Value {
+    let entries = |queue: &Queue| -> Value { queue.acl.iter().map(|one| json!({"email": one.email, "writer": one.writer})).collect() };
+    let listed = file.queues.iter().filter(|queue| !queue.acl.is_empty());
+    let access: Map<String, Value> = listed.map(|queue| (queue.name.clone(), entries(queue))).collect();
+    json!({"storageLimitBytes": file.total_storage_limit.map(|limit| limit.to_string()), "access": access})
 }
 
 fn indexes(session: &Session, indexes: &[Index]) -> Outcome<String> {
@@ -253,6 +271,8 @@ fn index_body(app: &str, index: &Index) -> Outcome<Value> {
 
 #[cfg(test)]
 mod tests {
+    use model::queue::{QueueAccess, QueueRetry};
+
     use super::*;
 
     #[test]
@@ -268,7 +288,22 @@ mod tests {
     }
 
     #[test]
-    fn masks_name_what_is_set() {
-        assert_eq!(mask_of(&json!({"type": "PULL", "retryConfig": {"maxAttempts": 1}})), ["retryConfig.maxAttempts", "type"]);
+    fn what_a_file_says_no_more_is_taken_back() {
+        let mut queue =
+            Queue { name: "q".into(), mode: QueueMode::DEFAULT_PUSH, retry: QueueRetry::default(), target: None, acl: Vec::new() };
+        let masked = |queue: &Queue| mask_of(queue).contains(&"rateLimits.maxDispatchesPerSecond");
+        assert!(masked(&queue) && mask_of(&queue).contains(&"appEngineHttpQueue.appEngineRoutingOverride"));
+        queue.mode = QueueMode::Push { per_second: 0.0, bucket_size: 5, max_concurrent_requests: None };
+        assert!(!masked(&queue));
+    }
+
+    #[test]
+    fn s1_what_cloud_tasks_has_no_place_for_is_said_beside() {
+        let mut file = Queues { total_storage_limit: Some(120 << 20), ..Queues::default() };
+        let acl = vec![QueueAccess { email: "a@b".into(), writer: true }];
+        file.queues = vec![Queue { name: "pulled".into(), mode: QueueMode::Pull, retry: QueueRetry::default(), target: None, acl }];
+        let said = json!({"storageLimitBytes": "125829120", "access": {"pulled": [{"email": "a@b", "writer": true}]}});
+        assert_eq!(settings_of(&file), said);
+        assert_eq!(settings_of(&Queues::default()), json!({"storageLimitBytes": null, "access": {}}));
     }
 }

@@ -1,10 +1,23 @@
-//! The flags of `dev_appserver.py` (SDK 1.9.88), and what becomes of each. Pure.
+//! Reads the flags of `dev_appserver.py`, and says what `run` is started with instead. Pure. What becomes of each flag stands in [`super::table`].
+
+use std::str::FromStr as _;
+
+use model::journal::Severity;
+use model::pattern::{Anchor, Pattern};
+use model::runtime::Runtime;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use services::mail::relay::Relay;
+
+use super::table::{Fate, Own, SWITCHES, VALUES};
+use crate::wishes::{Each, Wishes};
 
 /// What `run` is started with, and what people should know.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Taken {
     /// Flags and paths.
     pub(super) args: Vec<String>,
+    /// What there is no flag for.
+    pub(super) wishes: Wishes,
     /// What was asked for and is done otherwise.
     pub(super) notes: Vec<String>,
 }
@@ -13,14 +26,17 @@ pub(super) struct Taken {
 pub(super) const HELP: &str = "\
 FLAGS
   done as they say
-    -A --application, --host, --port, --admin_port, --api_port, --storage_path, --addn_host, --env_var,
-    --max_module_instances NUMBER, --automatic_restart, --enable_host_checking, --python27_executable_path,
-    --ssl_certificate_path and --ssl_certificate_key_path, --datastore_path (the state goes beside it)
+    -A --application, --host, --port, --admin_port, --api_port, --test_ssl_port, --addn_host, --enable_host_checking,
+    --ssl_certificate_path and --ssl_certificate_key_path, --env_var, --runtime, --threadsafe_override, --max_module_instances,
+    --custom_entrypoint, --jvm_flag, --python27_executable_path, --allow_skipped_files, --automatic_restart,
+    --watcher_ignore_re, --log_level, --enable_task_running, --default_gcs_bucket_name, --show_mail_body,
+    --smtp_host --smtp_port --smtp_user --smtp_password --smtp_allow_tls, --running_datastore_emulator_host,
+    --appidentity_email_address with --appidentity_private_key_path
+  done in our way
+    --storage_path (the state is a folder in it), --datastore_path and --logs_path (state and log go beside them),
+    --clear_datastore (clears all state), --enable_sendmail (mail goes to the mail server of this machine)
   taken with a note, or without a word where nothing is lost
-    what concerns the datastore, blobs, searching, logs on the console, update checks, watching files
-  refused, because tests would mean something else
-    --runtime, --custom_entrypoint, --threadsafe_override, --python_startup_script, --jvm_flag,
-    --php_executable_path, --specified_service_ports, gRPC, debuggers
+    what concerns the datastore, blobs, searching, other ports and addresses of servers, gRPC, debuggers, consoles
 
 WHAT TEST SUITES WAIT FOR, on stderr
     Starting API server at: http://127.0.0.1:PORT     calls of any app, without a ticket; /clear and /_ah/status
@@ -31,140 +47,30 @@ EXAMPLES
     ln -s \"$(command -v enginehouse)\" dev_appserver.py    under this name the binary is this command
     APPENGINE_DEV_APPSERVER=$PWD/dev_appserver.py go test ./...";
 
-/// What becomes of a flag's value.
-#[derive(Clone, Copy)]
-enum Fate {
-    /// A flag of `run` of this name takes it.
-    Becomes(&'static str),
-    /// A port: 0 is any free one.
-    Port(&'static str),
-    /// An address, or `localhost`.
-    Host(&'static str),
-    /// The loopback is what it is.
-    Loopback(&'static str),
-    /// Its value changes nothing that anybody sees.
-    Silent,
-    /// Something is not as asked; here is how.
-    Note(&'static str),
-    /// Tests would mean something else.
-    Refused(&'static str),
-    /// The same for a switch that is on; off it is harmless.
-    RefusedIfOn(&'static str),
-    /// A note if the switch is on.
-    NoteIfOn(&'static str),
-    /// `automatic_restart`
-    Restart,
-    /// `enable_host_checking`
-    HostCheck,
-    /// `max_module_instances`
-    Instances,
-    /// `datastore_path`
-    Datastore,
-    /// `python27_executable_path`
-    Python,
+/// Flags of `run` that may stand several times; of the others the last one counts, as argparse has it.
+const REPEATED: [&str; 3] = ["--env-var", "--allow-host", "--python"];
+
+/// Several flags that say one thing together.
+#[derive(Debug, Default)]
+struct Pieces {
+    host: String,
+    port: Option<u16>,
+    user: String,
+    password: String,
+    plain: bool,
+    sendmail: bool,
+    email: Option<String>,
+    key: Option<String>,
+    jvm: Vec<String>,
 }
-
-use Fate::{Becomes, Datastore, Host, HostCheck, Instances, Loopback, Note, NoteIfOn, Port, Python, Refused, RefusedIfOn, Restart, Silent};
-
-const NO_DATASTORE: &str = "there is no datastore yet";
-const NO_SEARCH: &str = "there is no Search API yet";
-const NO_BLOBS: &str = "there is no blobstore yet";
-
-/// Flags that take a value.
-const VALUES: &[(&str, Fate)] = &[
-    ("application", Becomes("--project")),
-    ("application_prefix", Silent),
-    ("host", Host("--host")),
-    ("port", Port("--port")),
-    ("test_ssl_port", Silent),
-    ("specified_service_ports", Refused("all services answer on one port, by their host names (http://api.localhost:8080)")),
-    ("admin_host", Loopback("the admin server answers on the loopback only")),
-    ("admin_port", Port("--admin-port")),
-    ("external_port", Silent),
-    ("auth_domain", Note("the sign-in page always uses the domain gmail.com")),
-    ("storage_path", Becomes("--storage")),
-    ("log_level", Note("the whole log is shown; `enginehouse logs --level` reads a part of it")),
-    ("max_module_instances", Instances),
-    ("threadsafe_override", Refused("set `threadsafe` in app.yaml")),
-    ("addn_host", Becomes("--allow-host")),
-    ("java_app_base_url", Silent),
-    ("ssl_certificate_path", Becomes("--tls-cert")),
-    ("ssl_certificate_key_path", Becomes("--tls-key")),
-    ("php_executable_path", Refused("PHP is the `php` of the PATH")),
-    ("php_gae_extension_path", Silent),
-    ("php_xdebug_extension_path", Refused("PHP runs without a debugger")),
-    ("appidentity_email_address", Note("the app's own service account is used")),
-    ("appidentity_private_key_path", Note("the app's own key is used")),
-    ("appidentity_oauth_url", Silent),
-    ("python_startup_script", Refused("no script runs before the app; import it in the app's own modules")),
-    ("python_startup_args", Refused("no script runs before the app; import it in the app's own modules")),
-    ("python27_executable_path", Python),
-    ("jvm_flag", Refused("write the flags into `entrypoint` in app.yaml")),
-    ("go_work_dir", Silent),
-    ("custom_entrypoint", Refused("write it as `entrypoint` in app.yaml")),
-    ("runtime", Refused("write it as `runtime` in app.yaml")),
-    ("blobstore_path", Note(NO_BLOBS)),
-    ("mysql_host", Note("apps connect to databases by themselves")),
-    ("mysql_port", Silent),
-    ("mysql_user", Silent),
-    ("mysql_password", Silent),
-    ("mysql_socket", Note("apps connect to databases by themselves; --share lets them see a socket")),
-    ("datastore_path", Datastore),
-    ("datastore_consistency_policy", Note(NO_DATASTORE)),
-    ("auto_id_policy", Note(NO_DATASTORE)),
-    ("running_datastore_emulator_host", Note("apps find an emulator by DATASTORE_EMULATOR_HOST; set it with --env_var")),
-    ("datastore_emulator_port", Silent),
-    ("datastore_emulator_cmd", Silent),
-    ("logs_path", Note("the log is kept with the rest of the state")),
-    ("smtp_host", Note("mail is not sent in test mode")),
-    ("smtp_port", Silent),
-    ("smtp_user", Silent),
-    ("smtp_password", Silent),
-    ("search_indexes_path", Note(NO_SEARCH)),
-    ("watcher_ignore_re", Note("every file of the app is watched; --automatic_restart=no watches none")),
-    ("api_host", Loopback("the API server answers on the loopback only")),
-    ("api_port", Port("--api-port")),
-    ("grpc_api_port", Silent),
-    ("dev_appserver_log_level", Silent),
-    ("default_gcs_bucket_name", Note("the default bucket is PROJECT.appspot.com")),
-    ("env_var", Becomes("--env-var")),
-    ("google_analytics_client_id", Silent),
-    ("google_analytics_user_agent", Silent),
-];
-
-/// Flags that are on or off.
-const SWITCHES: &[(&str, Fate)] = &[
-    ("use_mtime_file_watcher", Silent),
-    ("enable_mvm_logs", Silent),
-    ("enable_host_checking", HostCheck),
-    ("enable_console", NoteIfOn("there is no console that executes code")),
-    ("php_remote_debugging", RefusedIfOn("PHP runs without a debugger")),
-    ("enable_watching_go_path", Silent),
-    ("go_debugging", RefusedIfOn("Go runs without a debugger")),
-    ("blobstore_warn_on_files_api_use", Silent),
-    ("blobstore_enable_files_api", NoteIfOn("App Engine has shut down the Files API")),
-    ("clear_datastore", Silent),
-    ("require_indexes", NoteIfOn(NO_DATASTORE)),
-    ("support_datastore_emulator", NoteIfOn("apps find an emulator by DATASTORE_EMULATOR_HOST; set it with --env_var")),
-    ("datastore_emulator_is_test_mode", Silent),
-    ("show_mail_body", NoteIfOn("`enginehouse mail show` shows mail")),
-    ("enable_sendmail", NoteIfOn("mail is not sent in test mode")),
-    ("smtp_allow_tls", Silent),
-    ("clear_search_indexes", Silent),
-    ("enable_task_running", Silent),
-    ("allow_skipped_files", NoteIfOn("files that app.yaml skips are not deployed, here neither")),
-    ("api_server_supports_grpc", RefusedIfOn("the API server speaks HTTP; no SDK needs gRPC")),
-    ("automatic_restart", Restart),
-    ("skip_sdk_update_check", Silent),
-    ("check_java_for_cloud_datastore_emulator", Silent),
-];
 
 /// Reads the arguments.
 ///
 /// # Errors
-/// A text for people, for a flag that is none, lacks its value, or would mean something else.
+/// A text for people, for a flag that is none, lacks its value, or has one that cannot be read.
 pub(super) fn take(given: &[String]) -> Result<Taken, String> {
     let mut taken = Taken::default();
+    let mut pieces = Pieces::default();
     let mut paths = Vec::new();
     let mut rest = given.iter().map(String::as_str).peekable();
     while let Some(word) = rest.next() {
@@ -189,15 +95,17 @@ pub(super) fn take(given: &[String]) -> Result<Taken, String> {
                 None => true,
                 Some(word) => is_on(word).ok_or_else(|| format!("--{name} is yes or no, not `{word}`"))?,
             };
-            taken.switch(name, fate, on)?;
+            taken.switch(&mut pieces, name, fate, on);
         } else {
             value = value.or_else(|| rest.next());
-            taken.value(name, fate, value.ok_or_else(|| format!("--{name} needs a value"))?)?;
+            let value = value.ok_or_else(|| format!("--{name} needs a value"))?;
+            taken.value(&mut pieces, fate, name, value).map_err(|why| format!("--{name}: {why}"))?;
         }
     }
     if paths.is_empty() {
         return Err("name the app's folder or its yaml files, as in `enginehouse dev-appserver app.yaml`".into());
     }
+    taken.put_together(&pieces)?;
     taken.unless_given("--port", "8080");
     taken.unless_given("--api-port", "0");
     taken.args.push("--".into());
@@ -231,8 +139,23 @@ fn is_on(word: &str) -> Option<bool> {
     }
 }
 
+/// The levels of Python's logging.
+fn level(word: &str) -> Option<Severity> {
+    Some(match word {
+        "debug" => Severity::Debug,
+        "info" => Severity::Info,
+        "warning" => Severity::Warning,
+        "error" => Severity::Error,
+        "critical" => Severity::Critical,
+        _ => return None,
+    })
+}
+
 impl Taken {
     fn push(&mut self, flag: &str, value: &str) {
+        if !REPEATED.contains(&flag) {
+            self.args.retain(|arg| arg.split('=').next() != Some(flag));
+        }
         self.args.push(format!("{flag}={value}"));
     }
 
@@ -246,106 +169,123 @@ impl Taken {
         }
     }
 
-    fn value(&mut self, name: &str, fate: Fate, value: &str) -> Result<(), String> {
+    fn value(&mut self, pieces: &mut Pieces, fate: Fate, name: &str, value: &str) -> Result<(), String> {
         match fate {
-            Becomes(flag) => self.push(flag, value),
-            Port(flag) => match value.parse::<u16>() {
-                Ok(port) => self.push(flag, &port.to_string()),
-                Err(_) => return Err(format!("--{name}: `{value}` is no port")),
-            },
-            Host(flag) => self.push(flag, if value == "localhost" { "127.0.0.1" } else { value }),
-            Loopback(text) if !matches!(value, "localhost" | "127.0.0.1") => return Err(format!("--{name}={value}: {text}")),
-            Note(text) => self.note(name, text),
-            Refused(text) => return Err(format!("--{name} is not possible here: {text}")),
-            Instances if value.parse::<u32>().is_ok() => {
-                self.push("--max-instances", value);
-                self.note(name, "this many instances of all services together");
-            }
-            Instances => return Err(format!("--{name}={value}: set `max_instances` of a service in its yaml file")),
-            // Where a test suite keeps this it cleans up afterwards; two suites at once have a folder each.
-            Datastore => self.unless_given("--storage", &format!("{value}.enginehouse")),
-            Python => self.push("--python", &format!("python27={value}")),
+            Fate::Becomes(flag) => self.push(flag, value),
+            Fate::Variable(variable) => self.push("--env-var", &format!("{variable}={value}")),
+            Fate::Port(flag) => self.push(flag, &value.parse::<u16>().map_err(|_| format!("`{value}` is no port"))?.to_string()),
+            Fate::Host(flag) => self.push(flag, if value == "localhost" { "127.0.0.1" } else { value }),
+            Fate::Loopback(text) if !matches!(value, "localhost" | "127.0.0.1") => self.note(name, text),
+            Fate::Note(text) => self.note(name, text),
+            Fate::Own(own) => self.own(pieces, own, name, value)?,
             _ => {}
-        }
-        if name == "storage_path" {
-            self.args.retain(|arg| !arg.starts_with("--storage="));
-            self.push("--storage", value);
         }
         Ok(())
     }
 
-    fn switch(&mut self, name: &str, fate: Fate, on: bool) -> Result<(), String> {
-        match fate {
-            Restart if !on => self.args.push("--no-reload".into()),
-            HostCheck if !on => self.push("--allow-host", "*"),
-            NoteIfOn(text) if on => self.note(name, text),
-            RefusedIfOn(text) if on => return Err(format!("--{name} is not possible here: {text}")),
-            _ => {}
+    fn own(&mut self, pieces: &mut Pieces, own: Own, name: &str, value: &str) -> Result<(), String> {
+        match own {
+            Own::StoragePath => {
+                // It may hold what dev_appserver.py has kept there, which is not ours to read or to clear.
+                self.push("--storage", &format!("{}/enginehouse", value.trim_end_matches('/')));
+            }
+            // Where a test suite keeps this it cleans up afterwards; two suites at once have a folder each.
+            Own::DatastorePath => self.unless_given("--storage", &format!("{value}.enginehouse")),
+            Own::LogsPath => {
+                let folder = format!("{value}.enginehouse");
+                self.note(name, &format!("the log is a folder, {folder}/{}", store::log::FOLDER));
+                self.wishes.log = Some(folder.into());
+            }
+            Own::Python27 => self.push("--python", &format!("python27={value}")),
+            Own::Runtime => match Runtime::parse(value) {
+                Some(runtime) => self.wishes.runtime = Some(runtime),
+                None => self.note(name, &format!("there is no runtime `{value}`; those of the yaml files are used")),
+            },
+            Own::Threadsafe => self.wishes.threadsafe = Each::read(value, is_on)?,
+            Own::Instances => {
+                self.wishes.instances = Each::read(value, |number| number.parse().ok().filter(|number| *number > 0))?;
+            }
+            Own::Entrypoint => self.wishes.entrypoint = Some(value.replace("{port}", "$PORT")).filter(|command| !command.is_empty()),
+            Own::JvmFlag => pieces.jvm.push(value.to_owned()),
+            Own::IgnoreRe => {
+                self.wishes.unwatched = Some(Pattern::new(value, Anchor::Start).map_err(|error| error.to_string())?);
+            }
+            Own::LogLevel => {
+                self.wishes.level =
+                    Some(level(value).ok_or_else(|| format!("`{value}` is none of debug, info, warning, error, critical"))?);
+            }
+            Own::Bucket => self.wishes.bucket = Some(value.to_owned()).filter(|name| !name.is_empty()),
+            Own::Email => pieces.email = Some(value.to_owned()).filter(|email| !email.is_empty()),
+            Own::PrivateKey => pieces.key = Some(value.to_owned()).filter(|key| !key.is_empty()),
+            Own::SmtpHost => value.clone_into(&mut pieces.host),
+            Own::SmtpPort => {
+                pieces.port = Some(value.parse().ok().filter(|port| *port != 0).ok_or_else(|| format!("`{value}` is no port"))?);
+            }
+            Own::SmtpUser => value.clone_into(&mut pieces.user),
+            Own::SmtpPassword => value.clone_into(&mut pieces.password),
+            Own::SmtpAllowTls | Own::Sendmail | Own::SkippedFiles => {}
         }
         Ok(())
+    }
+
+    fn switch(&mut self, pieces: &mut Pieces, name: &str, fate: Fate, on: bool) {
+        match fate {
+            Fate::IfOn(flag) => self.set(flag, on),
+            Fate::IfOff(flag) => self.set(flag, !on),
+            Fate::NoteIfOn(text) if on => self.note(name, text),
+            Fate::Own(Own::SmtpAllowTls) => pieces.plain = !on,
+            Fate::Own(Own::Sendmail) => pieces.sendmail = on,
+            Fate::Own(Own::SkippedFiles) => self.wishes.all_files = on,
+            _ => {}
+        }
+    }
+
+    fn set(&mut self, flag: &str, on: bool) {
+        self.args.retain(|arg| arg != flag);
+        if on {
+            self.args.push(flag.to_owned());
+        }
+    }
+
+    fn put_together(&mut self, pieces: &Pieces) -> Result<(), String> {
+        if !pieces.jvm.is_empty() {
+            self.push("--env-var", &format!("JAVA_TOOL_OPTIONS={}", pieces.jvm.join(" ")));
+        }
+        match (&pieces.email, &pieces.key) {
+            (Some(email), Some(key)) => self.wishes.account = Some((email.clone(), key.into())),
+            (Some(_), None) => {
+                self.note("appidentity_email_address", "without --appidentity_private_key_path the app's own account is used");
+            }
+            (None, Some(_)) => self.note("appidentity_private_key_path", "without --appidentity_email_address the app's own key is used"),
+            (None, None) => {}
+        }
+        if !pieces.host.is_empty() {
+            let url = pieces.url();
+            // Here, and not by `run`, whose message would show the password.
+            Relay::from_str(&url).map_err(|_| format!("--smtp_host: `{}` is no host of a mail server", pieces.host))?;
+            self.push("--smtp-url", &url);
+        } else if pieces.sendmail {
+            self.note("enable_sendmail", "mail is handed to the mail server of this machine, at port 25");
+            self.push("--smtp-url", "smtp://localhost:25");
+        }
+        Ok(())
+    }
+}
+
+impl Pieces {
+    /// The mail server as `run` names it.
+    fn url(&self) -> String {
+        let quoted = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let scheme = if self.plain { "smtp+plain" } else { "smtp" };
+        let login = match (self.user.as_str(), self.password.as_str()) {
+            ("", _) => String::new(),
+            (user, "") => format!("{}@", quoted(user)),
+            (user, password) => format!("{}:{}@", quoted(user), quoted(password)),
+        };
+        let host = if self.host.contains(':') { format!("[{}]", self.host.trim_matches(['[', ']'])) } else { self.host.clone() };
+        format!("{scheme}://{login}{host}:{}", self.port.unwrap_or(25))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn taken(line: &str) -> Result<Taken, String> {
-        take(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
-    }
-
-    #[track_caller]
-    fn args(line: &str) -> String {
-        taken(line).expect("taken").args.join(" ")
-    }
-
-    #[test]
-    fn what_aetest_says() {
-        let line = "--port=0 --api_port=0 --admin_port=0 --automatic_restart=false --skip_sdk_update_check=true --clear_datastore=true \
-                    --clear_search_indexes=true --datastore_path /tmp/x/datastore /tmp/x/app";
-        let wanted = "--port=0 --api-port=0 --admin-port=0 --no-reload --storage=/tmp/x/datastore.enginehouse -- /tmp/x/app";
-        assert_eq!(taken(line), Ok(Taken { args: wanted.split(' ').map(str::to_owned).collect(), notes: Vec::new() }));
-    }
-
-    #[test]
-    fn words_are_read_as_argparse_reads_them() {
-        assert_eq!(args("-A shop app.yaml"), "--project=shop --port=8080 --api-port=0 -- app.yaml");
-        assert_eq!(args("-Ashop --port 1 --automatic=no a b"), "--project=shop --port=1 --no-reload --api-port=0 -- a b");
-        assert_eq!(args("--clear_datastore yes a"), "--port=8080 --api-port=0 -- a");
-        assert_eq!(args("--clear_datastore a"), "--port=8080 --api-port=0 -- a", "a path is no yes or no");
-        assert_eq!(args("--env_var A=b=c -- --odd"), "--env-var=A=b=c --port=8080 --api-port=0 -- --odd");
-        assert_eq!(
-            args("--storage_path s --datastore_path d a").split(' ').filter(|arg| arg.starts_with("--storage")).count(),
-            1,
-            "one storage"
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused_with_a_reason() {
-        for (line, reason) in [
-            ("--runtime=python27 a", "app.yaml"),
-            ("--jvm_flag -Xmx1g a", "entrypoint"),
-            ("--api_host=0.0.0.0 a", "loopback"),
-            ("--api_server_supports_grpc a", "gRPC"),
-            ("--nothing a", "is no flag"),
-            ("--clear a", "--clear_datastore --clear_search_indexes"),
-            ("--port=x a", "no port"),
-            ("--automatic_restart=maybe a", "yes or no"),
-            ("--port", "needs a value"),
-            ("--port=1", "name the app's folder"),
-            ("--max_module_instances=default:2 a", "max_instances"),
-        ] {
-            let text = taken(line).expect_err(line);
-            assert!(text.contains(reason), "{line}: {text}");
-        }
-        assert_eq!(taken("--require_indexes a").expect("taken").notes, ["--require_indexes: there is no datastore yet"]);
-    }
-
-    #[test]
-    fn every_flag_stands_once() {
-        let mut names: Vec<_> = VALUES.iter().chain(SWITCHES).map(|(name, _)| *name).collect();
-        names.sort_unstable();
-        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
-    }
-}
+mod tests;

@@ -2,13 +2,14 @@
 //! start this one. Decision 342.
 
 mod flags;
+mod table;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Args, Parser as _};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Run};
 use crate::ui::Ui;
 use flags::{Taken, take};
 
@@ -33,7 +34,7 @@ pub(crate) fn arguments() -> Vec<OsString> {
 
 /// Runs the command.
 pub(crate) fn dev_appserver(ui: &Ui, asked: &DevAppserver) -> ExitCode {
-    let Taken { args, notes } = match take(&asked.args) {
+    let Taken { args, wishes, notes } = match take(&asked.args) {
         Ok(taken) => taken,
         Err(text) => {
             ui.error(&text);
@@ -45,7 +46,7 @@ pub(crate) fn dev_appserver(ui: &Ui, asked: &DevAppserver) -> ExitCode {
     }
     let line = ["enginehouse", "run", "--test-mode"].into_iter().map(str::to_owned).chain(args);
     match Cli::try_parse_from(line).map(|cli| cli.command) {
-        Ok(Command::Run(asked)) => crate::run::run(ui, &asked),
+        Ok(Command::Run(asked)) => crate::run::run(ui, &Run { wishes, ..*asked }),
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             ui.block(&error.to_string());

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 #[cfg(test)]
 use aws_lc_rs::signature::KeyPair as _;
@@ -126,6 +127,19 @@ impl Keys {
         Ok(Self { signing, older: all })
     }
 
+    /// A key that somebody else made, in PEM form; it never ages here.
+    pub(crate) fn given(pem: &str, account: &str, now: SystemTime) -> Result<Self, String> {
+        let wrong = |error: rcgen::Error| format!("there is no RSA private key in it ({error})");
+        let pair = KeyPair::from_pem_and_sign_algo(pem, &PKCS_RSA_SHA256).map_err(wrong)?;
+        let certificate = certificate(&pair, account, now).map_err(wrong)?;
+        let der = pair.serialize_der();
+        let signing = RsaKeyPair::from_pkcs8(&der).or_else(|_| RsaKeyPair::from_der(&der));
+        let signing = signing.map_err(|error| format!("the RSA key cannot be used ({error})"))?;
+        let digest = digest(&SHA256, pair.public_key_raw());
+        let name = digest.as_ref().iter().take(20).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        Ok(Self { signing: Arc::new(Key { name, made: now, pair: signing, certificate }), older: Vec::new() })
+    }
+
     /// The key that signs.
     pub(crate) fn signing(&self) -> &Key {
         &self.signing
@@ -158,12 +172,7 @@ fn read(text: &[u8], name: &str, made: SystemTime) -> Option<Key> {
 
 fn make(folder: &Path, account: &str, now: SystemTime) -> io::Result<Key> {
     let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).map_err(io::Error::other)?;
-    let mut params = CertificateParams::default();
-    params.distinguished_name.remove(DnType::CommonName);
-    params.distinguished_name.push(DnType::CommonName, account.replace('@', "."));
-    params.not_before = (now - BEHIND).into();
-    params.not_after = (now + PUBLISHED).into();
-    let certificate = params.self_signed(&pair).map_err(io::Error::other)?.pem();
+    let certificate = certificate(&pair, account, now).map_err(io::Error::other)?;
     let mut random = [0; 20];
     SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("the system has no random numbers"))?;
     let name = random.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
@@ -171,6 +180,16 @@ fn make(folder: &Path, account: &str, now: SystemTime) -> io::Result<Key> {
     let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     store::write_atomically(&folder.join(format!("{seconds}-{name}.json")), text.as_bytes())?;
     read(text.as_bytes(), &name, UNIX_EPOCH + Duration::from_secs(seconds)).ok_or_else(|| io::Error::other("a new key cannot be read"))
+}
+
+/// A self-signed certificate in PEM form.
+fn certificate(pair: &KeyPair, account: &str, now: SystemTime) -> Result<String, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, account.replace('@', "."));
+    params.not_before = (now - BEHIND).into();
+    params.not_after = (now + PUBLISHED).into();
+    Ok(params.self_signed(pair)?.pem())
 }
 
 #[cfg(test)]
@@ -194,6 +213,17 @@ mod tests {
         let third = open(later + SIGNS + Duration::from_mins(1));
         assert_eq!(published(&third), [third.signing().name(), second.signing().name()], "the first is gone");
         assert_eq!(fs::read_dir(home.path().join("identity")).expect("there").count(), 2);
+    }
+
+    #[test]
+    fn s7_a_key_from_elsewhere_signs() {
+        let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("made");
+        let keys = Keys::given(&pair.serialize_pem(), "a@example.org", SystemTime::now()).expect("read");
+        assert_eq!(keys.signing().name().len(), 40);
+        assert!(keys.signing().sign(b"text").is_ok_and(|signature| signature.len() == 256));
+        assert!(Keys::given("no key", "a@example.org", SystemTime::now()).is_err_and(|why| why.contains("RSA")));
+        let other = KeyPair::generate().expect("an elliptic one").serialize_pem();
+        assert!(Keys::given(&other, "a@example.org", SystemTime::now()).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 mod keys;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -44,6 +44,41 @@ pub struct Settings {
     pub signer: Signer,
     /// What follows the app's name in that of its default bucket.
     pub bucket_domain: String,
+    /// The default bucket, if it is to have another name.
+    pub bucket: Option<String>,
+    /// The service account of every app, if it is to be another one than its own.
+    pub account: Option<Account>,
+}
+
+/// A service account from elsewhere.
+#[derive(Clone)]
+pub struct Account {
+    email: String,
+    keys: Keys,
+}
+
+impl Account {
+    /// The account of this address, with the private key in a PEM file. Blocks.
+    ///
+    /// # Errors
+    /// A text for people, if there is no RSA key in the file.
+    pub fn open(email: &str, file: &Path, now: SystemTime) -> Result<Self, String> {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+        let keys = Keys::given(&text, email, now).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(Self { email: email.to_owned(), keys })
+    }
+}
+
+impl Settings {
+    /// The default bucket of an app.
+    fn bucket(&self, app: &AppId) -> String {
+        self.bucket.clone().unwrap_or_else(|| format!("{}.{}", app.project().replace(':', "."), self.bucket_domain))
+    }
+
+    /// The service account of an app.
+    fn account(&self, app: &AppId) -> String {
+        self.account.as_ref().map_or_else(|| app.service_account(), |account| account.email.clone())
+    }
 }
 
 /// The identities of all apps.
@@ -51,16 +86,21 @@ pub struct Identity {
     settings: Settings,
     outside: Arc<Outside>,
     keys: Mutex<BTreeMap<AppId, Keys>>,
+    /// Test mode: the default buckets that tests have named.
+    buckets: Mutex<BTreeMap<AppId, String>>,
 }
 
 impl Identity {
     /// Identities; nothing is made before it is asked for.
     pub fn new(settings: Settings, outside: Arc<Outside>) -> Self {
-        Self { settings, outside, keys: Mutex::default() }
+        Self { settings, outside, keys: Mutex::default(), buckets: Mutex::default() }
     }
 
     /// The keys of an app.
     pub(crate) async fn keys(&self, app: &AppId, now: SystemTime) -> Result<Keys, String> {
+        if let Some(account) = &self.settings.account {
+            return Ok(account.keys.clone());
+        }
         let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(app).cloned();
         if let Some(known) = known.filter(|known| !known.are_stale(now)) {
             return Ok(known);
@@ -89,7 +129,7 @@ impl Identity {
     /// Certificates by the names of their keys, of any app of the house.
     pub(crate) async fn certificates(&self, account: &str, now: SystemTime) -> Option<Map<String, Value>> {
         let estate = self.outside.estate()?;
-        let app = estate.apps.keys().find(|app| app.service_account() == account)?.clone();
+        let app = estate.apps.keys().find(|app| self.settings.account(app) == account)?.clone();
         drop(estate);
         let keys = self.published(&app, now).await.ok()?;
         Some(keys.published().map(|key| (key.name().to_owned(), key.certificate().into())).collect())
@@ -106,7 +146,7 @@ impl Identity {
     pub(crate) async fn id_token(&self, app: &AppId, audience: &str, now: SystemTime) -> Result<String, String> {
         let keys = self.keys(app, now).await?;
         let seconds = |at: SystemTime| at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let account = app.service_account();
+        let account = self.settings.account(app);
         let claims = json!({
             "iss": account, "sub": app.number().to_string(), "azp": account, "aud": audience, "email": account, "email_verified": true,
             "iat": seconds(now), "exp": seconds(now + LASTS),
@@ -146,20 +186,30 @@ impl Identity {
             }
             "GetServiceAccountName" => {
                 let _: pb::GetServiceAccountNameRequest = read(message)?;
-                write(&pb::GetServiceAccountNameResponse { service_account_name: Some(app.service_account()) })
+                write(&pb::GetServiceAccountNameResponse { service_account_name: Some(self.settings.account(app)) })
             }
             "GetDefaultGcsBucketName" => {
                 let _: pb::GetDefaultGcsBucketNameRequest = read(message)?;
-                let name = format!("{}.{}", app.project().replace(':', "."), self.settings.bucket_domain);
+                let named = self.buckets.lock().unwrap_or_else(PoisonError::into_inner).get(app).cloned();
+                let name = named.unwrap_or_else(|| self.settings.bucket(app));
                 write(&pb::GetDefaultGcsBucketNameResponse { default_gcs_bucket_name: Some(name) })
             }
             "GetAccessToken" => self.access(read(message)?, context)?,
+            "SetDefaultGcsBucketName" if context.testing => {
+                let asked: pb::SetDefaultGcsBucketNameRequest = read(message)?;
+                let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+                match asked.default_gcs_bucket_name.filter(|name| !name.is_empty()) {
+                    Some(name) => drop(buckets.insert(app.clone(), name)),
+                    None => drop(buckets.remove(app)),
+                }
+                Bytes::new()
+            }
             _ => return Err(Failure::no_call("app_identity_service", method)),
         })
     }
 
     fn access(&self, asked: pb::GetAccessTokenRequest, context: &Context) -> Answer {
-        let own = context.app().service_account();
+        let own = self.settings.account(context.app());
         if asked.service_account_id.is_some() {
             let text = "Service accounts have no numbers here; name the account, or none for the app's own.";
             return Err(Failure::app(pb::ErrorCode::NotImplemented, text));
@@ -197,6 +247,11 @@ pub(crate) fn check_scopes(scopes: &[String]) -> Result<(), String> {
 impl Service for Identity {
     fn card(&self) -> &'static Card {
         &card::APP_IDENTITY
+    }
+
+    /// Keys stay: what was signed with them is good.
+    fn clear(&self) {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer> {

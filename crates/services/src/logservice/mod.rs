@@ -2,6 +2,7 @@
 //! there, lines on stdout and stderr are the log.
 
 mod records;
+mod tested;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde_json::json;
 use store::log::Reader;
 
 use self::records::{Query, Under};
+use self::tested::Tested;
 use crate::call::{Answer, Context, Failure, Service, read, write};
 use crate::card::{self, Card};
 use crate::proto::logservice as pb;
@@ -37,17 +39,21 @@ pub struct Logs {
     journal: Journal,
     folder: Folder,
     visits: Arc<Visits>,
+    tested: Tested,
 }
 
 impl Logs {
     /// Writes to a journal and reads what it wrote.
     pub fn new(journal: Journal, folder: Folder, visits: Arc<Visits>) -> Self {
-        Self { journal, folder, visits }
+        Self { journal, folder, visits, tested: Tested::default() }
     }
 
     fn flush(&self, message: Bytes, context: &Context) -> Answer {
         let asked: pb::FlushRequest = read(message)?;
         let group: pb::UserAppLogGroup = read(asked.logs.unwrap_or_default())?;
+        if let Some(ticket) = context.ticket.as_deref() {
+            self.tested.flushed(context.app(), ticket, &group.log_line);
+        }
         for line in group.log_line {
             let at = u64::try_from(line.timestamp_usec).ok().map(Duration::from_micros);
             let fields = line.source_location.map(|place| {
@@ -77,14 +83,18 @@ impl Logs {
 
     async fn read(&self, message: Bytes, context: &Context) -> Answer {
         let asked: pb::LogReadRequest = read(message)?;
-        let query = Query::of(&asked, context.app())?;
+        let mut query = Query::of(&asked, context.app(), context.testing)?;
+        let told = if context.testing { self.tested.find(context.app(), &query) } else { Vec::new() };
+        if let Some(since) = self.tested.since(context.app()) {
+            query.not_before(since);
+        }
         let under = if query.incomplete { self.under_way(context) } else { Vec::new() };
         let folder = (self.folder)(context.app());
         let (app, limit) = (context.app().clone(), query.count);
         let found = tokio::task::spawn_blocking(move || {
             // Nothing was logged yet: there is no folder.
             let reader = Reader::open(&folder).ok();
-            records::find(reader.as_ref(), &app, &query, under)
+            records::find(reader.as_ref(), &app, &query, under, told)
         });
         let broken = |why: String| Failure::app(pb::ErrorCode::StorageError, format!("The log cannot be read: {why}"));
         let mut found = found.await.map_err(|error| broken(error.to_string()))?.map_err(|error| broken(error.to_string()))?;
@@ -114,6 +124,7 @@ impl Logs {
             }
             "Read" => self.read(message, context).await,
             "Usage" => Err(Failure::Rpc(Code::CapabilityDisabled, "How much an app logs is not counted here.".into())),
+            _ if context.testing => self.tested.hook(method, message, context),
             _ => Err(Failure::no_call("logservice", method)),
         }
     }
@@ -122,6 +133,11 @@ impl Logs {
 impl Service for Logs {
     fn card(&self) -> &'static Card {
         &card::LOGSERVICE
+    }
+
+    /// The journal stays, for people; what an app reads of it begins anew.
+    fn clear(&self) {
+        self.tested.clear(self.visits.apps().into_iter(), SystemTime::now());
     }
 
     fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer> {

@@ -31,7 +31,7 @@ pub(super) struct Query {
     before: Option<Place>,
     minimum: Option<Severity>,
     pub(super) incomplete: bool,
-    lines: bool,
+    pub(super) lines: bool,
     pub(super) count: usize,
 }
 
@@ -42,6 +42,8 @@ enum Place {
     Entry(Id),
     /// Behind the requests that have not ended.
     Complete,
+    /// Behind one that a test told of.
+    Told(u64),
 }
 
 /// A request that has not ended.
@@ -57,10 +59,10 @@ const COMPLETE: &str = "-";
 
 impl Query {
     /// Checks what is asked, as the SDK's stub does.
-    pub(super) fn of(asked: &pb::LogReadRequest, app: &AppId) -> Result<Self, Failure> {
+    pub(super) fn of(asked: &pb::LogReadRequest, app: &AppId, testing: bool) -> Result<Self, Failure> {
         let bad = |text: &str| Failure::app(pb::ErrorCode::InvalidRequest, text);
-        let named = |name: &str| name.split_once('~').map_or(name, |(_, project)| project).to_owned();
-        if named(&asked.app_id) != app.project() {
+        let named = asked.app_id.rsplit('~').next();
+        if !testing && named != Some(app.project()) {
             return Err(bad("An app reads its own log alone."));
         }
         if asked.module_version.is_empty() && asked.version_id.is_empty() && asked.request_id.is_empty() {
@@ -81,6 +83,10 @@ impl Query {
         }
         let hex = |id: &bytes::Bytes| {
             let text = std::str::from_utf8(id).ok().filter(|id| !id.is_empty() && id.len() <= 512);
+            if testing {
+                // Tests make them up.
+                return text.map(str::to_owned);
+            }
             text.filter(|id| id.bytes().all(|b| b.is_ascii_hexdigit())).map(str::to_ascii_lowercase)
         };
         let ids: Option<Vec<String>> = asked.request_id.iter().map(hex).collect();
@@ -88,8 +94,10 @@ impl Query {
             None => None,
             Some(text) if **text == *COMPLETE.as_bytes() => Some(Place::Complete),
             Some(text) => {
-                let id = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-                Some(Place::Entry(id.ok_or_else(|| bad("The offset is none of this log."))?))
+                let text = std::str::from_utf8(text).unwrap_or_default();
+                // Those of the journal have 16 digits.
+                let place = if text.len() < 16 { text.parse().ok().map(Place::Told) } else { text.parse().ok().map(Place::Entry) };
+                Some(place.ok_or_else(|| bad("The offset is none of this log."))?)
             }
         };
         let minimum = match asked.minimum_log_level {
@@ -107,7 +115,7 @@ impl Query {
             until: time(asked.end_time),
             before,
             minimum,
-            incomplete: asked.include_incomplete() && before.is_none(),
+            incomplete: asked.include_incomplete() && !matches!(before, Some(Place::Entry(_) | Place::Complete)),
             lines: asked.include_app_logs(),
             count: match asked.count {
                 None => USUAL,
@@ -125,6 +133,33 @@ impl Query {
     fn wants_time(&self, end: SystemTime) -> bool {
         self.since.is_none_or(|since| end >= since) && self.until.is_none_or(|until| end < until)
     }
+
+    /// Nothing is read that ended before.
+    pub(super) fn not_before(&mut self, time: SystemTime) {
+        self.since = self.since.max(Some(time));
+    }
+
+    /// Whether a request that a test told of is wanted: by when it ended, or by when it began if it has not.
+    pub(super) fn wants_told(&self, number: u64, log: &pb::RequestLog) -> bool {
+        let named = self.versions.iter().any(|(service, version)| *service == *log.module_id() && *version == log.version_id);
+        let time = if log.finished() { log.end_time } else { log.start_time };
+        let place = match self.before {
+            None => true,
+            Some(Place::Told(before)) => number < before,
+            Some(Place::Entry(_) | Place::Complete) => false,
+        };
+        let grave = |minimum: Severity| log.line.iter().any(|line| line.level >= level(minimum));
+        named
+            && place
+            && (log.finished() || self.incomplete)
+            && self.wants_time(UNIX_EPOCH + Duration::from_micros(u64::try_from(time).unwrap_or(0)))
+            && self.minimum.is_none_or(grave)
+    }
+
+    /// The offset behind such a request: its number, as the stub's rows have one.
+    pub(super) fn behind_told(number: u64) -> pb::LogOffset {
+        pb::LogOffset { request_id: Some(number.to_string().into()) }
+    }
 }
 
 /// `(service, version)`; old clients write `service:version`.
@@ -138,12 +173,19 @@ fn versions(asked: &pb::LogReadRequest) -> Vec<(String, String)> {
     old.chain(new).collect()
 }
 
-/// Finds at most one more than is asked for, the newest first.
-pub(super) fn find(reader: Option<&Reader>, app: &AppId, query: &Query, under: Vec<Under>) -> io::Result<Vec<pb::RequestLog>> {
+/// Finds at most one more than is asked for, the newest first; before those of the journal stand those that a test `told` of.
+pub(super) fn find(
+    reader: Option<&Reader>,
+    app: &AppId,
+    query: &Query,
+    under: Vec<Under>,
+    mut told: Vec<pb::RequestLog>,
+) -> io::Result<Vec<pb::RequestLog>> {
     if !query.ids.is_empty() {
-        return named(reader, app, query);
+        told.extend(named(reader, app, query)?);
+        return Ok(told);
     }
-    let mut all = Vec::new();
+    let mut all = told;
     let mut under: Vec<Under> = under.into_iter().filter(|one| query.wants(Some(&one.key)) && query.minimum.is_none()).collect();
     under.sort_by_key(|one| std::cmp::Reverse(one.visit.at));
     all.extend(under.iter().filter(|one| one.visit.at.is_some_and(|at| query.wants_time(at))).map(|one| incomplete(app, one)));
@@ -185,6 +227,9 @@ fn named(reader: Option<&Reader>, app: &AppId, query: &Query) -> io::Result<Vec<
         let entry = entry?;
         let Entry::Request(request) = &entry.entry else { continue };
         let Some(id) = query.ids.iter().find(|id| **id == request.log_id) else { continue };
+        if !query.wants_time(request.at + request.took) {
+            continue;
+        }
         let outputs = if query.lines { Some(outputs(reader, &entry, request)?) } else { None };
         found.insert(id, complete(app, behind(entry.id), request, outputs.as_deref()));
         if found.len() == query.ids.len() {
@@ -209,7 +254,7 @@ fn outputs(reader: &Reader, found: &Found, request: &Request) -> io::Result<Vec<
     Ok(lines)
 }
 
-fn micros(at: SystemTime) -> i64 {
+pub(super) fn micros(at: SystemTime) -> i64 {
     at.duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_micros()).ok()).unwrap_or(0)
 }
 
@@ -227,7 +272,7 @@ fn complete(app: &AppId, offset: pb::LogOffset, request: &Request, outputs: Opti
     let nickname = request.user.as_deref().map(|email| email.split('@').next().unwrap_or(email).to_owned());
     let instance = request.instance.as_ref().map(ToString::to_string);
     let lines = outputs.map(|outputs| lines(request, outputs)).unwrap_or_default();
-    pb::RequestLog {
+    let mut log = pb::RequestLog {
         app_id: app.to_string(),
         module_id: request.version.as_ref().map(|key| key.service.to_string()),
         version_id: request.version.as_ref().map(|key| key.version.to_string()).unwrap_or_default(),
@@ -247,7 +292,6 @@ fn complete(app: &AppId, offset: pb::LogOffset, request: &Request, outputs: Opti
         referrer: request.referrer.clone(),
         user_agent: request.agent.clone(),
         url_map_entry: request.handler.clone().unwrap_or_default(),
-        combined: combined(request, nickname.as_deref(), end),
         nickname,
         host: Some(request.host.clone()),
         was_loading_request: Some(request.cold),
@@ -259,7 +303,9 @@ fn complete(app: &AppId, offset: pb::LogOffset, request: &Request, outputs: Opti
         app_engine_release: Some(env!("CARGO_PKG_VERSION").into()),
         trace_id: request.trace.map(|trace| format!("{trace:032x}")),
         ..pb::RequestLog::default()
-    }
+    };
+    log.combined = combined(&log);
+    log
 }
 
 /// The lines that the request's own record has, and those of its trace. The record knows no times; its lines are from when it began.
@@ -308,27 +354,28 @@ fn incomplete(app: &AppId, under: &Under) -> pb::RequestLog {
 }
 
 /// `10.0.0.1 - ann [31/Jan/2026:12:00:00 +0000] "GET /a HTTP/1.1" 200 5 "http://…" "curl"`
-fn combined(request: &Request, nickname: Option<&str>, end: SystemTime) -> String {
+pub(super) fn combined(log: &pb::RequestLog) -> String {
     let quoted = |text: Option<&str>| text.filter(|text| !text.is_empty()).map_or_else(|| "-".to_owned(), |text| format!("\"{text}\""));
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     format!(
         "{} - {} [{}] \"{} {} {}\" {} {} {} {}",
-        request.client,
-        nickname.unwrap_or("-"),
-        day(end),
-        request.method,
-        request.target,
-        request.protocol,
-        request.status,
-        request.bytes,
-        quoted(request.referrer.as_deref()),
-        quoted(request.agent.as_deref())
+        or_dash(&log.ip),
+        or_dash(log.nickname()),
+        day(if log.end_time == 0 { log.start_time } else { log.end_time }),
+        log.method,
+        log.resource,
+        log.http_version,
+        log.status,
+        log.response_size,
+        quoted(log.referrer.as_deref()),
+        quoted(log.user_agent.as_deref())
     )
 }
 
 /// A day of the Gregorian calendar (Howard Hinnant, `civil_from_days`), as Apache writes it.
-fn day(at: SystemTime) -> String {
+fn day(at: i64) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = u64::try_from(at).unwrap_or(0) / 1_000_000;
     let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use model::journal::Severity;
 use model::pool::Boxed;
 
 pub mod address;
@@ -31,12 +32,26 @@ pub struct Mail {
     office: Arc<Office>,
     /// Test mode: what was sent.
     sent: Mutex<Vec<pb::MailMessage>>,
+    /// Test mode: what tests want to see of it in the log.
+    logged: Mutex<Logged>,
+}
+
+/// Whether messages are logged whole, and under which name of a level; the stub begins so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Logged {
+    body: bool,
+    level: String,
 }
 
 impl Mail {
     /// The service of an office.
     pub fn new(office: Arc<Office>) -> Self {
-        Self { office, sent: Mutex::default() }
+        let logged = Logged { body: office.settings.show_body, level: "INFO".into() };
+        Self { office, sent: Mutex::default(), logged: Mutex::new(logged) }
+    }
+
+    fn logged(&self) -> MutexGuard<'_, Logged> {
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sent(&self) -> MutexGuard<'_, Vec<pb::MailMessage>> {
@@ -56,12 +71,29 @@ impl Mail {
             return Err(Failure::app(ErrorCode::UnauthorizedSender, text));
         }
         let lost = |error: std::io::Error| Failure::app(ErrorCode::InternalError, format!("The message cannot be kept: {error}."));
+        let (body, level) = {
+            let logged = self.logged();
+            (logged.body, severity(&logged.level))
+        };
+        if body {
+            self.office.tell(context.app(), level, &letter);
+        }
         self.office.send(context.app(), letter).await.map_err(lost)?;
         let mut sent = self.sent();
         if sent.len() < REMEMBERED {
             sent.extend(remembered);
         }
         Ok(Bytes::new())
+    }
+}
+
+/// The severity of a level of Java's logging or of Python's.
+fn severity(level: &str) -> Severity {
+    match level {
+        "SEVERE" | "50" | "40" => Severity::Error,
+        "WARNING" | "30" => Severity::Warning,
+        "CONFIG" | "FINE" | "FINER" | "FINEST" | "ALL" | "10" => Severity::Debug,
+        _ => Severity::Info,
     }
 }
 
@@ -88,6 +120,16 @@ impl Service for Mail {
                 "ClearSentMessages" if context.testing => {
                     let count = std::mem::take(&mut *self.sent()).len();
                     Ok(write(&pb::ClearSentMessagesResponse { messages_cleared: i32::try_from(count).ok() }))
+                }
+                "GetLogMailBody" if context.testing => Ok(write(&pb::LogMailBody { log_mail_body: self.logged().body })),
+                "SetLogMailBody" if context.testing => {
+                    self.logged().body = read::<pb::LogMailBody>(message)?.log_mail_body;
+                    Ok(Bytes::new())
+                }
+                "GetLogMailLevel" if context.testing => Ok(write(&pb::LogMailLevel { log_mail_level: self.logged().level.clone() })),
+                "SetLogMailLevel" if context.testing => {
+                    self.logged().level = read::<pb::LogMailLevel>(message)?.log_mail_level;
+                    Ok(Bytes::new())
                 }
                 _ => Err(Failure::no_call("mail", method)),
             }

@@ -56,6 +56,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// What people should know.
     pub notices: Notices,
+    /// Whatever apps send is logged whole (`--log-mail`).
+    pub show_body: bool,
     /// Where it works.
     pub runtime: Handle,
 }
@@ -147,6 +149,11 @@ impl Office {
             );
         }
         self.put(app, slip, message).await
+    }
+
+    /// Shows people a whole letter in the log; of attachments their names and sizes.
+    pub(super) fn tell(&self, app: &AppId, severity: Severity, letter: &Letter) {
+        (self.settings.notices)(Some(app), severity, letter.shown());
     }
 
     /// Takes a message for apps of this house.

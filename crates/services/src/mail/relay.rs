@@ -31,6 +31,8 @@ pub enum Security {
     Required,
     /// After STARTTLS if the server offers it (`smtp:`). A password is only told to this machine without it.
     Offered,
+    /// Never (`smtp+plain:`). A password is only told to this machine.
+    Never,
 }
 
 /// A server.
@@ -66,6 +68,7 @@ impl FromStr for Relay {
         let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
         let (security, usual) = match scheme {
             "smtp" => (Security::Offered, 25),
+            "smtp+plain" => (Security::Never, 25),
             "smtp+starttls" => (Security::Required, 587),
             "smtps" => (Security::Always, 465),
             _ => return Err(wrong()),
@@ -166,7 +169,7 @@ pub(crate) async fn hand_over(relay: &Relay, trust: &Arc<Trust>, from: &str, to:
     let mut talk = Talk::new(stream);
     talk.greeted().await?;
     let offers = talk.hello(hello).await?;
-    if offers.iter().any(|offer| offer == "STARTTLS") {
+    if relay.security != Security::Never && offers.iter().any(|offer| offer == "STARTTLS") {
         talk.ask("STARTTLS", 220, ANSWER).await?;
         if !talk.0.buffer().is_empty() {
             return Err(Trouble::Unsafe("the mail server speaks before TLS begins".into()));

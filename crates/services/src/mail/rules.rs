@@ -25,6 +25,8 @@ const HEADERS: [&str; 11] = [
     "resent-from",
     "resent-to",
 ];
+/// Bytes of a body that the log shows.
+const SHOWN: usize = 16 << 10;
 /// People that one message goes to.
 const RECIPIENTS: usize = 1000;
 
@@ -76,6 +78,22 @@ impl Letter {
             }
         }
         all
+    }
+
+    /// The whole letter for the log; of files their names and sizes.
+    pub fn shown(&self) -> String {
+        use std::fmt::Write as _;
+        let mut shown = format!("mail from {} to {}: {}", self.from.address, self.recipients().join(", "), self.subject);
+        for (kind, body) in [("text/plain", &self.text), ("text/html", &self.html), ("text/x-amp-html", &self.amp)] {
+            let Some(body) = body else { continue };
+            let part = &body[..body.len().min(SHOWN)];
+            let more = if part.len() < body.len() { " …" } else { "" };
+            let _ = write!(shown, "\n{kind}, {} bytes:\n{}{more}", body.len(), String::from_utf8_lossy(part));
+        }
+        for file in &self.attachments {
+            let _ = write!(shown, "\nattached: {}, {} bytes", file.name, file.data.len());
+        }
+        shown
     }
 }
 

@@ -37,6 +37,15 @@ pub struct FileQueues {
     pub stamp: String,
 }
 
+/// What queue.yaml says besides its queues' rates and retries.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QueueSettings {
+    /// `total_storage_limit`; none = the house's own.
+    pub storage_limit: Option<u64>,
+    /// `acl`, by queue.
+    pub access: BTreeMap<String, Vec<QueueAccess>>,
+}
+
 /// Where queue configurations live: queue.yaml in `run`, the store in `serve`.
 pub trait QueueFile: Send + Sync {
     /// An app's queues.
@@ -47,6 +56,14 @@ pub trait QueueFile: Send + Sync {
     /// # Errors
     /// A text for people.
     fn steer(&self, app: &AppId, queue: &str, steer: &Steer) -> Result<bool, String>;
+
+    /// Sets what queue.yaml says of all queues together; false if that is kept elsewhere.
+    ///
+    /// # Errors
+    /// A text for people.
+    fn set(&self, _app: &AppId, _settings: &QueueSettings) -> Result<bool, String> {
+        Ok(false)
+    }
 
     /// The apps that may have tasks.
     fn apps(&self) -> Vec<AppId>;

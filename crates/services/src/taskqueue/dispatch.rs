@@ -154,7 +154,8 @@ impl Dispatcher {
         let config = self.app.config();
         self.lines.retain(|name, line| line.in_flight() > 0 || config.queues.get(name).is_some_and(|queue| queue.rules().is_some()));
         for (name, queue) in &config.queues {
-            let Some(rules) = queue.rules() else { continue };
+            let Some(mut rules) = queue.rules() else { continue };
+            rules.paused |= self.house.hooks.still();
             self.app.board.rate(name, if rules.paused { 0.0 } else { rules.per_second });
             match self.lines.get_mut(name) {
                 Some(line) => line.on(now(), Event::Ruled(rules)),

@@ -1,15 +1,53 @@
-//! What only tests ask of queues (`--test-mode`): what tasks there are, whatever their queue, and to be rid of them.
+//! What only tests ask of queues (`--test-mode`): what tasks there are, whatever their queue, to be rid of them, and a clock that stands still.
+//!
+//! Calls see the clock of tests (leases, ETAs, names that are used up); what is due is sent by the real one, as in the SDK's stub.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
+use model::queue::{QueueMode, QueueRetry};
+use model::taskqueue::Micros;
+use store::tasks::{From, Task};
 
-use super::{Call, broken};
+use super::config::{Ruled, shown_retry};
+use super::dispatch::Told;
+use super::house::micros;
+use super::{Call, broken, look, refuse, spec};
 use crate::call::{Answer, Failure, read, write};
+use crate::proto::remote_api::rpc_error::Code;
 use crate::proto::taskqueue as pb;
+use crate::proto::taskqueue::get_queue_state_info_response::{QueueInfo, TaskInfo};
+use crate::proto::taskqueue::task_queue_service_error::ErrorCode;
 
 /// Tasks of a queue that are looked at.
 const MOST: i32 = 1000;
+
+/// What tests have set.
+#[derive(Debug, Default)]
+pub(super) struct Hooks {
+    /// The clock stands here.
+    clock: Mutex<Option<Micros>>,
+    /// Tasks are sent only if somebody says so of each.
+    still: AtomicBool,
+}
+
+impl Hooks {
+    /// What calls take for now.
+    pub(super) fn now(&self, real: SystemTime) -> Micros {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or_else(|| micros(real))
+    }
+
+    fn stop_at(&self, now: Option<Micros>) {
+        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// Whether push queues stand still, whatever their rules say.
+    pub(super) fn still(&self) -> bool {
+        self.still.load(Ordering::SeqCst)
+    }
+}
 
 impl Call<'_> {
     /// One of the methods of `TaskQueueStubService`.
@@ -26,8 +64,46 @@ impl Call<'_> {
                 self.delete(read(message)?).await?;
                 Ok(Bytes::new())
             }
+            "SetTaskQueueClock" => {
+                let asked: pb::SetTaskQueueClockRequest = read(message)?;
+                self.house.hooks.stop_at(Some(asked.clock_time_milliseconds.saturating_mul(1000)));
+                Ok(Bytes::new())
+            }
+            "GetQueueStateInfo" => self.state().await,
+            "SetUpStub" => self.set_up(&read(message)?).await,
+            "LoadQueueXml" | "PatchQueueYamlParser" => {
+                let text = format!("{method}() is for stubs that are written in Python; queues stand in queue.yaml.");
+                Err(Failure::Rpc(Code::CallNotFound, text))
+            }
             _ => Err(Failure::no_call("taskqueue", method)),
         }
+    }
+
+    /// Begins anew, as with a new stub: no tasks, the real clock, and tasks are sent by themselves only if that is said.
+    async fn set_up(&self, asked: &pb::SetUpStubRequest) -> Answer {
+        if asked.all_queues_valid() {
+            return Err(refuse(ErrorCode::InvalidRequest, "Only the queues of queue.yaml are there (all_queues_valid)."));
+        }
+        let house = Arc::clone(self.house);
+        let still = !asked.auto_task_running();
+        super::blocking(move || {
+            house.clear();
+            house.stand_still(still);
+            Ok(())
+        })
+        .await?;
+        Ok(Bytes::new())
+    }
+
+    /// All queues and their tasks, by ETA.
+    async fn state(&self) -> Answer {
+        let mut queues = Vec::new();
+        for (name, ruled) in &self.app.config().queues {
+            let (of, most) = (name.clone(), usize::try_from(MOST).unwrap_or(0));
+            let found = self.read(move |view| view.tasks(&of, &From::Eta(i64::MIN, String::new()), most)).await?;
+            queues.push(queue_info(ruled, found));
+        }
+        Ok(write(&pb::GetQueueStateInfoResponse { queues }))
     }
 
     async fn filtered(&self, asked: pb::GetFilteredTasksRequest) -> Answer {
@@ -61,9 +137,65 @@ impl Call<'_> {
     }
 }
 
+fn queue_info(ruled: &Ruled, tasks: Vec<Task>) -> QueueInfo {
+    let queue = &ruled.queue;
+    let (rate, bucket, concurrent) = match queue.mode {
+        QueueMode::Push { per_second, bucket_size, max_concurrent_requests } => {
+            (Some(per_second), Some(bucket_size), max_concurrent_requests)
+        }
+        // The stub gives every queue a bucket.
+        QueueMode::Pull => (None, Some(5), None),
+    };
+    let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    QueueInfo {
+        queue_name: Some(queue.name.clone()),
+        formatted_rate_string: rate.map(|rate| format!("{rate}/s")),
+        bucket_size: bucket.map(number),
+        max_concurrent_requests: concurrent.map(number),
+        retry_parameters: (queue.retry != QueueRetry::default()).then(|| shown_retry(&queue.retry)),
+        target: queue.target.clone(),
+        mode: Some(if ruled.is_pull() { "pull" } else { "push" }.into()),
+        acl: look::shown_acl(queue),
+        task_infos: tasks.into_iter().map(|task| task_info(ruled, task)).collect(),
+    }
+}
+
+/// A task, and the request that would add it.
+fn task_info(ruled: &Ruled, task: Task) -> TaskInfo {
+    let shown = spec::decode(&task.spec);
+    let header = |(key, value): (Vec<u8>, Vec<u8>)| pb::task_queue_add_request::Header { key: key.into(), value: value.into() };
+    let name = Bytes::from(task.name.into_bytes());
+    let add_request = pb::TaskQueueAddRequest {
+        queue_name: ruled.queue.name.clone().into(),
+        task_name: name.clone(),
+        eta_usec: task.eta,
+        // What is usual is left out, as clients leave it out.
+        method: shown.method.as_deref().filter(|method| *method != "POST").map(spec::method_number),
+        url: (!shown.url.is_empty()).then(|| shown.url.into()),
+        header: shown.headers.into_iter().map(header).collect(),
+        body: shown.has_body.then_some(shown.body),
+        description: shown.description,
+        retry_parameters: spec::given_retry(&task.spec),
+        mode: ruled.is_pull().then(|| ruled.mode().into()),
+        tag: task.tag.map(Into::into),
+        dispatch_deadline_usec: shown.deadline.map(model::taskqueue::micros),
+        ..pb::TaskQueueAddRequest::default()
+    };
+    TaskInfo { task_name: Some(name), eta_millis: Some(task.eta / 1000), add_request: Some(add_request) }
+}
+
 impl super::House {
+    /// Sends tasks only if somebody says so of each, or by themselves again.
+    pub fn stand_still(&self, still: bool) {
+        self.hooks.still.store(still, Ordering::SeqCst);
+        for app in self.opened() {
+            app.tell(Told::Config);
+        }
+    }
+
     /// Forgets all tasks of the apps that have called, and their names. Blocks.
     pub(super) fn clear(&self) {
+        self.hooks.stop_at(None);
         for app in self.opened() {
             if let Err(error) = clear(&app) {
                 // What is left is told to whoever asks next.

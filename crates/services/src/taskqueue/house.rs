@@ -12,8 +12,9 @@ use store::control::StoreError;
 use store::tasks::{Change, Tasks};
 use tokio::sync::{mpsc, oneshot};
 
-use super::config::{Config, QueueFile, Steer};
+use super::config::{Config, QueueFile, QueueSettings, Steer};
 use super::dispatch::{Dispatcher, Told};
+use super::hooks::Hooks;
 use super::stats::Board;
 use crate::outside::Outside;
 
@@ -36,6 +37,7 @@ pub struct House {
     apps: Mutex<BTreeMap<AppId, Arc<App>>>,
     /// This process sends what is due.
     active: AtomicBool,
+    pub(super) hooks: Hooks,
 }
 
 /// One app.
@@ -62,7 +64,7 @@ pub(super) fn micros(time: SystemTime) -> i64 {
 impl House {
     /// A house that sends nothing yet. Tasks are sent by `runtime`, which may block on the disk for moments.
     pub fn new(folder: Folder, file: Arc<dyn QueueFile>, outside: Arc<Outside>, runtime: tokio::runtime::Handle) -> Arc<Self> {
-        Arc::new(Self { folder, file, outside, runtime, apps: Mutex::default(), active: AtomicBool::new(false) })
+        Arc::new(Self { folder, file, outside, runtime, apps: Mutex::default(), active: AtomicBool::new(false), hooks: Hooks::default() })
     }
 
     /// An app, opened if need be. Blocks.
@@ -166,6 +168,19 @@ impl House {
         for id in ids {
             self.reload(&id);
         }
+    }
+
+    /// Sets what is said of all queues together, where their configuration lives. Blocks.
+    ///
+    /// # Errors
+    /// A text for people.
+    pub fn set(&self, app: &App, settings: &QueueSettings) -> Result<(), String> {
+        if !self.file.set(&app.id, settings)? {
+            return Err("the queues of this app stand in its queue.yaml".into());
+        }
+        // What `UpdateStorageLimit` said before gives way: an empty word is none.
+        app.tasks.change_now(|change| change.set_meta(LIMIT, "")).map_err(|error| error.to_string())?;
+        app.refresh(&*self.file).map_err(|error| error.to_string())
     }
 
     /// Changes a queue, where its configuration lives. Blocks.

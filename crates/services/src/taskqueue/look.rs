@@ -106,7 +106,6 @@ fn shown_queue(ruled: &Ruled) -> Queue {
         QueueMode::Push { per_second, bucket_size, max_concurrent_requests } => (per_second, bucket_size, max_concurrent_requests),
         QueueMode::Pull => (0.0, 0, None),
     };
-    let accounts = |writer: bool| queue.acl.iter().filter(move |one| one.writer == writer).map(|one| one.email.clone().into()).collect();
     Queue {
         queue_name: queue.name.clone().into(),
         bucket_refill_per_second: rate,
@@ -116,10 +115,16 @@ fn shown_queue(ruled: &Ruled) -> Queue {
         retry_parameters: Some(shown_retry(&queue.retry)),
         max_concurrent_requests: concurrent.map(|most| i32::try_from(most).unwrap_or(i32::MAX)),
         mode: Some(ruled.mode().into()),
-        acl: (!queue.acl.is_empty()).then(|| TaskQueueAcl { user_email: accounts(false), writer_email: accounts(true) }),
+        acl: shown_acl(queue),
         header_override: Vec::new(),
         creator_name: None,
     }
+}
+
+/// Who may use a queue, if that is said.
+pub(super) fn shown_acl(queue: &model::queue::Queue) -> Option<TaskQueueAcl> {
+    let accounts = |writer: bool| queue.acl.iter().filter(move |one| one.writer == writer).map(|one| one.email.clone().into()).collect();
+    (!queue.acl.is_empty()).then(|| TaskQueueAcl { user_email: accounts(false), writer_email: accounts(true) })
 }
 
 fn shown_task(task: Task) -> queried::Task {

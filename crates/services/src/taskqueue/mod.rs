@@ -25,7 +25,7 @@ use crate::call::{Answer, Context, Failure, Service, read, write};
 use crate::card::{self, Card};
 use crate::proto::taskqueue::task_queue_service_error::ErrorCode;
 
-pub use config::{Config, FileQueues, QueueFile, Ruled, Steer};
+pub use config::{Config, FileQueues, QueueFile, QueueSettings, Ruled, Steer};
 pub use house::{App, Folder, House};
 pub use spec::{Push, Shown};
 
@@ -83,7 +83,7 @@ impl Service for TaskQueue {
         Box::pin(async move {
             let (house, app) = (Arc::clone(&self.0), context.app().clone());
             let app = blocking(move || house.app(&app).map_err(|error| broken(&error))).await?;
-            let now = house::micros(context.now);
+            let now = if context.testing { self.0.hooks.now(context.now) } else { house::micros(context.now) };
             let call = Call { app, house: &self.0, context, now };
             macro_rules! answer {
                 ($method:ident) => {{

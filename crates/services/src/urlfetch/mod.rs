@@ -61,6 +61,8 @@ pub struct UrlFetch {
     outer: Arc<Outer>,
     runtime: Handle,
     places: Mutex<HashMap<AppId, Arc<Semaphore>>>,
+    /// Test mode: the proxy that tests have named for plain http.
+    proxy: Mutex<Option<(String, u16)>>,
 }
 
 impl Service for UrlFetch {
@@ -73,8 +75,18 @@ impl Service for UrlFetch {
         50 << 20
     }
 
+    fn clear(&self) {
+        *self.proxy.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn call<'a>(&'a self, method: &'a str, message: Bytes, context: &'a Context) -> Boxed<'a, Answer> {
         Box::pin(async move {
+            if method == "SetHttpProxy" && context.testing {
+                let asked: pb::SetHttpProxyRequest = read(message)?;
+                let port = u16::try_from(asked.http_proxy_port).unwrap_or(0);
+                *self.proxy.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked.http_proxy_host, port));
+                return Ok(Bytes::new());
+            }
             if method != "Fetch" {
                 return Err(Failure::no_call("urlfetch", method));
             }
@@ -101,7 +113,7 @@ impl UrlFetch {
     pub fn new(settings: Settings, outside: Arc<Outside>) -> Self {
         let Settings { allow, bundle, resolver, runtime } = settings;
         let outer = Arc::new(Outer { resolver, allowed: allow, trust: Trust::new(bundle) });
-        Self { outside, outer, runtime, places: Mutex::default() }
+        Self { outside, outer, runtime, places: Mutex::default(), proxy: Mutex::default() }
     }
 
     async fn fetch(&self, mut plan: Plan, app: &AppId) -> Result<pb::UrlFetchResponse, Failure> {
@@ -111,7 +123,7 @@ impl UrlFetch {
         for _ in 0..=REDIRECTS {
             let reply = match self.own(&plan, app) {
                 Some(errand) => self.errand(errand, &plan).await?,
-                None => self.go_out(plan.clone()).await?,
+                None => self.go_out(Plan { proxy: self.proxy(&plan.address), ..plan.clone() }).await?,
             };
             match plan.next(reply.status, &reply.headers)? {
                 Some(next) => plan = next,
@@ -127,6 +139,13 @@ impl UrlFetch {
             return Arc::clone(place);
         }
         Arc::clone(places.entry(app.clone()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))))
+    }
+
+    /// As in the SDK's stub: neither for https nor for this machine itself.
+    fn proxy(&self, address: &Address) -> Option<(String, u16)> {
+        let here = address.host == "localhost" || address.bare_host().parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let proxy = self.proxy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        proxy.filter(|_| !address.https && !here)
     }
 
     async fn go_out(&self, plan: Plan) -> Result<Reply, Failure> {

@@ -89,11 +89,14 @@ impl Outer {
     }
 
     async fn connect(&self, plan: &Plan) -> Result<TcpStream, Failure> {
-        let found = self.addresses(plan.address.bare_host()).await?;
+        let (host, port) =
+            plan.proxy.as_ref().map_or((plan.address.bare_host(), plan.address.port()), |(host, port)| (host.as_str(), *port));
+        // A test has named the proxy; nobody else can.
+        let found = if plan.proxy.is_some() { self.resolved(host).await? } else { self.addresses(host).await? };
         let mut last = "it has no address".to_owned();
         for (index, address) in found.iter().enumerate() {
             let patience = if index + 1 < found.len() { PATIENCE } else { Duration::from_mins(10) };
-            match tokio::time::timeout(patience, TcpStream::connect(SocketAddr::new(*address, plan.address.port()))).await {
+            match tokio::time::timeout(patience, TcpStream::connect(SocketAddr::new(*address, port))).await {
                 Ok(Ok(stream)) => {
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
@@ -108,10 +111,7 @@ impl Outer {
 
     /// The addresses that may be connected to, in the resolver's order. They are what is connected to: the name is not looked up again.
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
-        let found = match host.parse::<IpAddr>() {
-            Ok(address) => vec![address],
-            Err(_) => self.resolver.resolve(host).await.map_err(|error| unknown(host, &error.to_string()))?,
-        };
+        let found = self.resolved(host).await?;
         let Some(first) = found.first().copied() else { return Err(unknown(host, "it has no address")) };
         let open: Vec<_> = found.into_iter().filter(|address| wall::check(*address, &self.allowed).is_ok()).take(TRIED).collect();
         match wall::check(first, &self.allowed) {
@@ -121,6 +121,14 @@ impl Outer {
                 Err(Failure::app(ErrorCode::FetchError, text))
             }
             _ => Ok(open),
+        }
+    }
+
+    /// The addresses of a host, whatever they are.
+    async fn resolved(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
+        match host.parse::<IpAddr>() {
+            Ok(address) => Ok(vec![address]),
+            Err(_) => self.resolver.resolve(host).await.map_err(|error| unknown(host, &error.to_string())),
         }
     }
 }
@@ -161,7 +169,11 @@ fn request(plan: &Plan) -> Result<Request<Full<Bytes>>, Failure> {
     let bad = || Failure::app(ErrorCode::InvalidUrl, "the URL cannot be asked for");
     let mut request = Request::new(Full::new(plan.payload.clone().unwrap_or_default()));
     *request.method_mut() = plan.method.clone();
-    *request.uri_mut() = plan.address.target.parse().map_err(|_| bad())?;
+    let target = match &plan.proxy {
+        Some(_) => format!("http://{}{}", plan.address.authority(), plan.address.target).parse(),
+        None => plan.address.target.parse(),
+    };
+    *request.uri_mut() = target.map_err(|_| bad())?;
     *request.headers_mut() = plan.headers.clone();
     let headers = request.headers_mut();
     headers.insert(HOST, HeaderValue::try_from(plan.address.authority()).map_err(|_| bad())?);

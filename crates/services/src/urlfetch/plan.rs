@@ -65,6 +65,8 @@ pub struct Plan {
     pub validate: bool,
     /// The app named an encoding itself, and gets the body as it comes.
     pub raw: bool,
+    /// Who is asked in the server's place: host and port.
+    pub proxy: Option<(String, u16)>,
 }
 
 impl Plan {
@@ -101,6 +103,7 @@ impl Plan {
             deadline: deadline(asked.deadline)?,
             validate: asked.must_validate_server_certificate.unwrap_or(true),
             raw,
+            proxy: None,
         })
     }
 

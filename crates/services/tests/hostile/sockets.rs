@@ -62,6 +62,8 @@ fn metadata() -> Metadata {
         folder: Arc::new(|app| std::env::temp_dir().join(app.as_str())),
         signer: Arc::new(|| Err("there is no key".into())),
         bucket_domain: "example".into(),
+        bucket: None,
+        account: None,
     };
     Metadata::new(Arc::new(Identity::new(settings, Arc::default())), "local".into())
 }

@@ -232,6 +232,8 @@ fn identity(apps: &services::taskqueue::Folder, outside: &Arc<Outside>) -> Arc<I
         folder: Arc::clone(apps),
         signer: Arc::new(|| Ok(AccessKey::new(&[7; 32]))),
         bucket_domain: "appspot.example".into(),
+        bucket: None,
+        account: None,
     };
     Arc::new(Identity::new(settings, Arc::clone(outside)))
 }
@@ -247,6 +249,7 @@ fn office(apps: &services::taskqueue::Folder, outside: &Arc<Outside>, runtime: &
         domains: vec!["mail.example".into()],
         listen: None,
         notices: Box::new(|_, _, _| {}),
+        show_body: false,
         runtime: runtime.clone(),
     };
     Office::new(settings, Arc::clone(outside))
@@ -333,7 +336,13 @@ fn judge(answer: Answer) {
 
 /// A call of an instance of `app`. The hooks of tests are open: they may not hurt others either.
 pub(crate) fn context(app: &str) -> Context {
-    Context { caller: caller(app), visit: None, now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_123), testing: false }
+    Context {
+        caller: caller(app),
+        visit: None,
+        now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_123),
+        ticket: None,
+        testing: false,
+    }
 }
 
 /// An instance of `app`.

@@ -17,6 +17,8 @@ pub enum Kind {
     Cron,
     /// A queue of queue.yaml, in Cloud Tasks' form.
     Queue,
+    /// What queue.yaml says of all queues of an app, and what Cloud Tasks' form has no place for: one document, `settings`.
+    Queues,
     /// An index of index.yaml, in Datastore Admin's form.
     Index,
     /// dos.yaml.
@@ -29,6 +31,7 @@ impl Kind {
         match self {
             Self::Cron => "cron",
             Self::Queue => "queue",
+            Self::Queues => "queues",
             Self::Index => "index",
             Self::Dos => "dos",
         }

@@ -3,22 +3,41 @@
 use std::time::Duration;
 
 use model::ids::AppId;
-use model::queue::{Queue, QueueMode, QueueRetry};
-use serde_json::{Value, json};
-use services::taskqueue::{FileQueues, QueueFile, Steer};
+use model::queue::{Queue, QueueAccess, QueueMode, QueueRetry};
+use serde_json::{Map, Value, json};
+use services::taskqueue::{FileQueues, QueueFile, QueueSettings, Steer};
 use store::control::{Actor, Document, Kind, Page, Store, StoreError};
+
+/// The document of what is said of all queues together.
+const SETTINGS: &str = "settings";
 
 /// The queues of a server's apps.
 pub(crate) struct StoredQueues(pub(crate) Store);
 
 impl QueueFile for StoredQueues {
     fn read(&self, app: &AppId) -> FileQueues {
-        let found = self.0.read::<_, StoreError>(|view| view.documents(app, Kind::Queue, &Page::all()));
-        let documents = found.unwrap_or_else(|error| {
-            tracing::error!(%error, %app, "the queues cannot be read");
-            Vec::new()
+        let found = self.0.read::<_, StoreError>(|view| {
+            Ok((view.documents(app, Kind::Queue, &Page::all())?, view.find_document(app, Kind::Queues, SETTINGS)?))
         });
-        FileQueues { queues: documents.iter().map(queue).collect(), storage_limit: None, stamp: "store".into() }
+        let (documents, said) = found.unwrap_or_else(|error| {
+            tracing::error!(%error, %app, "the queues cannot be read");
+            (Vec::new(), None)
+        });
+        let mut settings = said.and_then(|said| super::ward::settings(&said.body).ok()).unwrap_or_default();
+        let mut queues: Vec<(Queue, bool)> = documents.iter().map(queue).collect();
+        for (queue, _) in &mut queues {
+            queue.acl = settings.access.remove(&queue.name).unwrap_or_default();
+        }
+        FileQueues { queues, storage_limit: settings.storage_limit, stamp: "store".into() }
+    }
+
+    fn set(&self, app: &AppId, settings: &QueueSettings) -> Result<bool, String> {
+        let entries =
+            |all: &Vec<QueueAccess>| -> Value { all.iter().map(|one| json!({"email": one.email, "writer": one.writer})).collect() };
+        let access: Map<String, Value> = settings.access.iter().map(|(queue, all)| (queue.clone(), entries(all))).collect();
+        let body = json!({"storageLimitBytes": settings.storage_limit.map(|limit| limit.to_string()), "access": access});
+        let put = self.0.change::<_, StoreError>(&Actor::house(), |change| change.put_document(app, Kind::Queues, SETTINGS, &body));
+        put.map(|_| true).map_err(|error| error.to_string())
     }
 
     fn steer(&self, app: &AppId, queue: &str, steer: &Steer) -> Result<bool, String> {

@@ -8,9 +8,9 @@ use base64::prelude::BASE64_STANDARD;
 use control::status::{Code, Status};
 use control::ward::{Question, Ward};
 use http::Method;
-use model::queue::QueueMode;
+use model::queue::{QueueAccess, QueueMode};
 use serde_json::{Value, json};
-use services::taskqueue::{App, House, Ruled, Shown, Steer};
+use services::taskqueue::{App, House, QueueSettings, Ruled, Shown, Steer};
 use store::control::StoreError;
 use store::tasks::{From, Refused, Task};
 
@@ -32,6 +32,11 @@ impl Ward for QueuesWard {
         let (path, verb) = question.parts();
         match (path.as_slice(), verb) {
             ([], None) if get => list(&app),
+            ([], None) if question.method == Method::PATCH => {
+                let failed = |why| Status::new(Code::FailedPrecondition, why);
+                self.0.set(&app, &settings(&question.body)?).map_err(failed)?;
+                list(&app)
+            }
             ([queue], None) if get => shown(&app, &find(&app, queue)?),
             ([queue], Some(verb @ ("pause" | "resume"))) if post => {
                 let ruled = find(&app, queue)?;
@@ -59,6 +64,23 @@ impl Ward for QueuesWard {
             _ => Err(question.missing()),
         }
     }
+}
+
+/// `{"storageLimitBytes": "1000", "access": {"QUEUE": [{"email": "a@b", "writer": true}]}}`; what is not said is as if it had never been.
+pub(super) fn settings(body: &Value) -> Result<QueueSettings, Status> {
+    let storage_limit = match &body["storageLimitBytes"] {
+        Value::Null => None,
+        Value::String(number) => Some(number.parse().map_err(|_| Status::field("storageLimitBytes", "The limit is no number of bytes."))?),
+        number => Some(number.as_u64().ok_or_else(|| Status::field("storageLimitBytes", "The limit is no number of bytes."))?),
+    };
+    let one = |entry: &Value| {
+        let email = entry["email"].as_str().map(str::to_owned)?;
+        Some(QueueAccess { email, writer: entry["writer"].as_bool().unwrap_or(false) })
+    };
+    let queues = body["access"].as_object().into_iter().flatten();
+    let access = queues.map(|(queue, entries)| Some((queue.clone(), entries.as_array()?.iter().map(one).collect::<Option<Vec<_>>>()?)));
+    let access: Option<_> = access.collect();
+    Ok(QueueSettings { storage_limit, access: access.ok_or_else(|| Status::field("access", "The entries have an `email` each."))? })
 }
 
 fn broken(error: &StoreError) -> Status {
