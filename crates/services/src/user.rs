@@ -1,5 +1,6 @@
 //! `user` (row S3): the addresses of the sign-in page, and users who show a bearer token (docs/decisions/334-oauth-users.md).
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -8,7 +9,7 @@ use http::HeaderValue;
 use model::pool::Boxed;
 use model::route::host;
 use model::user::User;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::call::{Answer, Context, Failure, Service, read, write};
 use crate::card::{self, Card};
@@ -78,7 +79,7 @@ impl Users {
             let scheme = if visit.https { "https" } else { "http" };
             format!("{scheme}://{}", visit.authority)
         });
-        let destination = match destination {
+        let destination = match &*written(destination) {
             absolute if absolute.contains("://") => absolute.to_owned(),
             path if path.starts_with('/') && !path.starts_with("//") => format!("{base}{path}"),
             "" => format!("{base}/"),
@@ -184,6 +185,13 @@ fn example() -> pb::SetOAuthUserRequest {
         scopes: Vec::new(),
         client_id: Some("123456789.apps.googleusercontent.com".into()),
     }
+}
+
+/// What no URL may hold is written as URLs write it: the page leads nowhere else than to what is plain.
+fn written(destination: &str) -> Cow<'_, str> {
+    const FORBIDDEN: &AsciiSet =
+        &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+    utf8_percent_encode(destination, FORBIDDEN).into()
 }
 
 /// The token of a request: in its header, or in its query (RFC 6750 §2).

@@ -5,6 +5,7 @@ once and read when somebody waits for it: as many calls as the app likes are und
 """
 from __future__ import absolute_import
 
+import errno
 import os
 import sys
 
@@ -12,7 +13,11 @@ try:
     import httplib
 except ImportError:
     import http.client as httplib
+import select
 import socket
+import threading
+import time
+import weakref
 
 DEFAULT_DEADLINE = 60.0
 # The server keeps the deadline; a moment more, so that its answer is the one that is heard.
@@ -75,6 +80,7 @@ class Call(object):
             'X-Google-RPC-Service-Deadline': str(self.deadline),
         }
         self.connection = None
+        self.until = time.time() + self.deadline + GRACE
         kept = bool(_idle)
         try:
             self._send(body, headers)
@@ -95,6 +101,8 @@ class Call(object):
         errors = __import__('google.appengine.runtime.apiproxy_errors', fromlist=['Error'])
         failed = 'the API call %s.%s() failed: ' % (self.service, self.method)
         try:
+            if self.connection.sock is not None:
+                self.connection.sock.settimeout(max(GRACE, self.until - time.time()))
             response = self.connection.getresponse()
             body = response.read()
         except socket.timeout:
@@ -177,9 +185,47 @@ def _signed(number):
     return number - (1 << 64) if number >= 1 << 63 else number
 
 
+class Running(threading.local):
+    """The calls that a thread has begun and not read yet. Those that nobody holds any more are none."""
+
+    def __init__(self):
+        self.calls = weakref.WeakSet()
+
+
+def first_answered(calls):
+    """The first of these that the server has answered, or is as good as answered: its time is over, or it never set out."""
+    poll, by_descriptor, until = select.poll(), {}, None
+    for rpc in calls:
+        call = rpc._call
+        if call is None or call.connection.sock is None:
+            return rpc
+        descriptor = call.connection.sock.fileno()
+        by_descriptor[descriptor] = rpc
+        poll.register(descriptor, select.POLLIN)
+        until = call.until if until is None else min(until, call.until)
+    while True:
+        left = until - time.time()
+        try:
+            ready = poll.poll(max(0, int(left * 1000) + 1))
+        except select.error as error:
+            if error.args[0] == errno.EINTR and left > 0:
+                continue
+            raise
+        if ready:
+            return by_descriptor[ready[0][0]]
+        return min(calls, key=lambda rpc: rpc._call.until)
+
+
 def rpc_class():
     """The class of calls, made once the SDK is there."""
     base = __import__('google.appengine.api.apiproxy_rpc', fromlist=['RPC']).RPC
+    stub_map = __import__('google.appengine.api.apiproxy_stub_map', fromlist=['UserRPC'])
+    running = Running()
+
+    def any_will_do():
+        """Whether the app is in UserRPC.wait_any, where each answer is as good as that of the call that it waits for."""
+        local = getattr(stub_map.UserRPC, '_UserRPC__local', None)
+        return getattr(local, 'may_interrupt_wait', False)
 
     class Rpc(base):
         _call = None
@@ -189,20 +235,33 @@ def rpc_class():
             try:
                 message = self.request.SerializeToString()
                 self._call = Call(self.package, self.call, message, self.deadline)
+                running.calls.add(self)
             except Exception:
                 self._fail()
 
         def _WaitImpl(self):
-            if self._state == base.RUNNING:
-                call, self._call = self._call, None
-                if call is not None:
-                    try:
-                        self.response.ParseFromString(call.answer())
-                    except Exception:
-                        self._fail()
-                self._state = base.FINISHING
-                self._Callback()
+            while self._state == base.RUNNING:
+                # Another thread may be reading one of them.
+                others = [rpc for rpc in running.calls if rpc is not self and rpc._call is not None]
+                first = first_answered([self] + others) if others else self
+                if first is not self and first._call is None:
+                    continue
+                # In UserRPC.wait_any the callback raises InterruptedError, which ends the wait.
+                first._finish()
+                if first is not self and any_will_do():
+                    break
             return True
+
+        def _finish(self):
+            call, self._call = self._call, None
+            running.calls.discard(self)
+            if call is not None:
+                try:
+                    self.response.ParseFromString(call.answer())
+                except Exception:
+                    self._fail()
+            self._state = base.FINISHING
+            self._Callback()
 
         def _fail(self):
             _, self._exception, self._traceback = sys.exc_info()

@@ -96,6 +96,55 @@ fn m4_calls_run_together_and_in_threads() {
     });
 }
 
+/// An address that answers once it is told to.
+const SLOW: &str = r"
+GATE = threading.Event()
+inner = app
+
+
+def app(environ, start_response):
+    if environ['PATH_INFO'] == '/gate':
+        GATE.wait(60)
+    return inner(environ, start_response)
+
+
+def raced(environ_host):
+    'The first answer of two fetches, one of which waits for the gate; then both.'
+    from google.appengine.api import urlfetch
+    calls = []
+    for path in ('/gate?1', '/?2', '/gate?3'):
+        call = urlfetch.create_rpc(deadline=60)
+        urlfetch.make_fetch_call(call, 'http://' + environ_host + path)
+        calls.append(call)
+    first = apiproxy_stub_map.UserRPC.wait_any(calls)
+    while first is None:
+        first = apiproxy_stub_map.UserRPC.wait_any(calls)
+    found = [calls.index(first), first.get_result().content.decode('ascii')]
+    GATE.set()
+    apiproxy_stub_map.UserRPC.wait_all(calls)
+    return found + [call.get_result().content.decode('ascii') for call in calls]
+";
+
+#[test]
+fn m4_the_first_of_several_calls_ends_the_wait() {
+    on_both(|python| {
+        let main = if python == Python::Two {
+            format!("{CALLER}{SLOW}")
+        } else {
+            format!("{CALLER}{SLOW}\n\nfrom google.appengine.api import wrap_wsgi_app\napp = wrap_wsgi_app(app)\n")
+        };
+        let app = caller(python).file("main.py", main);
+        let node = node().app(&app).args(["--patience", "300"]).start();
+        let host = format!("localhost:{}", node.address().port());
+        assert_eq!(eval(&node, &format!("raced('{host}')")), "[1, '2', '1', '2', '3']", "{python:?}");
+        // A call that fails ends it too, and what nobody waits for hinders nobody.
+        let failing = "(lambda calls: (calls[1] is apiproxy_stub_map.UserRPC.wait_any(calls)) in (True, False))(\
+                       [memcache.Client().get_multi_async(['a']), memcache.Client().set_multi_async({'b': 1})])";
+        assert_eq!(eval(&node, failing), "True", "{python:?}");
+        assert_eq!(eval(&node, "memcache.get('b')"), "1", "{python:?}");
+    });
+}
+
 #[test]
 fn s3_sign_in_addresses_lead_to_the_house() {
     on_both(|python| {
@@ -105,6 +154,11 @@ fn s3_sign_in_addresses_lead_to_the_house() {
         assert!(login.contains("/_ah/login?continue=") && login.contains("%2Fback%3Fa%3Dc"), "{python:?} {host}: {login}");
         let logout = eval(&node, "users.create_logout_url('/')");
         assert!(logout.contains("/_ah/logout?continue="), "{python:?}: {logout}");
+        // Other alphabets are written as URLs write them; Python 2's SDK takes bytes alone.
+        let other =
+            if python == Python::Two { "users.create_login_url('/caf\\xc3\\xa9 1')" } else { "users.create_login_url('/caf\\u00e9 1')" };
+        let other = eval(&node, other);
+        assert!(other.contains("%2Fcaf%25C3%25A9%25201"), "{python:?}: {other}");
         assert_eq!(eval(&node, "users.create_login_url('/' + 'x' * 3000)"), "raises RedirectTooLongError", "{python:?}");
     });
 }
