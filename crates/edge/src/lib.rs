@@ -19,6 +19,7 @@ mod guard;
 mod gzip;
 mod house;
 mod internal;
+mod invite;
 mod link;
 mod listen;
 mod login;
@@ -48,6 +49,7 @@ use model::journal::Journal;
 use model::pool::Pool;
 use model::table::Estate;
 
+pub use invite::Invitations;
 pub use options::{Certificate, Limits, Listener, Options, Timeouts};
 pub use running::{Pulse, Running};
 pub use tls::only_http1;
@@ -189,7 +191,7 @@ impl Edge {
             pool,
             journal,
             places: self.places,
-            seal: login::Seal::new(&self.options.login_secret, self.options.sign_in.as_ref().map_or("", |provider| provider.realm())),
+            seal: login::Seal::new(&self.options.login_secret, self.options.sign_in.realm()),
             server: HeaderValue::try_from(&self.options.server_name).unwrap_or(HeaderValue::from_static("Enginehouse")),
             census: listen::Census::new(limits.connections, limits.connections_per_address),
             shelf: assets::Shelf::new(limits.asset_cache),

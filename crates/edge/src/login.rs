@@ -1,4 +1,4 @@
-//! Sign-in for development: `/_ah/login` and `/_ah/logout` (rows Y18, Y19; choices in docs/decisions/041-sign-in.md).
+//! Sign-in for development: `/_ah/login` and `/_ah/logout` (rows Y18, Y19; choices in docs/decisions/041-sign-in.md), and what all ways of signing in share.
 //!
 //! The cookie is signed (HMAC-SHA-256), expires, and is out of reach of scripts. Signing in takes a POST from our own page: its Origin must be
 //! ours, and a token in the form must match one in a cookie, so that no other site can sign a visitor in.
@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use model::ids::AppId;
 use model::user::{User, safe_continue};
 use percent_encoding::percent_decode_str;
 
@@ -57,24 +58,26 @@ impl Seal {
         URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, format!("{what}\0{from}").as_bytes()))
     }
 
-    /// `email \0 admin \0 expiry`
-    fn cookie(&self, user: &User, now: SystemTime, lasts: Duration) -> String {
-        self.close(&format!("{}\0{}\0{}", user.email, u8::from(user.admin), seconds(now + lasts)))
+    /// `kind \0 app \0 email \0 admin \0 expiry`: who is an administrator of one app is nobody at another.
+    pub(crate) fn vouch(&self, kind: &str, app: &AppId, user: &User, until: SystemTime) -> String {
+        self.close(&format!("{kind}\0{app}\0{}\0{}\0{}", user.email, u8::from(user.admin), seconds(until)))
     }
 
-    fn open(&self, cookie: &str, now: SystemTime) -> Option<User> {
-        let payload = self.unseal(cookie)?;
+    /// Whom we have vouched for at this app.
+    pub(crate) fn vouched(&self, kind: &str, app: &AppId, text: &str, now: SystemTime) -> Option<User> {
+        let payload = self.unseal(text)?;
         let mut parts = payload.split('\0');
+        let (of, place) = (parts.next()?, parts.next()?);
         let (email, admin, expiry) = (parts.next()?, parts.next()?, parts.next()?.parse::<u64>().ok()?);
-        if expiry <= seconds(now) {
+        if of != kind || *place != app.to_string() || expiry <= seconds(now) {
             return None;
         }
         User::new(email, admin == "1")
     }
 
     /// The signed-in user of a request.
-    pub(crate) fn user(&self, headers: &HeaderMap, now: SystemTime) -> Option<User> {
-        self.open(cookie(headers, COOKIE_NAME)?, now)
+    pub(crate) fn user(&self, headers: &HeaderMap, app: &AppId, now: SystemTime) -> Option<User> {
+        self.vouched(COOKIE_NAME, app, cookie(headers, COOKIE_NAME)?, now)
     }
 }
 
@@ -97,6 +100,7 @@ pub(crate) struct Ask<'a> {
     /// As the client named it.
     pub(crate) authority: &'a str,
     pub(crate) https: bool,
+    pub(crate) app: &'a AppId,
     pub(crate) user: Option<&'a User>,
     pub(crate) now: SystemTime,
     /// Random digits for a new form.
@@ -124,7 +128,7 @@ impl Page {
 
     /// Says from now on who is signed in.
     pub(crate) fn sign_in(&mut self, seal: &Seal, user: &User, ask: &Ask<'_>, lasts: Duration) {
-        self.set(COOKIE_NAME, &seal.cookie(user, ask.now, lasts), lasts.as_secs(), ask.https);
+        self.set(COOKIE_NAME, &seal.vouch(COOKIE_NAME, ask.app, user, ask.now + lasts), lasts.as_secs(), ask.https);
     }
 
     pub(crate) fn set(&mut self, name: &str, value: &str, life: u64, https: bool) {
@@ -157,8 +161,8 @@ pub(crate) fn sign_in(seal: &Seal, ask: &Ask<'_>, own: impl Fn(&str) -> bool) ->
     let form_text = String::from_utf8_lossy(ask.form);
     let target = field(&form_text, "continue").unwrap_or_default();
     let target = safe_continue(&target, own).to_owned();
-    if !same_origin(ask) || !token_matches(ask.headers, &form_text) {
-        return Page::refused("The sign-in form is stale or comes from another site. Go back, reload the page and try again.");
+    if let Some(refusal) = stale(ask, &form_text) {
+        return refusal;
     }
     if field(&form_text, "action").is_some_and(|action| action.eq_ignore_ascii_case("logout")) {
         return leave(&target, ask.https);
@@ -171,6 +175,12 @@ pub(crate) fn sign_in(seal: &Seal, ask: &Ask<'_>, own: impl Fn(&str) -> bool) ->
     let mut page = Page::moved(&target);
     page.sign_in(seal, &user, ask, LASTS);
     page
+}
+
+/// A POST that does not come from our own form.
+pub(crate) fn stale(ask: &Ask<'_>, form: &str) -> Option<Page> {
+    let own = same_origin(ask) && token_matches(ask.headers, form);
+    (!own).then(|| Page::refused("The sign-in form is stale or comes from another site. Go back, reload the page and try again."))
 }
 
 /// `/_ah/logout`: harmless enough to answer a GET, as every app links to it.
@@ -204,20 +214,9 @@ fn token_matches(headers: &HeaderMap, form: &str) -> bool {
 fn form(ask: &Ask<'_>, target: &str, email: &str, admin: bool, problem: Option<&str>) -> Page {
     let shown = if email.is_empty() { ask.user.map_or("test@example.com", |user| &user.email) } else { email };
     let admin = admin || (email.is_empty() && ask.user.is_some_and(|user| user.admin));
-    let now = ask.user.map_or_else(
-        || "You are not signed in.".to_owned(),
-        |user| {
-            format!(
-                "You are signed in as <strong>{}</strong>{}.",
-                page::escape(&user.email),
-                if user.admin { ", an administrator" } else { "" }
-            )
-        },
-    );
+    let now = who(ask.user);
     let problem = problem.map_or_else(String::new, |text| format!("<p role=\"alert\"><strong>{}</strong></p>", page::escape(text)));
-    let token = cookie(ask.headers, TOKEN_NAME)
-        .filter(|token| token.len() == 32 && token.bytes().all(|b| b.is_ascii_hexdigit()))
-        .unwrap_or(ask.draw);
+    let token = form_token(ask);
     let checked = if admin { " checked" } else { "" };
     let body = format!(
         "<p>{now}</p>{problem}\n<form method=\"post\" action=\"/_ah/login\">\
@@ -229,9 +228,26 @@ fn form(ask: &Ask<'_>, target: &str, email: &str, admin: bool, problem: Option<&
         page::escape(shown),
         page::escape(target)
     );
-    let status = if problem.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    let mut page = Page { status, headers: page::headers(), html: page::html("Sign in", &body) };
-    page.set(TOKEN_NAME, token, LASTS.as_secs(), ask.https);
+    with_form(if problem.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST }, &body, ask)
+}
+
+/// Says who is signed in, as HTML.
+pub(crate) fn who(user: Option<&User>) -> String {
+    let Some(user) = user else { return "You are not signed in.".to_owned() };
+    let admin = if user.admin { ", an administrator" } else { "" };
+    format!("You are signed in as <strong>{}</strong>{admin}.", page::escape(&user.email))
+}
+
+/// The token of a form, which a cookie has too.
+pub(crate) fn form_token<'a>(ask: &Ask<'a>) -> &'a str {
+    let known = cookie(ask.headers, TOKEN_NAME);
+    known.filter(|token| token.len() == 32 && token.bytes().all(|b| b.is_ascii_hexdigit())).unwrap_or(ask.draw)
+}
+
+/// A page with a form that has [`form_token`].
+pub(crate) fn with_form(status: StatusCode, body: &str, ask: &Ask<'_>) -> Page {
+    let mut page = Page { status, headers: page::headers(), html: page::html("Sign in", body) };
+    page.set(TOKEN_NAME, form_token(ask), LASTS.as_secs(), ask.https);
     page
 }
 
@@ -246,16 +262,24 @@ mod tests {
     #[test]
     fn y18_a_cookie_holds_until_it_expires_and_cannot_be_changed() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let user = User::new("ange@example.com", true).expect("an address");
-        let cookie = seal().cookie(&user, now, LASTS);
-        assert_eq!(seal().open(&cookie, now), Some(user));
-        assert_eq!(seal().open(&cookie, now + LASTS), None);
-        assert_eq!(Seal::new(&[8; 32], "").open(&cookie, now), None);
-        assert_eq!(Seal::new(&[7; 32], "https://issuer.test").open(&cookie, now), None, "somebody else signs users in");
+        let (user, shop) = (User::new("ange@example.com", true).expect("an address"), "shop".parse::<AppId>().expect("an id"));
+        let bank = "bank".parse::<AppId>().expect("an id");
+        let cookie = seal().vouch(COOKIE_NAME, &shop, &user, now + LASTS);
+        let open = |seal: Seal, kind: &str, app: &AppId, text: &str, now| seal.vouched(kind, app, text, now);
+        assert_eq!(open(seal(), COOKIE_NAME, &shop, &cookie, now), Some(user));
+        assert_eq!(open(seal(), COOKIE_NAME, &shop, &cookie, now + LASTS), None);
+        assert_eq!(open(seal(), COOKIE_NAME, &bank, &cookie, now), None, "another app");
+        assert_eq!(open(seal(), "link", &shop, &cookie, now), None, "another kind");
+        assert_eq!(open(Seal::new(&[8; 32], ""), COOKIE_NAME, &shop, &cookie, now), None);
+        assert_eq!(
+            open(Seal::new(&[7; 32], "https://issuer.test"), COOKIE_NAME, &shop, &cookie, now),
+            None,
+            "somebody else signs users in"
+        );
         let mut forged = cookie.into_bytes();
         forged[3] ^= 1;
-        assert_eq!(seal().open(&String::from_utf8_lossy(&forged), now), None);
-        assert_eq!(seal().open("", now), None);
+        assert_eq!(open(seal(), COOKIE_NAME, &shop, &String::from_utf8_lossy(&forged), now), None);
+        assert_eq!(open(seal(), COOKIE_NAME, &shop, "", now), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use model::ingress::Inside;
 use model::proxy::Proxies;
-use model::signin::Provider;
+use model::signin::SignIn;
 use model::trace::Sampler;
 
 use crate::vault::Vault;
@@ -35,8 +35,8 @@ pub struct Options {
     pub inside: Inside,
     /// Key of the sign-in cookie; cookies of another key are void. At least 32 random bytes.
     pub login_secret: Vec<u8>,
-    /// Who signs users in, in place of our own page.
-    pub sign_in: Option<Arc<dyn Provider>>,
+    /// Who signs users in.
+    pub sign_in: SignIn,
     /// How many threads serve; 0 means one per processor.
     pub threads: usize,
     /// How long a request may wait for an instance before it is over quota.
@@ -62,7 +62,7 @@ impl Default for Options {
             trusted_proxies: Proxies::default(),
             inside: Inside::default(),
             login_secret: Vec::new(),
-            sign_in: None,
+            sign_in: SignIn::default(),
             threads: 0,
             patience: Duration::from_mins(1),
             revalidate: Duration::from_millis(250),

@@ -125,6 +125,7 @@ mod tests {
 
     use http::HeaderMap;
     use http::header::{COOKIE, LOCATION, SET_COOKIE};
+    use model::ids::AppId;
     use model::pool::Boxed;
     use model::user::User;
 
@@ -158,8 +159,24 @@ mod tests {
         }
     }
 
+    fn app() -> &'static AppId {
+        static APP: std::sync::LazyLock<AppId> = std::sync::LazyLock::new(|| "shop".parse::<AppId>().expect("an id"));
+        &APP
+    }
+
     fn ask<'a>(headers: &'a HeaderMap, query: &'a str, draw: &'a str, now: SystemTime) -> Ask<'a> {
-        Ask { method: &Method::GET, headers, query: Some(query), form: b"", authority: "shop.test", https: true, user: None, now, draw }
+        Ask {
+            method: &Method::GET,
+            headers,
+            query: Some(query),
+            form: b"",
+            authority: "shop.test",
+            https: true,
+            app: app(),
+            user: None,
+            now,
+            draw,
+        }
     }
 
     fn run<T>(future: impl Future<Output = T>) -> T {
@@ -188,10 +205,10 @@ mod tests {
         let good = format!("code=c&state={draw}");
         let done = back(&good, &carried, now);
         assert_eq!((done.status, done.headers[LOCATION].as_bytes()), (StatusCode::FOUND, &b"/back?a=1"[..]));
-        let user = seal.user(&cookies(&done), now).expect("signed in");
+        let user = seal.user(&cookies(&done), app(), now).expect("signed in");
         assert_eq!((user.email.as_str(), user.admin), ("ann@example.org", true));
-        assert_eq!(Seal::new(&[7; 32], "").user(&cookies(&done), now), None, "a sign-in of another kind");
-        assert_eq!(seal.user(&cookies(&done), now + LASTS), None);
+        assert_eq!(Seal::new(&[7; 32], "").user(&cookies(&done), app(), now), None, "a sign-in of another kind");
+        assert_eq!(seal.user(&cookies(&done), app(), now + LASTS), None);
         for (query, headers, at) in [
             (good.as_str(), &none, now),
             ("code=c&state=other", &carried, now),
@@ -203,7 +220,7 @@ mod tests {
         ] {
             let refused = back(query, headers, at);
             assert_eq!(refused.status, StatusCode::FORBIDDEN, "{query}");
-            assert_eq!(seal.user(&cookies(&refused), now), None, "{query}");
+            assert_eq!(seal.user(&cookies(&refused), app(), now), None, "{query}");
         }
     }
 

@@ -28,6 +28,7 @@ use model::route::host::{self, Aim, AimError, By};
 use model::route::path::Reading;
 use model::route::{path, split};
 use model::rpc::{self, Pass};
+use model::signin::SignIn;
 use model::table::{Estate, RoutingTable, Version};
 use model::trace::{self, Sampler};
 use model::traffic::ShardBy;
@@ -43,6 +44,7 @@ use crate::draws::Hex;
 use crate::fault::Fault;
 use crate::forward::{Failed, Notes, Reply, agent, http as upstream};
 use crate::guard::Refusal;
+use crate::invite;
 use crate::link::Link;
 use crate::login;
 use crate::provider;
@@ -276,11 +278,11 @@ impl Walk<'_> {
             return Err(Fault::NotServing(format!("{} was stopped", version.config.key)).into());
         }
         self.note_origin(&origin);
-        let user = self.core.house.seal.user(&self.parts.headers, self.visit.at);
+        let user = self.core.house.seal.user(&self.parts.headers, &table.app, self.visit.at);
         self.visit.note(|record| record.user = user.as_ref().map(|user| user.email.clone()));
         let (user, log_id) = (user.as_ref(), &log_id);
         let place = Place { table, by, authority: &authority, uri: &uri, raw, query, path: &path, origin: &origin, user, log_id };
-        let provided = self.core.house.options.sign_in.is_some();
+        let provided = matches!(self.core.house.options.sign_in, SignIn::Provider(_));
         if matches!(&*path, b"/_ah/login" | b"/_ah/logout") || (provided && *path == *provider::CALLBACK) {
             let answer = Box::pin(self.own_pages(&place)).await?;
             return Ok(answer);
@@ -415,6 +417,7 @@ impl Walk<'_> {
             form: &form,
             authority: place.authority,
             https: place.origin.client().https,
+            app: &place.table.app,
             user: place.user,
             now: self.visit.at,
             draw: draw.as_str(),
@@ -422,11 +425,12 @@ impl Walk<'_> {
         let own = |host: &str| host::owns(place.table, place.by, host, place.authority);
         let seal = &self.core.house.seal;
         let provider::Outcome { page, detail } = match (&self.core.house.options.sign_in, place.path) {
-            (None, b"/_ah/login") => login::sign_in(seal, &ask, own).into(),
-            (None, _) => login::sign_out(&ask, own).into(),
-            (Some(provider), b"/_ah/login") => provider::sign_in(&**provider, seal, &ask, own).await,
-            (Some(provider), b"/_ah/logout") => provider::sign_out(&**provider, &ask, own).await,
-            (Some(provider), _) => provider::finish(&**provider, seal, &ask).await,
+            (SignIn::Open, b"/_ah/login") => login::sign_in(seal, &ask, own).into(),
+            (SignIn::Links, b"/_ah/login") => invite::sign_in(seal, &ask, own).into(),
+            (SignIn::Open | SignIn::Links, _) => login::sign_out(&ask, own).into(),
+            (SignIn::Provider(provider), b"/_ah/login") => provider::sign_in(&**provider, seal, &ask, own).await,
+            (SignIn::Provider(provider), b"/_ah/logout") => provider::sign_out(&**provider, &ask, own).await,
+            (SignIn::Provider(provider), _) => provider::finish(&**provider, seal, &ask).await,
         };
         if detail.is_some() {
             self.visit.note(|record| record.fault = detail);

@@ -90,6 +90,8 @@ pub(crate) enum Command {
     Mail(Box<crate::admin::mail::Mail>),
     /// Read who changed what
     Audit(Box<crate::admin::audit::Audit>),
+    /// Make a link by which somebody signs in to an app of a server that has no sign-in provider
+    SignIn(Box<crate::admin::invite::SignIn>),
     /// Make tokens for people and programs, and take them back
     Token(Box<crate::admin::tokens::Token>),
     /// Remember the server and the app that commands are about

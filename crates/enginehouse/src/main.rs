@@ -75,6 +75,7 @@ fn main() -> ExitCode {
         Command::Tasks(asked) => admin::tasks::tasks(&ui, &asked),
         Command::Operations(asked) => admin::operations::operations(&ui, &asked),
         Command::Cron(asked) => admin::cron::cron(&ui, &asked),
+        Command::SignIn(asked) => admin::invite::sign_in(&ui, &asked),
         Command::Mail(asked) => admin::mail::mail(&ui, &asked),
         Command::Audit(asked) => admin::audit::audit(&ui, &asked),
         Command::Token(asked) => admin::tokens::token(&ui, &asked),

@@ -19,6 +19,7 @@ use model::journal::{Entry, Journal, Severity};
 use model::pool::Pool;
 use model::route::host;
 use model::rpc::{Door, Doors};
+use model::signin::SignIn;
 use model::table::{Estate, Naming, Version};
 use model::trace::Sampler;
 use services::identity::Account;
@@ -484,7 +485,7 @@ fn edge_options(asked: &Run, storage: &Storage) -> anyhow::Result<edge::Options>
         ..defaults
     };
     asked.serving.apply_to_edge(&mut options);
-    options.sign_in = asked.serving.sign_in()?.map(|provider| provider as Arc<dyn model::signin::Provider>);
+    options.sign_in = asked.serving.sign_in()?.map_or(SignIn::Open, |provider| SignIn::Provider(provider));
     Ok(options)
 }
 

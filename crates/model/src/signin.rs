@@ -1,7 +1,8 @@
-//! Sign-in by somebody else: an OpenID provider that knows the users. The front end leads browsers there and back; whoever implements [`Provider`] speaks
-//! with it.
+//! How users sign in. Sign-in by somebody else: an OpenID provider that knows the users. The front end leads browsers there and back; whoever implements
+//! [`Provider`] speaks with it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::pool::Boxed;
 use crate::user::User;
@@ -58,4 +59,27 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// Where a browser is sent that has signed out here, to sign out there too; `back` is where it wants to go then.
     fn leave(&self, back: &str) -> Boxed<'static, Option<String>>;
+}
+
+/// Who signs users in.
+#[derive(Debug, Clone, Default)]
+pub enum SignIn {
+    /// Our own page, by links that the owner of the server gives out. Whoever has none stays outside.
+    #[default]
+    Links,
+    /// Our own page, for development: one says who one is.
+    Open,
+    /// A provider that knows the users.
+    Provider(Arc<dyn Provider>),
+}
+
+impl SignIn {
+    /// Under whose name cookies are signed: what one way of signing in has said does not count for another.
+    pub fn realm(&self) -> &str {
+        match self {
+            Self::Links => "links",
+            Self::Open => "",
+            Self::Provider(provider) => provider.realm(),
+        }
+    }
 }

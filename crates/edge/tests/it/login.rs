@@ -1,8 +1,11 @@
 //! Signing in and out (rows Y18, Y19, H11).
 
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use model::handler::{AuthFail, Login};
+use model::signin::SignIn;
+use model::user::User;
 
 use crate::app;
 use crate::node::{Answer, Node, config, options, script, table};
@@ -24,6 +27,17 @@ fn node() -> Node {
     plain.auth_fail = AuthFail::Unauthorized;
     let routes = table(config("nodejs22", vec![required, admin, plain, script("/.*")]), Path::new("/nowhere"));
     Node::start(options(), routes, Ok(endpoint))
+}
+
+fn of_links() -> Node {
+    let (endpoint, _) = app::http(|received, wire| {
+        wire.answer("200 OK", received.header("x-appengine-user-email").unwrap_or_else(|| "-".into()));
+        true
+    });
+    let mut admin = script("/admin");
+    admin.login = Login::Admin;
+    let routes = table(config("nodejs22", vec![admin, script("/.*")]), Path::new("/nowhere"));
+    Node::start(edge::Options { sign_in: SignIn::Links, ..options() }, routes, Ok(endpoint))
 }
 
 fn get(node: &Node, path: &str, cookie: &str) -> Answer {
@@ -142,4 +156,51 @@ fn y18_pages_escape_what_they_are_given() {
     assert!(!page.text().contains("<script>"), "{}", page.text());
     let forged = get(&node, "/required", "enginehouse_login=YUBiLmMAMQA5OTk5OTk5OTk5.AAAA");
     assert_eq!(forged.status, 302);
+}
+
+#[test]
+fn y18_without_a_link_nobody_signs_in() {
+    let node = of_links();
+    let page = node.get("/_ah/login");
+    assert!(page.status == 403 && !page.text().contains("name=\"email\""), "{page:?}");
+    let form_token = token(&page);
+    let form = format!("email=eve@example.com&admin=True&continue=/&token={form_token}&action=Login");
+    let answer = post(&node, &form, &format!("Cookie: enginehouse_form={form_token}\r\nOrigin: http://localhost\r\n"));
+    assert!(answer.status == 403 && !format!("{answer:?}").contains("enginehouse_login="), "{answer:?}");
+    // Nor does what another server, or a page that asks for no password, has said.
+    let open = sign_in(&self::node(), "eve@example.com", true);
+    assert_eq!(get(&node, "/admin", &open).status, 302);
+}
+
+#[test]
+fn y18_a_link_signs_in_once_its_form_is_sent() {
+    let (node, now) = (of_links(), SystemTime::now());
+    let user = User::new("ann@example.com", true).expect("an address");
+    let links = edge::Invitations::new(&options().login_secret);
+    let app = table(config("nodejs22", Vec::new()), Path::new("/nowhere")).app;
+    let soon = now + Duration::from_mins(1);
+    let good = links.path(&app, &user, soon);
+    let page = node.get(&good);
+    assert!(page.status == 200 && page.text().contains("<strong>ann@example.com</strong>, as an administrator"), "{page:?}");
+    assert!(!format!("{page:?}").contains("enginehouse_login="), "a GET signs nobody in");
+    let form_token = token(&page);
+    let enter = |path: &str, headers: &str| {
+        let link = path.strip_prefix("/_ah/login?").expect("the page's path");
+        post(&node, &format!("{link}&continue=/admin&token={form_token}&action=Login"), headers)
+    };
+    let own = format!("Cookie: enginehouse_form={form_token}\r\nOrigin: http://localhost\r\n");
+    let foreign = format!("Cookie: enginehouse_form={form_token}\r\nOrigin: http://evil.example\r\n");
+    assert_eq!(enter(&good, &foreign).status, 403);
+    for wrong in [
+        links.path(&app, &user, now),
+        links.path(&"bank".parse().expect("an id"), &user, soon),
+        edge::Invitations::new(&[8; 32]).path(&app, &user, soon),
+    ] {
+        assert_eq!(node.get(&wrong).status, 403);
+        assert_eq!(enter(&wrong, &own).status, 403);
+    }
+    let answer = enter(&good, &own);
+    assert!(answer.status == 302 && answer.header("location").as_deref() == Some("/admin"), "{answer:?}");
+    let cookie = answer.header("set-cookie").expect("a cookie").split(';').next().expect("a value").to_owned();
+    assert_eq!(get(&node, "/admin", &cookie).text(), "ann@example.com");
 }

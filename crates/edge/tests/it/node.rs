@@ -19,6 +19,7 @@ use model::journal::{Entry, Journal, Request};
 use model::pattern::{Anchor, Pattern};
 use model::pool::{Boxed, Endpoint, Instance, Keeper, Lease, Outcome, Pool, Reject, Wanted};
 use model::runtime::Runtime;
+use model::signin::SignIn;
 use model::table::{Estate, Naming, RoutingTable, Service, Version};
 use model::traffic::TrafficSplit;
 
@@ -178,6 +179,7 @@ pub fn options() -> Options {
         listeners: vec![Listener::plain(SocketAddr::from(([127, 0, 0, 1], 0)))],
         server_name: "Development/x".into(),
         login_secret: vec![7; 32],
+        sign_in: SignIn::Open,
         threads: 2,
         ..Options::default()
     }

@@ -8,6 +8,7 @@ mod diff;
 pub(crate) mod domains;
 pub(crate) mod firewall;
 pub(crate) mod instances;
+pub(crate) mod invite;
 pub(crate) mod mail;
 pub(crate) mod operations;
 pub(crate) mod output;

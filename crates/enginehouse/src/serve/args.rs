@@ -11,6 +11,7 @@ use clap::Args;
 use etcetera::BaseStrategy as _;
 use model::ids::AppId;
 use model::proxy::Proxies;
+use model::signin::SignIn;
 use store::control::Role;
 
 use crate::cli::seconds;
@@ -76,6 +77,10 @@ pub(crate) struct Serve {
     /// Clients in this network are inside, besides this machine itself: services with an ingress setting take their requests; may be repeated
     #[arg(help_heading = "Addresses", long, value_name = "CIDR", hide_short_help = true)]
     pub(crate) internal: Vec<Proxies>,
+    /// Who may sign in to apps where no OpenID provider is named: whoever has got a link (`enginehouse sign-in`), or anybody as anybody, administrators
+    /// too, which is for a machine of your own
+    #[arg(help_heading = "Sign-in", long, value_enum, default_value_t = OwnSignIn::Links, value_name = "WAY", conflicts_with = "oidc_issuer")]
+    pub(crate) sign_in: OwnSignIn,
     /// An address to listen on for https; may be repeated [default: 127.0.0.1:8443, if there is a certificate or an authority]
     #[arg(help_heading = "Addresses", long, value_name = "ADDRESS")]
     pub(crate) listen_tls: Vec<Address>,
@@ -108,7 +113,25 @@ pub(crate) struct Serve {
     pub(crate) serving: Serving,
 }
 
+/// `--sign-in`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OwnSignIn {
+    /// Whoever has a link of `enginehouse sign-in`
+    Links,
+    /// Anybody, without a password
+    Open,
+}
+
 impl Serve {
+    /// Who signs users in.
+    pub(crate) fn who_signs_in(&self) -> anyhow::Result<SignIn> {
+        let own = || match self.sign_in {
+            OwnSignIn::Links => SignIn::Links,
+            OwnSignIn::Open => SignIn::Open,
+        };
+        Ok(self.serving.sign_in()?.map_or_else(own, |provider| SignIn::Provider(provider)))
+    }
+
     /// How certificates of custom domains are ordered, if they are.
     pub(crate) fn acme(&self) -> Option<super::tls::Settings> {
         const USUAL: &str = "https://acme-v02.api.letsencrypt.org/directory";

@@ -5,6 +5,7 @@ mod command;
 mod engine;
 mod fleets;
 mod handover;
+mod invite;
 mod jobs;
 mod journal;
 mod notify;

@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
 use control::Metrics;
 use control::otlp::Exporter;
+use control::ward::Wards;
 use model::cron::Missed;
 use model::engine::Engine;
 use model::ids::{AppId, VersionKey};
@@ -18,6 +19,7 @@ use model::journal::{Entry, Journal, Severity};
 use model::pool::Pool;
 use model::route::host;
 use model::rpc::Doors;
+use model::signin::SignIn;
 use model::table::Estate;
 use services::outside::{Links, Ports};
 use services::user::Bearers;
@@ -88,6 +90,8 @@ impl Works {
             .context("cannot start a thread")?;
         let admin = super::plane::listen(given.admin, asked.admin.0)?;
         let edge_options = edge_options(asked, &store, given.http, given.https)?;
+        let taken = matches!(edge_options.sign_in, SignIn::Links);
+        let invitations = (edge::Invitations::new(&edge_options.login_secret), taken);
         let plain = edge_options.listeners.iter().filter(|listener| listener.tls.is_none()).count();
         let vault = Arc::clone(&edge_options.vault);
         let shelf = tls::Shelf::start(&store, &vault, &journal)?;
@@ -128,7 +132,8 @@ impl Works {
         let draining = Arc::new(AtomicBool::new(false));
         let watched =
             Watched { fleets: Arc::clone(&fleets), pulse: edge.pulse(), losses: journal.losses(), spans, draining: Arc::clone(&draining) };
-        let shown = Shown { watched, metrics, wards: bundled.wards(), tls };
+        let wards = wards(&bundled, invitations, &estate);
+        let shown = Shown { watched, metrics, wards, tls };
         let plane = Plane::new(store.clone(), Arc::clone(&house) as Arc<dyn Engine>, admin, shown, asked, http);
         bundled.connect(Links { estate, errands: edge.errands(), ports, caller: edge.caller(), steer: plane.steer() });
         Ok(Self {
@@ -330,6 +335,13 @@ fn keeping(asked: &Serve, data: &Path) -> Keeping {
     }))
 }
 
+/// What the house tells and takes about apps, beside App Engine's own API.
+fn wards(bundled: &Bundled, (invitations, taken): (edge::Invitations, bool), estate: &Arc<ArcSwap<Estate>>) -> Wards {
+    let mut wards = bundled.wards();
+    wards.push(Arc::new(super::invite::InviteWard { invitations, estate: Arc::clone(estate), taken }));
+    wards
+}
+
 /// The bundled services; each app's keep their state in its folder.
 fn bundled(store: &Store, asked: &Serve, journal: &Arc<Recorder>, hosts: host::Style, cron: Ways) -> anyhow::Result<Bundled> {
     let (data, recorder) = (store.dir().to_owned(), Arc::clone(journal));
@@ -412,7 +424,7 @@ fn edge_options(asked: &Serve, store: &Store, http: Inherited, https: Inherited)
     let mut options =
         edge::Options { listeners, server_name, login_secret, inside: Inside::and(asked.internal.clone()), ..edge::Options::default() };
     asked.serving.apply_to_edge(&mut options);
-    options.sign_in = asked.serving.sign_in()?.map(|provider| provider as Arc<dyn model::signin::Provider>);
+    options.sign_in = asked.who_signs_in()?;
     Ok(options)
 }
 

@@ -6,6 +6,7 @@ mod ingress;
 mod kills;
 mod load;
 mod projects;
+mod sign_in;
 mod traffic;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
