@@ -152,6 +152,11 @@ impl Bundled {
         let _ = tokio::task::spawn_blocking(move || tasks.let_go()).await;
     }
 
+    /// Waits until the tasks and cron jobs have ended that were under way when the state was let go.
+    pub(crate) async fn settled(&self) {
+        tokio::join!(self.tasks.settled(), self.cron.settled());
+    }
+
     /// What is to be called when the configuration of queues may have changed; it does not wait.
     pub(crate) fn reconfigure(&self) -> impl Fn() + Send + Sync + 'static {
         let (tasks, runtime) = (Arc::clone(&self.tasks), self.runtime.clone());

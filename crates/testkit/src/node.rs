@@ -484,6 +484,20 @@ impl Node {
         }
     }
 
+    /// The process of this number has taken over; the one before, which has not ended yet, ends as a power cut would end it.
+    #[track_caller]
+    pub fn kill_predecessor(&mut self, to: u32) {
+        let family = self.children();
+        let mut child = self.child.take().expect("the old process is ours");
+        self.heir = process::find(to);
+        assert!(self.heir.is_some(), "process {to} is gone:\n{}", self.everything());
+        let heirs = process::descendants(to);
+        let _ = child.kill();
+        let _ = child.wait();
+        let own = family.into_iter().filter(|one| one.pid != to && !heirs.contains(one)).collect();
+        process::wait_gone(&own);
+    }
+
     /// Ends it as a power cut would, and waits until nothing of it is left.
     #[track_caller]
     pub fn kill(&mut self) {

@@ -52,12 +52,18 @@ impl ServeNode {
     /// Lets the same binary take over, as `enginehouse upgrade` does.
     #[track_caller]
     pub fn upgrade(&mut self) {
+        let heir = self.begin_upgrade();
+        self.node.handed_over(heir);
+    }
+
+    /// The same, while the old process may still have something to do; returns the number of the new one.
+    #[track_caller]
+    pub fn begin_upgrade(&mut self) -> u32 {
         let data = self.data();
         let command = ["upgrade".into(), "--data".into(), data.clone().into_os_string()];
         let finished = command.into_iter().fold(Builder::new(&self.binary), Builder::arg).output();
         assert_eq!(finished.code, Some(0), "{finished:?}\n{}", self.node.everything());
-        let pid = std::fs::read_to_string(data.join("lock")).expect("the lock").trim().parse().expect("a number");
-        self.node.handed_over(pid);
+        std::fs::read_to_string(data.join("lock")).expect("the lock").trim().parse().expect("a number")
     }
 
     /// The process, its log and its signals.

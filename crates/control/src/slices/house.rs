@@ -1,7 +1,5 @@
 //! The slices' ground in a server: apps and documents of its store, logs in its folder.
 
-use std::collections::BTreeMap;
-
 use http::Method;
 use model::ids::{AppId, VersionKey};
 use serde_json::Value;
@@ -9,7 +7,7 @@ use store::Store;
 use store::control::{Actor, Page};
 use store::log::Reader;
 
-use super::{Document, Ground, Kind};
+use super::{Document, Ground, Inquiry, Kind};
 use crate::api::Settings;
 use crate::status::Status;
 use crate::ward::{Question, Wards};
@@ -33,6 +31,16 @@ impl House<'_> {
     /// The app, if there is one of that name.
     fn app(&self, app: &str) -> Result<Option<store::control::App>, Status> {
         Ok(self.store.read(|view| view.find_app(app))?)
+    }
+}
+
+impl House<'_> {
+    /// Whoever sends tasks follows the new configuration before the client hears that it is in force.
+    fn refresh(&self, app: &str, kind: Kind) -> Result<(), Status> {
+        if kind == Kind::Queue {
+            self.ward(app, Inquiry { verb: Some("refresh"), ..Inquiry::new(&Method::POST, &["queues"]) })?;
+        }
+        Ok(())
     }
 }
 
@@ -61,24 +69,28 @@ impl Ground for House<'_> {
     }
 
     fn put(&self, app: &str, kind: Kind, name: &str, body: &Value) -> Result<Document, Status> {
-        let app = id(app)?;
-        Ok(self.store.change(&self.actor, |change| change.put_document(&app, kind, name, body))?)
+        let own = id(app)?;
+        let document = self.store.change(&self.actor, |change| change.put_document(&own, kind, name, body))?;
+        self.refresh(app, kind)?;
+        Ok(document)
     }
 
     fn remove(&self, app: &str, kind: Kind, name: &str) -> Result<bool, Status> {
-        let app = id(app)?;
-        Ok(self.store.change(&self.actor, |change| change.delete_document(&app, kind, name))?)
+        let own = id(app)?;
+        let was = self.store.change(&self.actor, |change| change.delete_document(&own, kind, name))?;
+        self.refresh(app, kind)?;
+        Ok(was)
     }
 
-    fn cron(&self, app: &str, job: &str, verb: Option<&str>) -> Result<Option<Value>, Status> {
-        let Some(ward) = self.wards.iter().find(|ward| ward.collection() == "cron") else { return Ok(None) };
+    fn ward(&self, app: &str, inquiry: Inquiry<'_>) -> Result<Option<Value>, Status> {
+        let Some(ward) = self.wards.iter().find(|ward| Some(&ward.collection()) == inquiry.path.first()) else { return Ok(None) };
         let question = Question {
             app: id(app)?,
-            method: if verb.is_some() { Method::POST } else { Method::GET },
-            path: vec!["cron".to_owned(), job.to_owned()],
-            verb: verb.map(str::to_owned),
-            query: BTreeMap::new(),
-            body: Value::Object(serde_json::Map::new()),
+            method: inquiry.method.clone(),
+            path: inquiry.path.iter().map(|&part| part.to_owned()).collect(),
+            verb: inquiry.verb.map(str::to_owned),
+            query: inquiry.query,
+            body: inquiry.body,
             actor: self.actor.clone(),
         };
         ward.answer(&question).map(Some)

@@ -14,6 +14,7 @@ mod scheduler;
 mod tasks;
 mod usage;
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use http::Method;
@@ -47,8 +48,8 @@ pub(crate) trait Ground: Send + Sync {
     /// Removes one; whether it was there.
     fn remove(&self, app: &str, kind: Kind, name: &str) -> Result<bool, Status>;
 
-    /// What is known of the runs of a cron job, after something was done with it; `None` where no jobs run.
-    fn cron(&self, _app: &str, _job: &str, _verb: Option<&str>) -> Result<Option<Value>, Status> {
+    /// What the ward of a collection says (decision 300); `None` where there is none.
+    fn ward(&self, _app: &str, _inquiry: Inquiry<'_>) -> Result<Option<Value>, Status> {
         Ok(None)
     }
 
@@ -57,6 +58,27 @@ pub(crate) trait Ground: Send + Sync {
 
     /// The app's log, if anything was ever logged.
     fn log(&self, app: &str) -> Option<Reader>;
+}
+
+/// A question for a ward.
+pub(crate) struct Inquiry<'a> {
+    /// GET looks, everything else changes.
+    pub(crate) method: &'a Method,
+    /// The collection, and what it is about.
+    pub(crate) path: &'a [&'a str],
+    /// The verb, as in `queues/default:pause`.
+    pub(crate) verb: Option<&'a str>,
+    /// The query.
+    pub(crate) query: BTreeMap<String, String>,
+    /// The body.
+    pub(crate) body: Value,
+}
+
+impl<'a> Inquiry<'a> {
+    /// Without verb, query and body.
+    pub(crate) fn new(method: &'a Method, path: &'a [&'a str]) -> Self {
+        Self { method, path, verb: None, query: BTreeMap::new(), body: serde_json::json!({}) }
+    }
 }
 
 /// Whether a path belongs to a slice, and not to the Admin API.

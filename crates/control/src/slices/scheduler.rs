@@ -6,7 +6,7 @@ use model::cron::Schedule;
 use serde_json::{Map, Value, json};
 use store::control::{Document, Kind};
 
-use super::{Ask, Ground, mask, paging};
+use super::{Ask, Ground, Inquiry, mask, paging};
 use crate::status::{Code, Status};
 
 /// Jobs of one app (App Engine's limit for cron.yaml is 250).
@@ -80,7 +80,7 @@ impl Place<'_> {
         shown["name"] = json!(format!("projects/{}/locations/{}/jobs/{}", self.app, self.location, job.name));
         shown["userUpdateTime"] = json!(super::text(job.updated));
         // A job that is not known there yet has not run.
-        if let Ok(Some(runs)) = self.ground.cron(self.app, &job.name, None) {
+        if let Ok(Some(runs)) = self.ground.ward(self.app, Inquiry::new(&Method::GET, &["cron", &job.name])) {
             tell(&mut shown, &runs);
         }
         shown
@@ -88,7 +88,7 @@ impl Place<'_> {
 
     fn run(&self, name: &str) -> Result<Value, Status> {
         let job = self.find(name)?;
-        match self.ground.cron(self.app, name, Some("run"))? {
+        match self.ground.ward(self.app, Inquiry { verb: Some("run"), ..Inquiry::new(&Method::POST, &["cron", name]) })? {
             Some(_) => Ok(self.show(&job)),
             None => Err(super::beyond("Running a job at once")),
         }

@@ -186,8 +186,25 @@ fn t9_queues_out_of_range_are_refused() {
         let status = ask(&ground, &format!("PATCH /v2beta3/{PLACE}/queues/{name}"), body).expect_err(field);
         assert_eq!(status.details[0]["fieldViolations"][0]["field"], field);
     }
-    let tasks = ask(&ground, &format!("POST /v2/{PLACE}/queues/a/tasks"), json!({})).expect_err("later");
-    assert_eq!(tasks.code, Code::Unimplemented);
+    let task = json!({"task": {"appEngineHttpRequest": {}}});
+    let nowhere = ask(&ground, &format!("POST /v2/{PLACE}/queues/a/tasks"), task.clone()).expect_err("no queue");
+    assert_eq!(nowhere.code, Code::NotFound);
+    let nobody = ask(&ground, &format!("POST /v2/{PLACE}/queues/default/tasks"), task).expect_err("nobody keeps tasks here");
+    assert_eq!(nobody.code, Code::Unimplemented);
+    for (task, field) in [
+        (json!({"colour": 1}), "task.colour"),
+        (json!({"appEngineHttpRequest": {"httpMethod": "BREW"}}), "task.appEngineHttpRequest.httpMethod"),
+        (json!({"appEngineHttpRequest": {"httpMethod": 8}}), "task.appEngineHttpRequest.httpMethod"),
+        (json!({"appEngineHttpRequest": {"body": "%"}}), "task.appEngineHttpRequest.body"),
+        (json!({"appEngineHttpRequest": {"headers": {"a": 1}}}), "task.appEngineHttpRequest.headers"),
+        (json!({"appEngineHttpRequest": {}, "dispatchDeadline": "soon"}), "task.dispatchDeadline"),
+        (json!({"appEngineHttpRequest": {}, "name": "x"}), "task.name"),
+        (json!({"pullMessage": {}}), "task.pullMessage"),
+        (json!(1), "task"),
+    ] {
+        let status = ask(&ground, &format!("POST /v2/{PLACE}/queues/default/tasks"), json!({"task": task})).expect_err(field);
+        assert_eq!(status.details[0]["fieldViolations"][0]["field"], field);
+    }
 }
 
 #[test]

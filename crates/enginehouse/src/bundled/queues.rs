@@ -1,6 +1,7 @@
 //! Task queues: where their configuration lives in `run` and in `serve`, and what people see of them (`enginehouse queues`, `enginehouse tasks`).
 
 mod documents;
+mod order;
 mod ward;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ impl QueueFile for YamlQueues {
             queues: queues.queues.iter().map(|queue| (queue.clone(), false)).collect(),
             storage_limit: queues.total_storage_limit,
             stamp: format!("{queues:?}"),
+            is_whole: false,
         }
     }
 

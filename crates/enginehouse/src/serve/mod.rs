@@ -218,7 +218,7 @@ impl<'a> Server<'a> {
                 self.works.halt().await;
                 Phase::Forced
             }
-            () = self.works.drain() => Phase::Draining,
+            () = self.works.drain(handed) => Phase::Draining,
         }
     }
 }

@@ -45,6 +45,8 @@ use crate::wire::{notices, traces};
 
 /// Instances that a new process starts before it serves, to replace those of the old one, may take so long.
 const WARM: Duration = Duration::from_mins(1);
+/// The longest deadline that a task or a cron job can have, and a little more.
+const LONGEST: Duration = Duration::from_hours(25);
 /// The old process lets the state go within this time.
 const TAKE: Duration = Duration::from_secs(20);
 
@@ -295,8 +297,9 @@ impl Works {
         }
     }
 
-    /// Takes no new requests, lets those under way finish, and ends every process.
-    pub(crate) async fn drain(&mut self) {
+    /// Takes no new requests, lets those under way finish, and ends every process. Whoever has handed over waits longer for tasks and cron jobs, whose
+    /// ends its successor waits for: each has a deadline of its own.
+    pub(crate) async fn drain(&mut self, handed: bool) {
         self.draining.store(true, Ordering::Relaxed);
         self.jobs = None;
         self.bundled.let_go().await;
@@ -305,7 +308,8 @@ impl Works {
         // Without this, the kernel would still take connections that nobody accepts.
         self.sockets = None;
         if let Some(edge) = &mut self.edge {
-            edge.close(self.grace).await;
+            let patience = if handed { LONGEST } else { self.grace };
+            let _ = tokio::join!(edge.close(self.grace), tokio::time::timeout(patience, self.bundled.settled()));
         }
         // Instances that end are asked for `/_ah/stop`, through the front end.
         self.fleets.stop(self.grace).await;

@@ -155,3 +155,155 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         .flat_map(|entry| if entry.file_type().is_ok_and(|kind| kind.is_dir()) { walk(&entry.path()) } else { vec![entry.path()] })
         .collect()
 }
+
+/// Says in the folder of `FOLDER` when it begins and ends, and ends as soon as it may; `/at` at once.
+const SLOW: &str = r"
+import os
+import time
+
+
+def note(text):
+    handle = os.open(os.path.join(os.environ['FOLDER'], 'notes'), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, (text + chr(10)).encode('ascii'))
+    os.close(handle)
+
+
+def app(environ, start_response):
+    path = environ['PATH_INFO']
+    if path == '/at':
+        note('at %d' % (time.time() // 60))
+    elif path == '/long':
+        note('begun %s %s' % (path, environ.get('HTTP_X_APPENGINE_CRON', '-')))
+        until = time.time() + 300
+        while not os.path.exists(os.path.join(os.environ['FOLDER'], 'go')) and time.time() < until:
+            time.sleep(0.01)
+        note('ended ' + path)
+    start_response('200 OK', [])
+    return []
+";
+
+/// An app whose jobs take as long as the test wants, and the folder that it shares with the test.
+struct Slow {
+    app: App,
+    shared: tempfile::TempDir,
+}
+
+impl Slow {
+    fn new(python: Python, cron: &str) -> Self {
+        let shared = tempfile::tempdir().expect("a folder");
+        let extra = format!("automatic_scaling:\n  max_instances: 1\nenv_variables:\n  FOLDER: {}\n", shared.path().display());
+        let app = crate::apps::app(python, &extra, SLOW).file("cron.yaml", cron);
+        Self { app, shared }
+    }
+
+    fn server(&self) -> ServeNode {
+        let share = format!("{}:rw", self.shared.path().display());
+        let args = ["--project", "shop", "--share", &share, "--grace", "1", "--patience", "300"];
+        let server = ServeNode::with(env!("CARGO_BIN_EXE_enginehouse"), args);
+        server.deploy("shop", &self.app, &["--version", "v1"]);
+        server.deploy_folder("shop", &self.app.join("cron.yaml"), &[]);
+        self.until("the job is known", || only_job(&server)["name"].is_string());
+        server
+    }
+
+    fn go(&self) {
+        std::fs::write(self.shared.path().join("go"), "").expect("written");
+    }
+
+    fn notes(&self) -> String {
+        std::fs::read_to_string(self.shared.path().join("notes")).unwrap_or_default()
+    }
+
+    fn count(&self, line: &str) -> usize {
+        runs(&self.notes(), line)
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, is: impl Fn() -> bool) {
+        let begun = std::time::Instant::now();
+        while !is() {
+            assert!(begun.elapsed().as_secs() < 180, "{what}: {}", self.notes());
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+/// The only job of the app, as it is told.
+fn only_job(server: &ServeNode) -> serde_json::Value {
+    server.done("GET", "/enginehouse/v1/apps/shop/cron", "")["jobs"][0].clone()
+}
+
+fn run_url(job: &serde_json::Value) -> String {
+    format!("/enginehouse/v1/apps/shop/cron/{}:run", job["name"].as_str().expect("a name"))
+}
+
+#[test]
+fn s2_a_job_that_runs_over_a_hand_over_is_neither_lost_nor_run_twice() {
+    on_both(|python| {
+        let slow = Slow::new(python, "cron:\n- url: /long\n  schedule: every 24 hours\n");
+        let mut server = slow.server();
+        let run = run_url(&only_job(&server));
+        server.done("POST", &run, "{}");
+        slow.until("the job begins", || slow.count("begun /long true") == 1);
+        let heir = server.begin_upgrade();
+        slow.until("the new process knows the job", || only_job(&server)["state"] == "RUNNING");
+        let refused = server.api("POST", &run, "{}");
+        assert!(refused.status == 400 && refused.text().contains("runs already"), "{python:?}: {}", refused.text());
+        slow.go();
+        server.node().handed_over(heir);
+        slow.until("its end is known", || only_job(&server)["last"]["status"] == 200);
+        let told = only_job(&server);
+        assert_eq!((told["state"].as_str(), slow.count("begun"), slow.count("ended")), (Some("ENABLED"), 1, 1), "{python:?}: {told}");
+        server.done("POST", &run, "{}");
+        slow.until("it runs again", || slow.count("ended") == 2);
+    });
+}
+
+#[test]
+fn s2_the_job_of_a_process_that_died_after_its_hand_over_is_tried_again() {
+    let retry = "  retry_parameters:\n    job_retry_limit: 1\n    min_backoff_seconds: 0.1\n";
+    let slow = Slow::new(Python::Two, &format!("cron:\n- url: /long\n  schedule: every 24 hours\n{retry}"));
+    let mut server = slow.server();
+    server.done("POST", &run_url(&only_job(&server)), "{}");
+    slow.until("the job begins", || slow.count("begun") == 1);
+    let heir = server.begin_upgrade();
+    server.node().kill_predecessor(heir);
+    slow.until("it begins again", || slow.count("begun") == 2);
+    slow.go();
+    slow.until("its end is known", || only_job(&server)["last"]["status"] == 200);
+    assert_eq!(slow.count("ended"), 1);
+}
+
+#[test]
+fn s2_a_turn_that_comes_during_hand_overs_runs_once() {
+    let slow = Slow::new(Python::Two, "cron:\n- url: /at\n  schedule: every 1 minutes synchronized\n");
+    let mut server = slow.server();
+    // One process after the other, until a turn came among them.
+    let begun = std::time::Instant::now();
+    while slow.count("at ") == 0 {
+        assert!(begun.elapsed().as_secs() < 180, "no turn came:\n{}", server.log());
+        server.upgrade();
+    }
+    server.upgrade();
+    let notes = slow.notes();
+    let minutes: std::collections::BTreeSet<&str> = notes.lines().collect();
+    assert_eq!(minutes.len(), notes.lines().count(), "twice in a minute: {notes}");
+}
+
+#[test]
+fn h13_a_job_has_the_time_that_it_is_given_and_is_tried_again() {
+    on_both(|python| {
+        let retry = "  retry_parameters:\n    job_retry_limit: 1\n    min_backoff_seconds: 0.1\n";
+        let slow = Slow::new(python, &format!("cron:\n- url: /long\n  schedule: every 24 hours\n  attempt_deadline: 2s\n{retry}"));
+        let home = tempfile::tempdir().expect("a folder");
+        let storage = home.path().join("storage").to_str().expect("UTF-8").to_owned();
+        let running = node().app(&slow.app).args(["--storage", &storage, "--patience", "300"]).share(slow.shared.path()).start();
+        let flags = ["--storage", storage.as_str()];
+        cron(&flags, &["run", "/long"]);
+        slow.until("both tries begin", || slow.count("begun /long true") == 2);
+        running.wait_line("the first failure", |line| line.contains("the cron job long (/long) was answered with status 500"));
+        slow.until("the second failure", || described(&flags, "long")["failures"] == 2);
+        let told = described(&flags, "long");
+        assert!(told["last"]["status"] == 500 && slow.count("ended") == 0, "{python:?}: {told}");
+    });
+}

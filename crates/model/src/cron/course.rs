@@ -47,6 +47,13 @@ pub enum Missed {
     Once,
 }
 
+impl Kept {
+    /// Whether it ran when this was kept.
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+}
+
 impl Course {
     /// A job from `now` on, with what is known of it from before.
     pub fn new(job: &CronJob, kept: Option<Kept>, missed: Missed, now: Timestamp) -> Self {
@@ -68,6 +75,12 @@ impl Course {
         // A clock that was ahead must not silence the job for years.
         course.kept.scheduled = course.kept.scheduled.map_or(next, |at| Some(next.map_or(at, |next| at.min(next))));
         course
+    }
+
+    /// A job that another process runs, which will tell how that ends.
+    pub fn elsewhere(job: &CronJob, kept: Kept) -> Self {
+        let zone = TimeZone::get(&job.timezone).unwrap_or(TimeZone::UTC);
+        Self { schedule: job.schedule.clone(), zone, retry: job.retry.clone(), kept }
     }
 
     /// The same job with other settings, and the same schedule.
@@ -138,13 +151,6 @@ impl Course {
         let wait =
             self.retry.as_ref().filter(|retry| retry.allows(self.kept.failures, since)).map(|retry| retry.backoff(self.kept.failures));
         self.kept.again = wait.and_then(|wait| now.checked_add(SignedDuration::try_from(wait).ok()?).ok());
-    }
-
-    /// Another process goes on; how this run ends will not be known.
-    pub fn hand_over(&mut self, now: Timestamp) {
-        if self.kept.running {
-            self.end(now, true);
-        }
     }
 
     /// Pauses it, or lets it go on from now.
@@ -306,8 +312,10 @@ mod tests {
         course.start(at("10:00:00"));
         let after = Course::new(&job, Some(course.kept().clone()), Missed::Once, at("10:30:00"));
         assert_eq!((due(&after), after.failures()), ("10:30:10".into(), 1));
-        course.hand_over(at("10:01:00"));
-        assert!(!course.is_running() && course.failures() == 0);
+        let mut going = Course::elsewhere(&job, course.kept().clone());
+        assert_eq!(due(&going), "never", "another process runs it");
+        going.end(at("10:31:00"), true);
+        assert_eq!((going.due().map(|at| at.to_string()), going.failures()), (Some("2026-01-02T10:00:00Z".into()), 0));
     }
 
     #[test]

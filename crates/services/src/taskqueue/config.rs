@@ -35,6 +35,8 @@ pub struct FileQueues {
     pub storage_limit: Option<u64>,
     /// Changes whenever the configuration does: what was changed otherwise then gives way.
     pub stamp: String,
+    /// Everything that changes queues is told here: a queue that it names is there, even if it was deleted once.
+    pub is_whole: bool,
 }
 
 /// What queue.yaml says besides its queues' rates and retries.
@@ -122,7 +124,7 @@ impl Config {
             if let Some(queue) = kept.rules.as_deref().and_then(stored) {
                 queues.insert(kept.name.clone(), Ruled { queue, paused: false });
             }
-            if kept.gone.is_some() {
+            if kept.gone.is_some() && !(file.is_whole && file.queues.iter().any(|(queue, _)| queue.name == kept.name)) {
                 queues.remove(&kept.name);
                 gone.insert(kept.name.clone());
             } else if let Some(queue) = queues.get_mut(&kept.name) {
@@ -236,6 +238,8 @@ mod tests {
         assert!(config.queues["mail"].paused && !config.queues["default"].paused);
         assert_eq!(config.queues["own"].queue.mode, QueueMode::Push { per_second: 2.5, bucket_size: 7, max_concurrent_requests: None });
         let gone = store::tasks::Queue { gone: Some(1), ..kept("mail") };
+        let again = Config::of(&FileQueues { is_whole: true, ..file.clone() }, std::slice::from_ref(&gone), None);
+        assert!(again.queues.contains_key("mail"), "made again after it was deleted");
         let config = Config::of(&file, &[gone], None);
         assert_eq!(config.find(&Bytes::from_static(b"mail")), Err(ErrorCode::TombstonedQueue));
         assert_eq!(config.find(&Bytes::from_static(b"own")), Err(ErrorCode::UnknownQueue));

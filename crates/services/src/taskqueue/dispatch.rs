@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use model::errand::{Answer, Unanswered};
@@ -42,6 +43,8 @@ pub(super) struct Dispatcher {
     house: Arc<House>,
     app: Arc<App>,
     sender: UnboundedSender<Told>,
+    /// Cleared when this process is to send no more.
+    sends: Arc<AtomicBool>,
     lines: BTreeMap<String, Line>,
     /// Tasks of a process that let the state go, and until when they are its.
     held: BTreeMap<TaskId, Micros>,
@@ -54,15 +57,15 @@ fn now() -> Micros {
 }
 
 impl Dispatcher {
-    pub(super) fn new(house: Arc<House>, app: Arc<App>, sender: UnboundedSender<Told>) -> Self {
-        Self { house, app, sender, lines: BTreeMap::new(), held: BTreeMap::new(), looked: Instant::now() }
+    pub(super) fn new(house: Arc<House>, app: Arc<App>, sender: UnboundedSender<Told>, sends: Arc<AtomicBool>) -> Self {
+        Self { house, app, sender, sends, lines: BTreeMap::new(), held: BTreeMap::new(), looked: Instant::now() }
     }
 
     /// Works until this process is to send no more.
     pub(super) async fn run(mut self, mut told: UnboundedReceiver<Told>) {
         self.look_for_held();
         self.configure();
-        while self.house.is_active() {
+        while self.sends.load(Ordering::SeqCst) {
             let next = self.step();
             let heard = tokio::time::timeout(next, told.recv()).await;
             match heard {
@@ -143,7 +146,11 @@ impl Dispatcher {
             reason = "`View` has a lifetime, with which a method's path is not general enough"
         )]
         let held = self.app.tasks.read(|view| view.held()).unwrap_or_default();
-        let held: BTreeMap<_, _> = held.into_iter().filter(|(_, until)| *until > at).collect();
+        let mut held: BTreeMap<_, _> = held.into_iter().filter(|(_, until)| *until > at).collect();
+        // Whoever had them may have died under them.
+        if !held.is_empty() && self.app.tasks.forget_held().unwrap_or(false) {
+            held.clear();
+        }
         let changed = self.held != held;
         self.held = held;
         changed
@@ -207,12 +214,27 @@ impl Dispatcher {
             return self.on(queue, Event::Arrived(task.eta, id));
         }
         self.app.board.sent(queue, id);
-        let flight = Flight { house: Arc::clone(&self.house), app: Arc::clone(&self.app), queue: ruled.queue.clone(), task };
+        if !self.sends.load(Ordering::SeqCst) {
+            // Whoever lets the state go has not seen it in flight, perhaps.
+            self.app.board.recalled(queue, id);
+            return self.on(queue, Event::Gone(id));
+        }
+        let sends = Arc::clone(&self.sends);
+        let flight = Flight {
+            house: Arc::clone(&self.house),
+            app: Arc::clone(&self.app),
+            queue: ruled.queue.clone(),
+            task,
+            sends: Arc::clone(&sends),
+        };
         let (sender, name) = (self.sender.clone(), queue.to_owned());
         tokio::spawn(async move {
-            let app = Arc::clone(&flight.app);
+            let (house, app) = (Arc::clone(&flight.house), Arc::clone(&flight.app));
             let (outcome, again) = flight.run().await;
             app.board.ended(&name, id, now());
+            if !sends.load(Ordering::SeqCst) {
+                house.release(&app, id).await;
+            }
             let _ = sender.send(Told::Ended(name, id, outcome, again));
         });
     }
@@ -224,6 +246,7 @@ struct Flight {
     app: Arc<App>,
     queue: Queue,
     task: Task,
+    sends: Arc<AtomicBool>,
 }
 
 impl Flight {
@@ -238,7 +261,7 @@ impl Flight {
             None => Err(Unanswered("the app has no version that could take it".into())),
         };
         // The house closes: whoever sends next begins anew with what is not written down.
-        if answer.is_err() && !self.house.is_active() {
+        if answer.is_err() && !self.sends.load(Ordering::SeqCst) {
             return (Outcome::Overloaded, None);
         }
         let ended = now();

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use model::ids::AppId;
 use store::control::StoreError;
-use store::tasks::{Change, Tasks};
-use tokio::sync::{mpsc, oneshot};
+use store::tasks::{Change, Holding, Tasks};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::config::{Config, QueueFile, QueueSettings, Steer};
 use super::dispatch::{Dispatcher, Told};
@@ -38,6 +38,8 @@ pub struct House {
     /// This process sends what is due.
     active: AtomicBool,
     pub(super) hooks: Hooks,
+    /// A task has ended that this process executed without sending any more.
+    left: Notify,
 }
 
 /// One app.
@@ -48,9 +50,18 @@ pub struct App {
     pub tasks: Tasks,
     config: ArcSwap<Config>,
     /// Tells the dispatcher; nobody listens while this process sends nothing.
-    told: Mutex<Option<mpsc::UnboundedSender<Told>>>,
+    told: Mutex<Option<Listener>>,
+    /// What this process executes without sending any more.
+    holding: Mutex<Option<Holding>>,
     /// What was counted.
     pub board: Arc<Board>,
+}
+
+/// A dispatcher.
+struct Listener {
+    sender: mpsc::UnboundedSender<Told>,
+    /// It may send tasks. Each has a flag of its own: one that was told to stop must not go on because another one began.
+    sends: Arc<AtomicBool>,
 }
 
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -64,7 +75,8 @@ pub(super) fn micros(time: SystemTime) -> i64 {
 impl House {
     /// A house that sends nothing yet. Tasks are sent by `runtime`, which may block on the disk for moments.
     pub fn new(folder: Folder, file: Arc<dyn QueueFile>, outside: Arc<Outside>, runtime: tokio::runtime::Handle) -> Arc<Self> {
-        Arc::new(Self { folder, file, outside, runtime, apps: Mutex::default(), active: AtomicBool::new(false), hooks: Hooks::default() })
+        let (apps, active) = (Mutex::default(), AtomicBool::new(false));
+        Arc::new(Self { folder, file, outside, runtime, apps, active, hooks: Hooks::default(), left: Notify::new() })
     }
 
     /// An app, opened if need be. Blocks.
@@ -88,7 +100,8 @@ impl House {
             id: id.clone(),
             tasks,
             config: ArcSwap::from_pointee(config),
-            told: Mutex::new(None),
+            told: Mutex::default(),
+            holding: Mutex::default(),
             board: Arc::new(Board::default()),
         });
         apps.insert(id.clone(), Arc::clone(&app));
@@ -131,8 +144,9 @@ impl House {
             return;
         }
         let (sender, receiver) = mpsc::unbounded_channel();
-        *told = Some(sender.clone());
-        self.runtime.spawn(Dispatcher::new(Arc::clone(self), Arc::clone(app), sender).run(receiver));
+        let sends = Arc::new(AtomicBool::new(true));
+        *told = Some(Listener { sender: sender.clone(), sends: Arc::clone(&sends) });
+        self.runtime.spawn(Dispatcher::new(Arc::clone(self), Arc::clone(app), sender, sends).run(receiver));
     }
 
     /// Sends no more. What is in flight is written down, so that whoever sends next leaves it alone; its results are still taken in. Blocks.
@@ -140,16 +154,30 @@ impl House {
         self.active.store(false, Ordering::SeqCst);
         let apps: Vec<Arc<App>> = locked(&self.apps).values().map(Arc::clone).collect();
         for app in apps {
-            drop(locked(&app.told).take());
-            let flying = app.board.in_flight();
-            if flying.is_empty() {
-                continue;
-            }
-            let until = micros(SystemTime::now() + HELD);
-            if let Err(error) = app.tasks.change_now(move |change| change.hold(&flying, until)) {
+            let Some(listener) = locked(&app.told).take() else { continue };
+            listener.sends.store(false, Ordering::SeqCst);
+            let _ = listener.sender.send(Told::Config);
+            if let Err(error) = app.hold() {
                 tracing::error!(%error, app = %app.id, "tasks in flight may run twice");
             }
         }
+    }
+
+    /// Waits until the tasks have ended that were in flight when the state was let go.
+    pub async fn settled(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.opened().iter().all(|app| locked(&app.holding).is_none()) {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// A task has ended that this process executed without sending any more.
+    pub(super) async fn release(&self, app: &App, id: i64) {
+        app.release(id).await;
+        self.left.notify_waiters();
     }
 
     /// Reads the configuration of an app anew, if it is open. Blocks.
@@ -237,8 +265,35 @@ impl App {
 
     /// Tells the dispatcher.
     pub(super) fn tell(&self, told: Told) {
-        if let Some(sender) = &*locked(&self.told) {
-            let _ = sender.send(told);
+        if let Some(listener) = &*locked(&self.told) {
+            let _ = listener.sender.send(told);
+        }
+    }
+
+    /// Writes down what is in flight. Blocks.
+    fn hold(self: &Arc<Self>) -> Result<(), StoreError> {
+        if self.board.in_flight().is_empty() {
+            return Ok(());
+        }
+        let board = Arc::clone(&self.board);
+        // What ends before this is written is not in it; what ends afterwards is released.
+        let holding = self.tasks.hold(move || board.in_flight(), micros(SystemTime::now() + HELD))?;
+        *locked(&self.holding) = Some(holding);
+        self.released();
+        Ok(())
+    }
+
+    async fn release(&self, id: i64) {
+        if let Err(error) = self.change(move |change| change.let_go(id)).await {
+            // It is left alone until this process ends.
+            tracing::error!(%error, app = %self.id, "the end of a task cannot be written");
+        }
+        self.released();
+    }
+
+    fn released(&self) {
+        if self.board.in_flight().is_empty() {
+            drop(locked(&self.holding).take());
         }
     }
 

@@ -10,6 +10,7 @@ mod errand;
 mod hooks;
 mod house;
 mod look;
+mod order;
 mod pull;
 mod spec;
 mod stats;
@@ -27,6 +28,7 @@ use crate::proto::taskqueue::task_queue_service_error::ErrorCode;
 
 pub use config::{Config, FileQueues, QueueFile, QueueSettings, Ruled, Steer};
 pub use house::{App, Folder, House};
+pub use order::{Declined, Order};
 pub use spec::{Push, Shown};
 
 /// The largest message (the SDK's `MAX_REQUEST_SIZE`).
@@ -154,3 +156,6 @@ impl Call<'_> {
         blocking(move || app.tasks.read(ask).map_err(|error| broken(&error))).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,18 @@ pub struct Shown {
 
 /// Writes what is kept of a task. `push` only of push tasks.
 pub(crate) fn encode(request: &TaskQueueAddRequest, push: Option<Push>) -> Vec<u8> {
-    let method = push.as_ref().map(|_| Bytes::from_static(method_name(request.method()).as_bytes()));
+    match push {
+        Some(push) => encode_as(request, method_name(request.method()), push),
+        None => written(request, None, Push::default()).encode_to_vec(),
+    }
+}
+
+/// The same of a push task with this method, which the protocol may not have.
+pub(crate) fn encode_as(request: &TaskQueueAddRequest, method: &str, push: Push) -> Vec<u8> {
+    written(request, Some(method.to_owned()), push).encode_to_vec()
+}
+
+fn written(request: &TaskQueueAddRequest, method: Option<String>, push: Push) -> kept::Spec {
     let header = |header: &crate::proto::taskqueue::task_queue_add_request::Header| kept::Header {
         key: header.key.clone(),
         value: header.value.clone(),
@@ -58,9 +69,8 @@ pub(crate) fn encode(request: &TaskQueueAddRequest, push: Option<Push>) -> Vec<u
         max_backoff_sec: given.max_backoff_sec,
         max_doublings: given.max_doublings.and_then(|count| u32::try_from(count).ok()),
     };
-    let push = push.unwrap_or_default();
-    let spec = kept::Spec {
-        method: method.and_then(|name| String::from_utf8(name.to_vec()).ok()),
+    kept::Spec {
+        method,
         url: request.url.clone(),
         header: request.header.iter().map(header).collect(),
         body: request.body.clone(),
@@ -70,8 +80,7 @@ pub(crate) fn encode(request: &TaskQueueAddRequest, push: Option<Push>) -> Vec<u
         service: (!push.service.is_empty()).then_some(push.service),
         version: push.version,
         instance: push.instance,
-    };
-    spec.encode_to_vec()
+    }
 }
 
 /// Reads it; what a newer program wrote beside is skipped.

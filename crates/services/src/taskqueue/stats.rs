@@ -40,6 +40,11 @@ impl Board {
         locked(&self.0).entry(queue.to_owned()).or_default().flying.push(id);
     }
 
+    /// It was not sent after all.
+    pub(super) fn recalled(&self, queue: &str, id: TaskId) {
+        locked(&self.0).entry(queue.to_owned()).or_default().flying.retain(|other| *other != id);
+    }
+
     pub(super) fn ended(&self, queue: &str, id: TaskId, now: i64) {
         let mut all = locked(&self.0);
         let counts = all.entry(queue.to_owned()).or_default();

@@ -283,7 +283,7 @@ impl<'a> Change<'a> {
     }
 
     /// Says which tasks this process still executes.
-    pub fn hold(&mut self, ids: &[i64], until: i64) -> Result<()> {
+    pub(super) fn hold(&mut self, ids: &[i64], until: i64) -> Result<()> {
         for id in ids {
             self.run(
                 "INSERT INTO held (id, until) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET until = excluded.until",
@@ -296,6 +296,11 @@ impl<'a> Change<'a> {
     /// Nothing is held any more.
     pub fn let_go(&mut self, id: i64) -> Result<()> {
         self.run("DELETE FROM held WHERE id = ?1", [id])?;
+        Ok(())
+    }
+
+    pub(super) fn let_all_go(&mut self) -> Result<()> {
+        self.run("DELETE FROM held", [])?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! survives a power cut, and many small ones cost one flush (reference/state.md). Readers have connections of their own.
 
 mod change;
+mod holding;
 mod row;
 mod view;
 mod writer;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _};
 
 pub use change::{Added, Change, Left, Refused};
+pub use holding::Holding;
 pub use row::{Due, Fresh, Queue, Run, Task};
 pub use view::{From, View};
 

@@ -28,7 +28,7 @@ impl QueueFile for StoredQueues {
         for (queue, _) in &mut queues {
             queue.acl = settings.access.remove(&queue.name).unwrap_or_default();
         }
-        FileQueues { queues, storage_limit: settings.storage_limit, stamp: "store".into() }
+        FileQueues { queues, storage_limit: settings.storage_limit, stamp: "store".into(), is_whole: true }
     }
 
     fn set(&self, app: &AppId, settings: &QueueSettings) -> Result<bool, String> {

@@ -14,6 +14,8 @@ use services::taskqueue::{App, House, QueueSettings, Ruled, Shown, Steer};
 use store::control::StoreError;
 use store::tasks::{From, Refused, Task};
 
+use super::order;
+
 /// Tasks of a page.
 const PAGE: usize = 100;
 const MOST: usize = 1000;
@@ -30,6 +32,7 @@ impl Ward for QueuesWard {
         let app = self.0.app(&question.app).map_err(|error| broken(&error))?;
         let (get, post, delete) = (question.method == Method::GET, question.method == Method::POST, question.method == Method::DELETE);
         let (path, verb) = question.parts();
+        let find = |queue: &str| self.find(&app, queue);
         match (path.as_slice(), verb) {
             ([], None) if get => list(&app),
             ([], None) if question.method == Method::PATCH => {
@@ -37,25 +40,28 @@ impl Ward for QueuesWard {
                 self.0.set(&app, &settings(&question.body)?).map_err(failed)?;
                 list(&app)
             }
-            ([queue], None) if get => shown(&app, &find(&app, queue)?),
+            ([], Some("refresh")) if post => {
+                self.0.reload(&app.id);
+                Ok(json!({}))
+            }
+            ([queue], None) if get => shown(&app, &find(queue)?),
             ([queue], Some(verb @ ("pause" | "resume"))) if post => {
-                let ruled = find(&app, queue)?;
+                let ruled = find(queue)?;
                 let failed = |why| Status::new(Code::Unavailable, why);
                 self.0.steer(&app, &ruled.queue.name, &Steer::Pause(verb == "pause")).map_err(failed)?;
-                shown(&app, &find(&app, queue)?)
+                shown(&app, &find(queue)?)
             }
             ([queue], Some("purge")) if post => {
-                let ruled = find(&app, queue)?;
+                let ruled = find(queue)?;
                 app.purge(&ruled.queue.name).map_err(|error| broken(&error))?;
                 shown(&app, &ruled)
             }
-            ([queue, "tasks"], None) if get => tasks(&app, &find(&app, queue)?, question),
-            ([queue, "tasks", task], None) if get => {
-                one(&app, &find(&app, queue)?.queue.name, task).map(|(task, spec)| shown_task(&task, &spec))
-            }
-            ([queue, "tasks", task], Some("run")) if post => run(&app, &find(&app, queue)?, task),
+            ([queue, "tasks"], None) if get => tasks(&app, &find(queue)?, question),
+            ([queue, "tasks"], None) if post => order::add(&app, &find(queue)?, &question.body),
+            ([queue, "tasks", task], None) if get => one(&app, &find(queue)?.queue.name, task).map(|(task, spec)| shown_task(&task, &spec)),
+            ([queue, "tasks", task], Some("run")) if post => run(&app, &find(queue)?, task),
             ([queue, "tasks", task], None) if delete => {
-                match app.delete(&find(&app, queue)?.queue.name, task).map_err(|error| broken(&error))? {
+                match app.delete(&find(queue)?.queue.name, task).map_err(|error| broken(&error))? {
                     Ok(()) => Ok(json!({})),
                     Err(Refused::Tombstoned) => Err(Status::not_found(format!("The task {task} is gone already."))),
                     Err(_) => Err(no_task(queue, task)),
@@ -83,18 +89,25 @@ pub(super) fn settings(body: &Value) -> Result<QueueSettings, Status> {
     Ok(QueueSettings { storage_limit, access: access.ok_or_else(|| Status::field("access", "The entries have an `email` each."))? })
 }
 
-fn broken(error: &StoreError) -> Status {
+impl QueuesWard {
+    /// A queue, which may have been made a moment ago.
+    fn find(&self, app: &App, queue: &str) -> Result<Ruled, Status> {
+        let find = || app.config().queues.get(queue).cloned();
+        let found = find().or_else(|| {
+            self.0.reload(&app.id);
+            find()
+        });
+        found.ok_or_else(|| Status::not_found(format!("The app {} has no queue {queue}.", app.id)))
+    }
+}
+
+pub(super) fn broken(error: &StoreError) -> Status {
     tracing::error!(%error, "tasks");
     Status::new(Code::Unavailable, "The tasks of this app cannot be read or written now.")
 }
 
 fn no_task(queue: &str, task: &str) -> Status {
     Status::not_found(format!("There is no task {task} in the queue {queue}."))
-}
-
-fn find(app: &App, queue: &str) -> Result<Ruled, Status> {
-    let found = app.config().queues.get(queue).cloned();
-    found.ok_or_else(|| Status::not_found(format!("The app {} has no queue {queue}.", app.id)))
 }
 
 fn list(app: &App) -> Result<Value, Status> {
@@ -191,7 +204,7 @@ fn run(app: &App, ruled: &Ruled, name: &str) -> Result<Value, Status> {
 }
 
 /// The payload is shown as text where it is one.
-fn shown_task(task: &Task, spec: &Shown) -> Value {
+pub(super) fn shown_task(task: &Task, spec: &Shown) -> Value {
     let mut shown = json!({
         "name": task.name,
         "eta": moment(task.eta),
@@ -224,6 +237,10 @@ fn shown_task(task: &Task, spec: &Shown) -> Value {
     if let Some(push) = &spec.push {
         let parts = [push.version.as_deref(), Some(push.service.as_str())];
         shown["target"] = json!(parts.into_iter().flatten().collect::<Vec<_>>().join("."));
+        shown["routing"] = order::shown_routing(push);
+    }
+    if let Some(deadline) = spec.deadline {
+        shown["deadlineSeconds"] = json!(deadline.as_secs_f64());
     }
     if let Some(first) = task.first_try {
         shown["firstTry"] = moment(first);

@@ -7,22 +7,28 @@ use std::process::{Command, Output, Stdio};
 const PYTHON: &[&str] = &["google-cloud-appengine-admin>=1.9"];
 /// The SDK that can ask the Admin API, and what it needs for that.
 const SDK: &[&str] = &["appengine-python-standard==1.3.0b0", "google-api-python-client", "google-auth-httplib2", "setuptools<80"];
+const TASKS: &[&str] = &["google-cloud-tasks>=2.19"];
 const NODE: &[&str] = &["@google-cloud/appengine-admin", "googleapis"];
 
 /// The folder with Python's packages, for PYTHONPATH.
 pub(super) fn python() -> PathBuf {
-    installed("python", |folder| {
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(folder).args(PYTHON);
-        run(&mut pip);
-    })
+    pip("python", PYTHON)
 }
 
 /// The folder with the pre-release SDK.
 pub(super) fn sdk() -> PathBuf {
-    installed("sdk", |folder| {
+    pip("sdk", SDK)
+}
+
+/// The folder with Cloud Tasks' client.
+pub(super) fn tasks() -> PathBuf {
+    pip("tasks", TASKS)
+}
+
+fn pip(name: &str, packages: &[&str]) -> PathBuf {
+    installed(name, |folder| {
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(folder).args(SDK);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(folder).args(packages);
         run(&mut pip);
     })
 }

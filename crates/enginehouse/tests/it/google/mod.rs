@@ -2,6 +2,7 @@
 //! sends.
 
 mod clients;
+mod cloudtasks;
 mod gcloud;
 mod libraries;
 mod modules;

@@ -1,10 +1,13 @@
-//! Cloud Tasks' queues, as far as queue.yaml becomes them: rates, retries, routing, and whether a queue stands still. Tasks are not kept here.
+//! Cloud Tasks: queues, as queue.yaml becomes them (rates, retries, routing, and whether a queue stands still), and their tasks, as far as they ask the
+//! app. Queues are kept as documents, tasks by whoever sends them (`Ground::ward`).
+
+mod task;
 
 use http::Method;
 use serde_json::{Map, Value, json};
 use store::control::{Document, Kind};
 
-use super::{Ask, Ground, mask, paging};
+use super::{Ask, Ground, Inquiry, mask, paging};
 use crate::status::{Code, Status};
 
 /// Queues of one app (Cloud Tasks' limit).
@@ -41,16 +44,15 @@ pub(super) fn answer(ground: &dyn Ground, ask: &Ask<'_>) -> Result<Value, Status
         (&Method::POST, [], None) => place.create(ask),
         (&Method::GET, [queue], None) => place.show(&place.find(queue)?),
         (&Method::PATCH, [queue], None) => place.patch(ask, queue),
-        (&Method::DELETE, [queue], None) => {
-            place.find(queue)?;
-            ground.remove(app, Kind::Queue, queue)?;
-            Ok(json!({}))
-        }
+        (&Method::DELETE, [queue], None) => place.delete(queue),
         (&Method::POST, [queue], Some("pause")) => place.turn(queue, "PAUSED"),
         (&Method::POST, [queue], Some("resume")) => place.turn(queue, "RUNNING"),
-        (_, [_, "tasks", ..], _) | (&Method::POST, [_], Some("purge")) => {
-            Err(super::beyond("Adding, listing and purging tasks over Cloud Tasks' API"))
+        (&Method::POST, [queue], Some("purge")) => {
+            place.find(queue)?;
+            place.ask_ward(&Method::POST, &["queues", queue], Some("purge"))?;
+            place.show(&place.find(queue)?)
         }
+        (_, [queue, "tasks", rest @ ..], verb) => place.tasks(ask, queue, rest, verb),
         _ => Err(ask.unknown()),
     }
 }
@@ -76,7 +78,9 @@ impl Place<'_> {
 
     fn find(&self, name: &str) -> Result<Document, Status> {
         let queue = self.ground.document(self.app, Kind::Queue, name)?;
-        queue.ok_or_else(|| Status::not_found(format!("The queue {} was not found.", self.full(name))))
+        // Every app has this one, whether or not anything was said of it.
+        let usual = || (name == "default").then(usual);
+        queue.or_else(usual).ok_or_else(|| Status::not_found(format!("The queue {} was not found.", self.full(name))))
     }
 
     fn show(&self, queue: &Document) -> Result<Value, Status> {
@@ -95,6 +99,12 @@ impl Place<'_> {
             }
         }
         shown["name"] = json!(self.full(&queue.name));
+        // A queue that nothing was ever kept of was not purged.
+        if let Ok(Some(told)) = self.ground.ward(self.app, Inquiry::new(&Method::GET, &["queues", &queue.name]))
+            && told["purgeTime"].is_string()
+        {
+            shown["purgeTime"] = told["purgeTime"].clone();
+        }
         Ok(shown)
     }
 
@@ -165,6 +175,14 @@ impl Place<'_> {
         self.show(&self.ground.put(self.app, Kind::Queue, name, &Value::Object(form))?)
     }
 
+    /// Removes a queue with all its tasks.
+    fn delete(&self, name: &str) -> Result<Value, Status> {
+        self.find(name)?;
+        self.ground.ward(self.app, Inquiry { verb: Some("purge"), ..Inquiry::new(&Method::POST, &["queues", name]) })?;
+        self.ground.remove(self.app, Kind::Queue, name)?;
+        Ok(json!({}))
+    }
+
     fn turn(&self, name: &str, state: &str) -> Result<Value, Status> {
         let mut body = self.find(name)?.body;
         body["state"] = json!(state);
@@ -194,6 +212,15 @@ fn fresh() -> Map<String, Value> {
         Value::Object(fields) => fields,
         _ => Map::new(),
     }
+}
+
+/// The queue `default` of an app that says nothing of it, with the rates of a queue.yaml that does not either.
+fn usual() -> Document {
+    let mut body = fresh();
+    body.insert("rateLimits".into(), json!({"maxDispatchesPerSecond": 5.0, "maxBurstSize": 5}));
+    body.insert("retryConfig".into(), json!({"maxAttempts": -1, "minBackoff": "0.100s", "maxBackoff": "3600s", "maxDoublings": 16}));
+    let at = std::time::SystemTime::UNIX_EPOCH;
+    Document { name: "default".into(), body: Value::Object(body), created: at, updated: at }
 }
 
 fn is_name(name: &str) -> bool {

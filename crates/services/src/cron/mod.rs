@@ -1,7 +1,9 @@
 //! Cron (row S2): runs the jobs of cron.yaml as requests of the house's own. [`model::cron::Course`] decides when; here are the clock, the requests, and
-//! the file that outlives the process. Nothing runs before [`Cron::open`], and nothing after [`Cron::close`].
+//! the file that outlives the process. Nothing runs before [`Cron::open`], and nothing begins after [`Cron::close`].
 
-use std::collections::BTreeMap;
+mod leaving;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,12 +23,15 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use self::leaving::{Heard, Leaving};
 use crate::outside::Outside;
 
 /// Where jobs come from (reference: the SDK's `cron_handler.py`).
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(0, 1, 0, 1));
 /// The clock is looked at this often at least: somebody may set it.
 const LOOK: Duration = Duration::from_secs(30);
+/// So often it is looked how runs ended that another process has.
+const LISTEN: Duration = Duration::from_millis(500);
 /// An answer is read as far as this, and thrown away.
 const MOST: usize = 1 << 20;
 /// The file in an app's folder.
@@ -113,18 +118,24 @@ pub struct Cron {
     state: Mutex<State>,
     /// Apart from the rest, so that the clock does not keep it alive.
     wake: Arc<Notify>,
+    /// A run has ended that was left to end.
+    left: Notify,
 }
 
 #[derive(Default)]
 struct State {
     open: bool,
     apps: BTreeMap<AppId, BTreeMap<String, Held>>,
+    /// Runs that go on although the state was let go.
+    leaving: BTreeMap<AppId, Leaving>,
 }
 
 struct Held {
     job: Job,
     course: Course,
     last: Option<Last>,
+    /// Another process runs it, and tells how that ends.
+    elsewhere: bool,
 }
 
 /// A job in the file.
@@ -167,7 +178,7 @@ fn when(job: &Job) -> (String, String) {
 impl Cron {
     /// Without jobs, and closed.
     pub fn new(outside: Arc<Outside>, settings: Settings) -> Arc<Self> {
-        let cron = Arc::new(Self { outside, settings, state: Mutex::default(), wake: Arc::default() });
+        let cron = Arc::new(Self { outside, settings, state: Mutex::default(), wake: Arc::default(), left: Notify::new() });
         let (weak, wake) = (Arc::downgrade(&cron), Arc::clone(&cron.wake));
         cron.settings.runtime.spawn(async move {
             while let Some(pause) = weak.upgrade().map(|cron| cron.turn()) {
@@ -188,22 +199,60 @@ impl Cron {
             let same = before.remove(&job.name).filter(|held| when(&held.job) == when(&job));
             let mut held = if let Some(held) = same {
                 // A run that is under way goes on.
-                Held { course: held.course.changed(&job.job), last: held.last, job: job.clone() }
+                Held { course: held.course.changed(&job.job), job: job.clone(), ..held }
             } else {
                 let known = written.remove(&job.name).filter(|written| written.when == when(&job));
-                let (kept, last) = known.map_or((None, None), |written| (Some(written.kept), written.last));
-                Held { course: Course::new(&job.job, kept, self.settings.missed, now), last, job: job.clone() }
+                self.begin(&job, known, now)
             };
             if let Some(paused) = job.paused {
                 held.course.pause(paused, now);
             }
             after.insert(job.name, held);
         }
+        self.hear(app, &mut after, now);
         if !after.is_empty() {
             state.apps.insert(app.clone(), after);
         }
         drop(state);
         self.wake.notify_one();
+    }
+
+    /// A job that is new to this process.
+    fn begin(&self, job: &Job, known: Option<Written>, now: Timestamp) -> Held {
+        let (kept, last) = known.map_or((None, None), |written| (Some(written.kept), written.last));
+        let (course, elsewhere) = match kept {
+            Some(kept) if kept.is_running() => (Course::elsewhere(&job.job, kept), true),
+            kept => (Course::new(&job.job, kept, self.settings.missed, now), false),
+        };
+        Held { course, last, job: job.clone(), elsewhere }
+    }
+
+    /// Takes in how runs ended that another process had. One of which nobody can tell any more has failed. True if there are still others.
+    fn hear(&self, app: &AppId, jobs: &mut BTreeMap<String, Held>, now: Timestamp) -> bool {
+        if !jobs.values().any(|held| held.elsewhere) {
+            return false;
+        }
+        let mut heard = Heard::look(&(self.settings.folder)(app));
+        let (mut changed, mut more) = (false, false);
+        for (name, held) in jobs.iter_mut().filter(|(_, held)| held.elsewhere) {
+            match heard.ends.remove(name) {
+                Some(ended) => {
+                    held.course.end(now, ended.good);
+                    held.last = Some(ended.last);
+                }
+                None if heard.all => held.course.end(now, false),
+                None => {
+                    more = true;
+                    continue;
+                }
+            }
+            (held.elsewhere, changed) = (false, true);
+        }
+        if changed {
+            self.write(app, jobs);
+            heard.forget();
+        }
+        more
     }
 
     /// Begins to run jobs.
@@ -212,20 +261,41 @@ impl Cron {
         self.wake.notify_one();
     }
 
-    /// Runs no job any more and lets the state go; runs that are under way end by themselves, and nobody hears how.
+    /// Begins no job any more and lets the state go; runs that are under way end, and whoever has the state then hears how.
     pub fn close(&self) {
-        let now = Timestamp::now();
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         if !std::mem::take(&mut state.open) {
             return;
         }
-        for (app, jobs) in &mut state.apps {
-            for held in jobs.values_mut() {
-                held.course.hand_over(now);
+        for (app, jobs) in &state.apps {
+            let own = jobs.iter().filter(|(_, held)| held.course.is_running() && !held.elsewhere);
+            let running: BTreeSet<String> = own.map(|(name, _)| name.clone()).collect();
+            if !running.is_empty() {
+                let folder = (self.settings.folder)(app);
+                match Leaving::new(&folder, running) {
+                    Ok(leaving) => drop(state.leaving.insert(app.clone(), leaving)),
+                    Err(error) => {
+                        let text =
+                            format!("how running cron jobs end cannot be told in {}; they count as failed: {error}", folder.display());
+                        (self.settings.told)(app, text);
+                    }
+                }
             }
             self.write(app, jobs);
         }
         state.apps.clear();
+    }
+
+    /// Waits until the runs have ended that went on when the state was let go.
+    pub async fn settled(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.lock().leaving.is_empty() {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// The jobs of an app, by name.
@@ -274,8 +344,11 @@ impl Cron {
         if !state.open || !self.settings.automatic {
             return LOOK;
         }
-        let (mut begun, mut next) = (Vec::new(), None::<Timestamp>);
+        let (mut begun, mut next, mut longest) = (Vec::new(), None::<Timestamp>, LOOK);
         for (app, jobs) in &mut state.apps {
+            if self.hear(app, jobs, now) {
+                longest = LISTEN;
+            }
             let before = begun.len();
             for held in jobs.values_mut() {
                 match held.course.due() {
@@ -295,7 +368,7 @@ impl Cron {
         for (app, job) in begun {
             self.launch(app, job, now);
         }
-        next.and_then(|next| Duration::try_from(next.duration_since(now)).ok()).map_or(LOOK, |wait| wait.min(LOOK))
+        next.and_then(|next| Duration::try_from(next.duration_since(now)).ok()).map_or(longest, |wait| wait.min(longest))
     }
 
     fn launch(self: &Arc<Self>, app: AppId, job: Job, began: Timestamp) {
@@ -340,21 +413,21 @@ impl Cron {
             Ok(status) => Some(format!("was answered with status {status}")),
             Err(why) => Some(format!("was not answered: {why}")),
         };
+        let last = Last {
+            began: began.as_microsecond(),
+            took: now.duration_since(began).as_millis().try_into().unwrap_or(0),
+            status: answer.as_ref().ok().copied(),
+            error: answer.err(),
+        };
         let mut state = self.lock();
-        if !state.open {
-            return;
-        }
         let mut again = None;
-        if let Some(jobs) = state.apps.get_mut(app)
+        if state.leaving.get(app).is_some_and(|leaving| leaving.has(&job.name)) {
+            self.left_run_ended(&mut state, app, &job.name, (good, last));
+        } else if let Some(jobs) = state.apps.get_mut(app)
             && let Some(held) = jobs.get_mut(&job.name)
         {
             held.course.end(now, good);
-            held.last = Some(Last {
-                began: began.as_microsecond(),
-                took: now.duration_since(began).as_millis().try_into().unwrap_or(0),
-                status: answer.as_ref().ok().copied(),
-                error: answer.err(),
-            });
+            held.last = Some(last);
             again = held.course.due();
             self.write(app, jobs);
         }
@@ -364,6 +437,17 @@ impl Cron {
             let next = again.map_or_else(String::new, |at| format!("; it runs again at {at:.0}"));
             (self.settings.told)(app, format!("the cron job {} ({}) {failure}{next}", job.name, job.job.url));
         }
+    }
+
+    fn left_run_ended(&self, state: &mut State, app: &AppId, name: &str, (good, last): (bool, Last)) {
+        let Some(leaving) = state.leaving.get_mut(app) else { return };
+        if let Err(error) = leaving.ended(name, good, last) {
+            (self.settings.told)(app, format!("how the cron job {name} ended cannot be written, it counts as failed: {error}"));
+        }
+        if leaving.is_over() {
+            state.leaving.remove(app);
+        }
+        self.left.notify_waiters();
     }
 
     fn read(&self, app: &AppId) -> BTreeMap<String, Written> {
