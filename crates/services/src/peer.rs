@@ -8,7 +8,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use model::ids::InstanceId;
 use model::rpc::Residents;
 
 /// A socket, as the kernel lists it.
@@ -18,43 +17,63 @@ struct Listed {
     inode: u64,
 }
 
-/// Whose connection from `peer` to `here` is: the first of these that it belongs to. Blocks for some milliseconds.
+/// Whose a connection is, as places in the list that was asked about. More than one only where the kernel does not let us look.
+pub(crate) type Owners = Vec<usize>;
+
+/// Whose connection from `peer` to `here` is: the first of these that it belongs to. Where the house may not look into them (`CAP_SYS_PTRACE`), all that
+/// run as its user. Blocks for some milliseconds.
 ///
 /// # Errors
 /// What is known instead, for people.
-pub(crate) fn find(peer: SocketAddr, here: SocketAddr, all: &[Residents]) -> Result<InstanceId, String> {
+pub(crate) fn find(peer: SocketAddr, here: SocketAddr, all: &[Residents]) -> Result<Owners, String> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
     let found = tables.iter().find_map(|table| listed(&fs::read_to_string(table).ok()?, peer, here));
     let Some(listed) = found else { return Err("the connection is not in the kernel's table".into()) };
-    let mut why = "the instance has not begun yet".to_owned();
-    for residents in all {
-        match belongs(listed, residents) {
-            Ok(()) => return Ok(residents.instance.clone()),
-            Err(other) => why = other,
+    let mut why = "the instance has not begun yet";
+    let mut likely = Vec::new();
+    for (at, residents) in all.iter().enumerate() {
+        let processes = processes(residents);
+        match belongs(listed, &processes) {
+            Belongs::Surely => return Ok(vec![at]),
+            Belongs::Perhaps => likely.push((at, processes)),
+            Belongs::No(other) => why = other,
         }
     }
-    Err(why)
+    // A zygote's processes are its own and those of all that it forked: they know better.
+    let holds_another = |at: usize, own: &BTreeSet<u32>| {
+        likely
+            .iter()
+            .any(|(other, _)| all[*other].instance != all[at].instance && all[*other].pid != all[at].pid && own.contains(&all[*other].pid))
+    };
+    let narrowed: Owners = likely.iter().filter(|(at, own)| !holds_another(*at, own)).map(|(at, _)| *at).collect();
+    if narrowed.is_empty() { Err(why.into()) } else { Ok(narrowed) }
 }
 
-fn belongs(listed: Listed, residents: &Residents) -> Result<(), String> {
-    let (mut seen, mut hidden) = (false, None);
-    for pid in processes(residents) {
-        match holds(pid, listed.inode) {
-            Ok(true) => return Ok(()),
-            Ok(false) => seen = true,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => hidden = Some(pid),
-            // It has ended meanwhile.
-            Err(_) => {}
+/// Whether a connection belongs to these processes.
+enum Belongs {
+    /// One of them holds it.
+    Surely,
+    /// One that cannot be looked into runs as its user: all that can be said without the right to look. Under `strict` each instance has a user of its own.
+    Perhaps,
+    /// It does not, and why that is known.
+    No(&'static str),
+}
+
+fn belongs(listed: Listed, processes: &BTreeSet<u32>) -> Belongs {
+    let mut answer = Belongs::No("the connection belongs to another process");
+    for pid in processes {
+        match holds(*pid, listed.inode) {
+            Ok(true) => return Belongs::Surely,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => match (user_of(*pid), &answer) {
+                (Some(uid), _) if uid == listed.uid => answer = Belongs::Perhaps,
+                (_, Belongs::No(_)) => answer = Belongs::No("the connection belongs to another user"),
+                _ => {}
+            },
+            // It has ended meanwhile, or holds others.
+            Ok(false) | Err(_) => {}
         }
     }
-    // Without the right to look (CAP_SYS_PTRACE), the user decides: under `strict` each instance has one of its own.
-    match hidden {
-        Some(pid) if !seen => match user_of(pid) {
-            Some(uid) if uid == listed.uid => Ok(()),
-            _ => Err("the connection belongs to another user".into()),
-        },
-        _ => Err("the connection belongs to another process".into()),
-    }
+    answer
 }
 
 /// The socket with these ends in a table of the kernel (proc(5), `/proc/net/tcp`).
@@ -120,13 +139,16 @@ fn holds(pid: u32, inode: u64) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Who a process is to the file system, and so the owner of the sockets that it makes (proc(5), `Uid`: the last of four).
 fn user_of(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_ascii_whitespace().next()?.parse().ok())
+    status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_ascii_whitespace().nth(3)?.parse().ok())
 }
 
 #[cfg(test)]
 mod tests {
+    use model::ids::InstanceId;
+
     use super::*;
 
     #[test]
@@ -137,7 +159,7 @@ mod tests {
         let peer = client.local_addr().expect("connected");
         let of = |name: &str, pid| Residents { instance: InstanceId::Opaque(name.into()), pid, groups: Vec::new() };
         let (ours, gone) = (of("ours", std::process::id()), of("gone", u32::MAX - 1));
-        assert_eq!(find(peer, here, &[gone.clone(), ours.clone()]), Ok(ours.instance.clone()));
+        assert_eq!(find(peer, here, &[gone.clone(), ours.clone()]), Ok(vec![1]));
         assert!(find(peer, here, std::slice::from_ref(&gone)).is_err(), "another's connection");
         assert!(find(peer, here, &[]).is_err());
         assert!(find(SocketAddr::from(([127, 0, 0, 1], 1)), here, &[ours]).is_err(), "no such connection");

@@ -211,9 +211,9 @@ async fn receive(listener: std::net::TcpListener, desks: Desks) {
         };
         let desks = Arc::clone(&desks);
         tokio::spawn(async move {
-            let found = whose_desk(&stream, &desks).await;
-            match found {
-                Some(desk) => serve(stream, desk).await,
+            match whose_desk(&stream, &desks).await {
+                Some(Ok(desk)) => serve(stream, desk).await,
+                Some(Err(Crowd)) => turn_away(stream).await,
                 // Nobody that we know: there is nothing to say.
                 None => drop(stream),
             }
@@ -222,23 +222,35 @@ async fn receive(listener: std::net::TcpListener, desks: Desks) {
     }
 }
 
-async fn whose_desk(stream: &TcpStream, desks: &Desks) -> Option<Arc<Desk>> {
+/// Several instances run as one user, and the house may not look into them.
+struct Crowd;
+
+async fn whose_desk(stream: &TcpStream, desks: &Desks) -> Option<Result<Arc<Desk>, Crowd>> {
     let (peer, here) = (stream.peer_addr().ok()?, stream.local_addr().ok()?);
     let all: Vec<Arc<Desk>> = desks.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
-    // Those of instances first: a zygote's desk has its instances among its own.
     let look = move || {
-        let residents: Vec<(usize, Residents)> = all
-            .iter()
-            .enumerate()
-            .flat_map(|(at, desk)| desk.residents().iter().map(|one| (at, one.clone())).collect::<Vec<_>>())
-            .collect();
-        let own = |(at, one): &&(usize, Residents)| all.get(*at).is_some_and(|desk| desk.caller.instance == one.instance);
-        let ordered: Vec<Residents> = residents.iter().filter(own).rev().map(|(_, one)| one.clone()).collect();
-        let found = peer::find(peer, here, &ordered).ok()?;
-        let wanted = ordered.iter().find(|one| one.instance == found)?;
-        all.into_iter().find(|desk| desk.caller.instance == found && desk.residents().contains(wanted))
+        // Each desk's own instance; a zygote's desk has its instances among its own. The last ones first.
+        let mut own: Vec<(Arc<Desk>, Residents)> = Vec::new();
+        for desk in all.into_iter().rev() {
+            let found: Vec<_> = desk.residents().iter().filter(|one| one.instance == desk.caller.instance).cloned().collect();
+            own.extend(found.into_iter().map(|one| (Arc::clone(&desk), one)));
+        }
+        let residents: Vec<Residents> = own.iter().map(|(_, one)| one.clone()).collect();
+        let mut owners = peer::find(peer, here, &residents).ok()?.into_iter();
+        let (first, more) = (owners.next()?, owners.next().is_some());
+        if more { Some(Err(Crowd)) } else { own.into_iter().nth(first).map(|(desk, _)| Ok(desk)) }
     };
     tokio::task::spawn_blocking(look).await.ok().flatten()
+}
+
+/// Says why nobody is spoken for: a token of another app would be worse than none.
+async fn turn_away(stream: TcpStream) {
+    let service = service_fn(|_| async {
+        let text = "Several instances run as one user, and the server may not look which of them asks (CAP_SYS_PTRACE). \
+                    Ask at the address in GCE_METADATA_HOST instead of the name.\n";
+        Ok::<_, Infallible>(plain(StatusCode::FORBIDDEN, text))
+    });
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(Socket(stream), service).await;
 }
 
 async fn accept(listener: TcpListener, desk: Arc<Desk>) {
@@ -328,8 +340,12 @@ impl Desk {
         Box::pin(async move {
             let Some((peer, here)) = ends else { return Err("the connection is gone".into()) };
             let residents = desk.residents().clone();
-            let looked = tokio::task::spawn_blocking(move || peer::find(peer, here, &residents)).await;
-            match looked.unwrap_or_else(|_| Err("nobody could look".into())) {
+            // Of several the last one born: they are one version's, and their tokens the same.
+            let look = move || {
+                let owners = peer::find(peer, here, &residents)?;
+                owners.first().and_then(|at| residents.get(*at)).map(|one| one.instance.clone()).ok_or_else(|| "nobody asks".to_owned())
+            };
+            match tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| Err("nobody could look".into())) {
                 Err(_) if desk.admission == Admission::Anyone => Ok(desk.caller.instance.clone()),
                 found => found,
             }

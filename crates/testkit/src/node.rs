@@ -36,6 +36,8 @@ pub struct Builder {
     apps: Vec<App>,
     log_format: &'static str,
     uid: Option<u32>,
+    /// Capabilities that root does without, as setpriv(1) calls them.
+    lacking: Option<&'static str>,
     /// What the binary is asked to do, and where it is to listen.
     command: Vec<OsString>,
 }
@@ -52,6 +54,7 @@ impl Builder {
             apps: Vec::new(),
             log_format: "json",
             uid: None,
+            lacking: None,
             command: ["run", "--port", "0"].map(OsString::from).into(),
         }
     }
@@ -112,6 +115,13 @@ impl Builder {
         self
     }
 
+    /// Starts it without capabilities that root has (`-sys_ptrace`), as in a container. Needs root.
+    #[must_use]
+    pub fn lacking(mut self, capabilities: &'static str) -> Self {
+        self.lacking = Some(capabilities);
+        self
+    }
+
     /// Lets instances write to a folder, as `--share DIR:rw` does.
     #[must_use]
     pub fn share(self, folder: &Path) -> Self {
@@ -141,7 +151,14 @@ impl Builder {
     }
 
     fn command(&self, home: &Path, mark: &str) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.lacking {
+            None => Command::new(&self.binary),
+            Some(capabilities) => {
+                let mut command = Command::new("setpriv");
+                command.args(["--bounding-set", capabilities, "--inh-caps", capabilities, "--"]).arg(&self.binary);
+                command
+            }
+        };
         // Environments are shared between tests and runs: a package is installed once. State is never shared.
         command.env("XDG_CACHE_HOME", self.cache()).env("XDG_STATE_HOME", home.join("state")).env(MARK, mark);
         command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");

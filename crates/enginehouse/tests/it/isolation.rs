@@ -137,7 +137,7 @@ fn is_root() -> bool {
 }
 
 /// The binary where every user can start it.
-fn binary() -> &'static str {
+pub(crate) fn binary() -> &'static str {
     static PLACE: OnceLock<String> = OnceLock::new();
     PLACE.get_or_init(|| {
         use std::os::unix::fs::PermissionsExt as _;

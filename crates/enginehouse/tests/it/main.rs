@@ -37,6 +37,7 @@ mod system;
 mod tasks;
 mod test_mode;
 mod traces;
+mod unseen;
 mod zygote;
 
 use std::path::{Path, PathBuf};
