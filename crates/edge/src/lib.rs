@@ -52,7 +52,7 @@ use model::table::Estate;
 pub use invite::Invitations;
 pub use options::{Certificate, Limits, Listener, Options, Timeouts};
 pub use running::{Pulse, Running};
-pub use tls::only_http1;
+pub use tls::{only_http1, without_protocol};
 pub use vault::{Named, Vault};
 
 /// Why the edge cannot start; the text says how to mend it.

@@ -46,6 +46,17 @@ pub fn only_http1(certificate: &Certificate) -> Result<Arc<ServerConfig>, BindEr
     Ok(config)
 }
 
+/// The TLS settings of a listener that speaks no HTTP: the same certificates, those of custom domains among them, and no application protocol.
+///
+/// # Errors
+/// If the certificate cannot be used.
+pub fn without_protocol(certificate: &Certificate, vault: &Arc<vault::Vault>, names: &[String]) -> Result<Arc<ServerConfig>, BindError> {
+    let options = Options { vault: Arc::clone(vault), names: names.to_vec(), ..Options::default() };
+    let mut config = configure(certificate, &options)?;
+    Arc::make_mut(&mut config).alpn_protocols.clear();
+    Ok(config)
+}
+
 /// The certificate and key of two files.
 fn read(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, BindError> {
     let fail = |path: &Path, why: String| BindError::Certificate { path: path.to_owned(), why };

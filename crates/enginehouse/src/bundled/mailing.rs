@@ -3,15 +3,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use clap::Args;
 use control::status::{Code, Status};
 use control::ward::{Question, Ward};
 use http::Method;
 use model::ids::AppId;
+use rustls::ServerConfig;
 use serde_json::{Value, json};
 use services::mail::address::Mailbox;
 use services::mail::drawer::Slip;
@@ -44,12 +47,38 @@ pub(crate) struct Mailing {
     /// Who may send mail besides the app's own addresses: person@example.com, @example.com, or *; may be repeated [default: with `run` anybody]
     #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
     mail_sender: Vec<String>,
+    /// The certificate chain in PEM form that other mail servers are shown [default: that of --tls-cert or --tls, or one of our own]
+    #[arg(long, value_name = "FILE", requires = "mail_tls_key", hide_short_help = true)]
+    mail_tls_cert: Option<PathBuf>,
+    /// The private key in PEM form for --mail-tls-cert
+    #[arg(long, value_name = "FILE", requires = "mail_tls_cert", hide_short_help = true)]
+    mail_tls_key: Option<PathBuf>,
+    /// Set by [`Self::secured`].
+    #[arg(skip)]
+    tls: Option<MailTls>,
     /// Who gets what apps send to their administrators; may be repeated
     #[arg(long, value_name = "ADDRESS", value_parser = mailbox, hide_short_help = true)]
     mail_admin: Vec<Mailbox>,
     /// Write the mail that apps send into the log, too, with its text
     #[arg(long, hide_short_help = true)]
     log_mail: bool,
+}
+
+/// What other mail servers are shown after STARTTLS.
+#[derive(Debug, Clone)]
+pub(crate) struct MailTls {
+    certificate: edge::Certificate,
+    vault: Arc<edge::Vault>,
+    names: Vec<String>,
+    config: Arc<ArcSwap<ServerConfig>>,
+}
+
+impl MailTls {
+    /// Reads the certificate again, for the connections that follow.
+    pub(crate) fn renew(&self) -> anyhow::Result<()> {
+        self.config.store(edge::without_protocol(&self.certificate, &self.vault, &self.names)?);
+        Ok(())
+    }
 }
 
 fn relay(text: &str) -> Result<Relay, String> {
@@ -65,6 +94,26 @@ fn mailbox(text: &str) -> Result<Mailbox, String> {
 }
 
 impl Mailing {
+    /// With the certificate of the listener, if there is one: its own, that of the front end, or one that is made once and kept in `home`; and those of
+    /// custom domains, for whoever asks for them by name.
+    pub(crate) fn secured(mut self, front: Option<edge::Certificate>, home: &Path, vault: &Arc<edge::Vault>) -> anyhow::Result<Self> {
+        if self.mail_listen.is_none() {
+            return Ok(self);
+        }
+        let own = self.mail_tls_cert.clone().zip(self.mail_tls_key.clone());
+        let made = || edge::Certificate::SelfSigned { directory: home.join("mail-tls") };
+        let certificate = own.map(|(chain, key)| edge::Certificate::Files { chain, key }).or(front).unwrap_or_else(made);
+        let names = self.mail_domain.clone();
+        let config = edge::without_protocol(&certificate, vault, &names).context("the certificate for mail cannot be used")?;
+        self.tls = Some(MailTls { certificate, vault: Arc::clone(vault), names, config: Arc::new(ArcSwap::new(config)) });
+        Ok(self)
+    }
+
+    /// See [`MailTls`].
+    pub(crate) fn tls(&self) -> Option<&MailTls> {
+        self.tls.as_ref()
+    }
+
     /// The mail server, with its password.
     fn relay(&self) -> io::Result<Option<Relay>> {
         let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
@@ -102,6 +151,7 @@ pub(crate) fn start(
         admins: asked.mail_admin,
         domains: asked.mail_domain.iter().map(|domain| domain.trim_matches('.').to_ascii_lowercase()).collect(),
         listen: asked.mail_listen,
+        tls: asked.tls.map(|tls| tls.config),
         notices,
         show_body: asked.log_mail,
         runtime: handle,

@@ -2,17 +2,32 @@
 
 use super::session::header;
 
+/// The subject of a report that is our own.
+pub const FAILURE: &str = "Delivery Status Notification (Failure)";
+
 /// `Content-Type` of the form with this id.
 pub fn content_type(id: &str) -> String {
     format!("multipart/form-data; boundary=\"bounce-{id}\"")
 }
 
+/// What was said about a message.
+#[derive(Debug, Clone, Copy)]
+pub struct Notice<'a> {
+    /// By whom.
+    pub from: &'a str,
+    /// To whom.
+    pub to: &'a str,
+    /// Under which subject.
+    pub subject: &'a str,
+    /// And what.
+    pub text: &'a str,
+}
+
 /// The form: what was sent, and what was said about it.
-pub fn form(id: &str, message: &[u8], recipients: &[String], said: &str, host: &str) -> Vec<u8> {
+pub fn form(id: &str, message: &[u8], recipients: &[String], notice: &Notice<'_>) -> Vec<u8> {
     let of = |name: &str| header(message, name).unwrap_or_default();
     let text = text_of(message);
     let sender = of("From");
-    let notice = format!("mailer-daemon@{host}");
     let fields: [(&str, &str); 12] = [
         ("original-from", &sender),
         ("original-to", &recipients.join(", ")),
@@ -20,12 +35,12 @@ pub fn form(id: &str, message: &[u8], recipients: &[String], said: &str, host: &
         ("original-bcc", ""),
         ("original-subject", &of("Subject")),
         ("original-text", &text),
-        ("notification-from", &notice),
-        ("notification-to", &sender),
+        ("notification-from", notice.from),
+        ("notification-to", notice.to),
         ("notification-cc", ""),
         ("notification-bcc", ""),
-        ("notification-subject", "Delivery Status Notification (Failure)"),
-        ("notification-text", said),
+        ("notification-subject", notice.subject),
+        ("notification-text", notice.text),
     ];
     let mut out = Vec::new();
     for (name, value) in fields {
@@ -68,7 +83,9 @@ mod tests {
     fn y21_a_bounce_is_a_form() {
         let message = b"From: a@b\r\nSubject: Hello\r\nContent-Type: text/plain\r\n\r\nThe text\r\n";
         let refused = [("c@d".to_owned(), "550 nobody".to_owned())];
-        let form = String::from_utf8(form("1", message, &["c@d".to_owned()], &said(&refused), "shop.example")).expect("text");
+        let text = said(&refused);
+        let notice = Notice { from: "mailer-daemon@shop.example", to: "a@b", subject: FAILURE, text: &text };
+        let form = String::from_utf8(form("1", message, &["c@d".to_owned()], &notice)).expect("text");
         for wanted in [
             "--bounce-1\r\nContent-Disposition: form-data; name=\"original-subject\"\r\n\r\nHello\r\n--bounce-1\r\n",
             "name=\"original-text\"\r\n\r\nThe text\r\n\r\n--bounce-1",

@@ -15,10 +15,11 @@ use model::journal::Severity;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::task::JoinSet;
 
-use super::bounce;
+use super::bounce::{self, FAILURE, Notice};
 use super::drawer::{Slip, State, Way, fresh_id, now};
 use super::office::{Office, Waiting, mail_domain, people, slip};
 use super::relay::{Trouble, hand_over};
+use super::session::header;
 
 /// Messages that are delivered at a time.
 const AT_ONCE: usize = 16;
@@ -96,7 +97,7 @@ async fn deliver(office: &Arc<Office>, app: &AppId, id: &str) -> Option<u64> {
     let (mut slip, message) = read.filter(|(slip, _)| slip.state == State::Queued)?;
     slip.tries += 1;
     let refused = match slip.way {
-        Way::Out => send_out(office, &mut slip, &message).await,
+        Way::Out => send_out(office, app, &mut slip, &message).await,
         Way::In => bring_in(office, app, &mut slip, message.clone()).await,
         Way::Bounce => bring_bounce(office, app, &mut slip, message.clone()).await,
     };
@@ -125,7 +126,7 @@ async fn deliver(office: &Arc<Office>, app: &AppId, id: &str) -> Option<u64> {
 type Refused = Vec<(String, String)>;
 
 /// Whoever is in this house gets it here, all others through the mail server.
-async fn send_out(office: &Office, slip: &mut Slip, message: &[u8]) -> Refused {
+async fn send_out(office: &Office, app: &AppId, slip: &mut Slip, message: &[u8]) -> Refused {
     let (here, others): (Vec<String>, Vec<String>) =
         std::mem::take(&mut slip.pending).into_iter().partition(|to| office.takes(to).is_some());
     if !here.is_empty()
@@ -141,7 +142,7 @@ async fn send_out(office: &Office, slip: &mut Slip, message: &[u8]) -> Refused {
         slip.note = format!("no mail server is named (--smtp-url); {} did not get it", people(&others));
         return Refused::new();
     };
-    match hand_over(relay, &office.trust, &slip.from, &others, message).await {
+    match hand_over(relay, &office.trust, &office.return_path(app, slip), &others, message).await {
         Ok(outcome) => {
             let mut refused = Refused::new();
             for (to, said) in outcome {
@@ -270,8 +271,9 @@ fn tell(office: &Office, app: &AppId, slip: &Slip, refused: &Refused) {
 async fn report(office: &Office, app: &AppId, about: &Slip, refused: &Refused, message: &[u8]) {
     let id = fresh_id();
     let who: Vec<String> = refused.iter().map(|(to, _)| to.clone()).collect();
-    let form = bounce::form(&id, message, &who, &bounce::said(refused), &mail_domain(app));
     let from = format!("mailer-daemon@{}", mail_domain(app));
+    let (to, said) = (header(message, "From").unwrap_or_default(), bounce::said(refused));
+    let form = bounce::form(&id, message, &who, &Notice { from: &from, to: &to, subject: FAILURE, text: &said });
     let bounced = slip(id, Way::Bounce, State::Queued, from, vec![about.from.clone()], about.subject.clone(), form.len());
     let bounced = Slip { about: Some(about.id.clone()), ..bounced };
     if let Err(error) = office.put(app, bounced, form).await {

@@ -6,13 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use rustls::ServerConfig;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::office::Office;
-use super::session::{Collector, GREETING, LINE, Session, Step};
+use super::session::{Collector, GREETING, Guard, LINE, Session, Step};
 
 /// Connections, and those from one address.
 const CONNECTIONS: usize = 128;
@@ -87,26 +89,43 @@ impl Post {
             return say(&mut stream, "421 4.7.0 Too many connections from your address").await;
         };
         say(&mut stream, GREETING).await?;
-        let mut session = Session::default();
+        let tls = self.office.settings.tls.as_ref().map(|tls| tls.load_full());
+        let guard = if tls.is_some() { Guard::Offered } else { Guard::Never };
+        match (self.converse(&mut stream, guard, ip).await?, tls) {
+            (End::Secure, Some(tls)) => {
+                // What came in the clear behind the command is not taken for what TLS protects.
+                if !stream.buffer().is_empty() {
+                    return Ok(());
+                }
+                let stream = secured(stream.into_inner(), tls).await?;
+                self.converse(&mut BufReader::new(stream), Guard::Tls, ip).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn converse<S: Wire>(&self, stream: &mut BufReader<S>, guard: Guard, ip: IpAddr) -> io::Result<End> {
+        let mut session = Session::new(guard);
         loop {
-            let step = match line(&mut stream).await? {
-                Line::End => return Ok(()),
+            let step = match line(stream).await? {
+                Line::End => return Ok(End::Closed),
                 Line::Whole(line) => session.line(&line, |address| self.office.takes(address).is_some()),
                 Line::Overlong => session.overlong(),
             };
             match step {
-                Step::Say(said) => say(&mut stream, &said).await?,
-                Step::Close(said) => return say(&mut stream, &said).await,
+                Step::Say(said) => say(stream, &said).await?,
+                Step::Close(said) => return say(stream, &said).await.map(|()| End::Closed),
+                Step::Secure(said) => return say(stream, said).await.map(|()| End::Secure),
                 Step::Data(said) => {
-                    say(&mut stream, said).await?;
-                    let said = self.message(&mut stream, &mut session, ip).await?;
-                    say(&mut stream, &said).await?;
+                    say(stream, said).await?;
+                    let said = self.message(stream, &mut session, ip).await?;
+                    say(stream, &said).await?;
                 }
             }
         }
     }
 
-    async fn message(&self, stream: &mut BufReader<TcpStream>, session: &mut Session, ip: IpAddr) -> io::Result<String> {
+    async fn message<S: Wire>(&self, stream: &mut BufReader<S>, session: &mut Session, ip: IpAddr) -> io::Result<String> {
         let (mut collector, mut held) = (Collector::default(), Vec::new());
         let mut room = true;
         loop {
@@ -139,7 +158,7 @@ impl Post {
             return Ok("552 5.3.4 The message is too large".into());
         }
         let date = httpdate::fmt_http_date(SystemTime::now()).replace("GMT", "+0000");
-        let received = format!("Received: from {} ([{ip}]) by Enginehouse with SMTP; {date}\r\n", envelope.helo);
+        let received = format!("Received: from {} ([{ip}]) by Enginehouse with {}; {date}\r\n", envelope.helo, envelope.with);
         let message = [received.as_bytes(), &collector.into_message()].concat();
         Ok(match self.office.take_in(&envelope.from, &envelope.to, message).await {
             Ok(()) => "250 2.0.0 The app gets it".into(),
@@ -148,13 +167,29 @@ impl Post {
     }
 }
 
+/// How a conversation ended.
+enum End {
+    Closed,
+    /// TLS begins.
+    Secure,
+}
+
+/// What bytes come over.
+trait Wire: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire for S {}
+
+async fn secured(stream: TcpStream, tls: Arc<ServerConfig>) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+    patiently(async { TlsAcceptor::from(tls).accept(stream).await }).await
+}
+
 enum Line {
     Whole(Vec<u8>),
     Overlong,
     End,
 }
 
-async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<Line> {
+async fn line<S: Wire>(stream: &mut BufReader<S>) -> io::Result<Line> {
     let mut found = Vec::new();
     patiently((&mut *stream).take(LINE as u64).read_until(b'\n', &mut found)).await?;
     if found.pop_if(|last| *last == b'\n').is_some() {
@@ -170,8 +205,12 @@ async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<Line> {
     Ok(if rest.last() == Some(&b'\n') { Line::Overlong } else { Line::End })
 }
 
-async fn say(stream: &mut BufReader<TcpStream>, text: &str) -> io::Result<()> {
-    patiently(stream.write_all(format!("{text}\r\n").as_bytes())).await
+async fn say<S: Wire>(stream: &mut BufReader<S>, text: &str) -> io::Result<()> {
+    patiently(async {
+        stream.write_all(format!("{text}\r\n").as_bytes()).await?;
+        stream.flush().await
+    })
+    .await
 }
 
 async fn patiently<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {

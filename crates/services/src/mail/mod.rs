@@ -10,6 +10,7 @@ pub mod address;
 pub mod bounce;
 pub mod compose;
 pub mod drawer;
+pub mod dsn;
 pub mod office;
 pub mod relay;
 pub mod rules;
@@ -17,6 +18,7 @@ pub mod session;
 
 mod courier;
 mod listener;
+mod returns;
 
 use crate::call::{Answer, Context, Failure, Service, read, write};
 use crate::card::{self, Card};

@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use model::config::InboundService;
 use model::ids::AppId;
 use model::journal::Severity;
 use model::route::host::owns;
 use model::table::{Estate, RoutingTable};
+use rustls::ServerConfig;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -19,6 +21,7 @@ use tokio::task::AbortHandle;
 use super::address::{Mailbox, domain};
 use super::compose::{Stamp, compose};
 use super::drawer::{Drawer, Slip, State, Way, fresh_id, now};
+use super::dsn;
 use super::relay::Relay;
 use super::rules::{self, Letter};
 use super::session::header;
@@ -54,6 +57,8 @@ pub struct Settings {
     pub domains: Vec<String>,
     /// Where other servers bring mail.
     pub listen: Option<SocketAddr>,
+    /// The certificate that they are shown after STARTTLS, which may be renewed.
+    pub tls: Option<Arc<ArcSwap<ServerConfig>>>,
     /// What people should know.
     pub notices: Notices,
     /// Whatever apps send is logged whole (`--log-mail`).
@@ -111,7 +116,15 @@ impl Office {
     pub fn takes(&self, address: &str) -> Option<AppId> {
         let estate = self.outside.estate()?;
         let table = addressed(&estate, &self.settings.domains, domain(address))?;
-        asks_for(table, InboundService::Mail).then(|| table.app.clone())
+        let comes_back =
+            || dsn::returned(address).is_some_and(|id| asks_for(table, InboundService::MailBounce) && self.sent(&table.app, id).is_some());
+        (asks_for(table, InboundService::Mail) || comes_back()).then(|| table.app.clone())
+    }
+
+    /// Whether an address is one of the app's own.
+    pub(super) fn is_own(&self, app: &AppId, address: &str) -> bool {
+        let estate = self.outside.estate();
+        estate.is_some_and(|estate| addressed(&estate, &self.settings.domains, domain(address)).is_some_and(|table| table.app == *app))
     }
 
     /// Whether an app wants to hear of what could not be delivered.
@@ -122,8 +135,7 @@ impl Office {
     /// Whether an app may send as somebody.
     pub(super) fn may_send(&self, app: &AppId, from: &Mailbox, user: Option<&str>) -> bool {
         let Senders::Listed(listed) = &self.settings.senders else { return true };
-        let own = self.outside.estate().and_then(|estate| Some(addressed(&estate, &self.settings.domains, &from.domain())?.app == *app));
-        own == Some(true) || rules::may_send(from, &[mail_domain(app)], listed, user)
+        self.is_own(app, &from.address) || rules::may_send(from, &[mail_domain(app)], listed, user)
     }
 
     /// Takes what an app sends.
@@ -168,6 +180,10 @@ impl Office {
             }
         }
         for (app, to) in apps {
+            let to = self.sort(&app, from, to, &message).await?;
+            if to.is_empty() {
+                continue;
+            }
             let subject = header(&message, "Subject").unwrap_or_default();
             let slip = slip(fresh_id(), Way::In, State::Queued, from.to_owned(), to, subject, message.len());
             self.put(&app, slip, message.clone()).await?;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
+use rustls::CertificateError;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -139,9 +141,10 @@ pub enum Trouble {
     /// The server does not want it.
     #[error("the mail server says: {0}")]
     Refused(Said),
-    /// It would have to be told a password in the clear, or cannot be trusted.
+    /// It cannot be worked with as it is: it would have to be told a password in the clear, cannot be trusted, does not know us. Whoever keeps the
+    /// house mends that, so messages wait.
     #[error("{0}")]
-    Unsafe(String),
+    Unfit(String),
 }
 
 /// What came of a message, for each recipient.
@@ -170,9 +173,9 @@ pub(crate) async fn hand_over(relay: &Relay, trust: &Arc<Trust>, from: &str, to:
     talk.greeted().await?;
     let offers = talk.hello(hello).await?;
     if relay.security != Security::Never && offers.iter().any(|offer| offer == "STARTTLS") {
-        talk.ask("STARTTLS", 220, ANSWER).await?;
+        known(talk.ask("STARTTLS", 220, ANSWER).await)?;
         if !talk.0.buffer().is_empty() {
-            return Err(Trouble::Unsafe("the mail server speaks before TLS begins".into()));
+            return Err(Trouble::Unfit("the mail server speaks before TLS begins".into()));
         }
         // Without a password and without a wish, any certificate is better than none at all.
         let validate = relay.security == Security::Required || relay.login.is_some();
@@ -181,7 +184,7 @@ pub(crate) async fn hand_over(relay: &Relay, trust: &Arc<Trust>, from: &str, to:
         return talk.deliver(relay, &offers, true, from, to, message).await;
     }
     if relay.security == Security::Required {
-        return Err(Trouble::Unsafe("the mail server does not offer STARTTLS".into()));
+        return Err(Trouble::Unfit("the mail server does not offer STARTTLS".into()));
     }
     talk.deliver(relay, &offers, false, from, to, message).await
 }
@@ -196,13 +199,39 @@ async fn secure(
     stream: TcpStream,
     validate: bool,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Trouble> {
-    let trust = Arc::clone(trust);
+    let (trust, trust_file) = (Arc::clone(trust), trust.bundle().map(Path::to_owned));
     let config =
-        tokio::task::spawn_blocking(move || trust.config(validate)).await.map_err(|_| Trouble::Unsafe("TLS cannot be set up".into()))?;
-    let name =
-        ServerName::try_from(relay.host.clone()).map_err(|_| Trouble::Unsafe("the mail server's name fits no certificate".into()))?;
-    let connector = tokio_rustls::TlsConnector::from(config.map_err(Trouble::Unsafe)?);
-    timed(ANSWER, async { Ok(connector.connect(name, stream).await?) }).await
+        tokio::task::spawn_blocking(move || trust.config(validate)).await.map_err(|_| Trouble::Unfit("TLS cannot be set up".into()))?;
+    let name = ServerName::try_from(relay.host.clone()).map_err(|_| Trouble::Unfit("the mail server's name fits no certificate".into()))?;
+    let connector = tokio_rustls::TlsConnector::from(config.map_err(Trouble::Unfit)?);
+    timed(ANSWER, async { connector.connect(name, stream).await.map_err(|error| distrusted(relay, trust_file.as_deref(), error)) }).await
+}
+
+/// What people can mend about a handshake that failed.
+fn distrusted(relay: &Relay, bundle: Option<&Path>, error: io::Error) -> Trouble {
+    let Some(rustls::Error::InvalidCertificate(why)) = error.get_ref().and_then(|inner| inner.downcast_ref()) else {
+        return Trouble::Unfit(format!("TLS with the mail server {} fails: {error}", relay.host));
+    };
+    let bundle = bundle.map(|file| format!(" ({})", file.display())).unwrap_or_default();
+    let remedy = match why {
+        CertificateError::UnknownIssuer => format!(
+            "its authority is not among those of this machine{bundle}; name a file that has it in SSL_CERT_FILE, or get a certificate that is known"
+        ),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another name; write that name in --smtp-url".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired; renew it on the mail server".to_owned(),
+        other => other.to_string(),
+    };
+    Trouble::Unfit(format!("the certificate of the mail server {} is not good: {remedy}", relay.host))
+}
+
+/// What a server refuses before it has heard of a message concerns no message.
+fn known<T>(said: Result<T, Trouble>) -> Result<T, Trouble> {
+    said.map_err(|trouble| match trouble {
+        Trouble::Refused(said) => Trouble::Unfit(format!("the mail server does not work with us: {said}")),
+        other => other,
+    })
 }
 
 struct Talk<S>(BufReader<S>);
@@ -213,8 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     }
 
     async fn greeted(&mut self) -> Result<(), Trouble> {
-        wanted(self.heard(ANSWER).await?, 220)?;
-        Ok(())
+        known(wanted(self.heard(ANSWER).await?, 220)).map(drop)
     }
 
     /// What the server offers, in capitals.
@@ -223,25 +251,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         if said.code == 250 {
             return Ok(said.text.lines().skip(1).map(str::to_ascii_uppercase).collect());
         }
-        self.ask(&format!("HELO {name}"), 250, ANSWER).await?;
+        known(self.ask(&format!("HELO {name}"), 250, ANSWER).await)?;
         Ok(Vec::new())
     }
 
     async fn log_in(&mut self, relay: &Relay, offers: &[String], encrypted: bool) -> Result<(), Trouble> {
         let Some((user, password)) = &relay.login else { return Ok(()) };
         if !encrypted && !relay.is_here() {
-            return Err(Trouble::Unsafe("the mail server offers no TLS, and its password is not sent without".into()));
+            return Err(Trouble::Unfit("the mail server offers no TLS, and its password is not sent without".into()));
         }
         let ways: Vec<&str> = offers.iter().filter_map(|offer| offer.strip_prefix("AUTH ")).flat_map(str::split_whitespace).collect();
-        if ways.contains(&"LOGIN") && !ways.contains(&"PLAIN") {
+        let taken = if ways.contains(&"PLAIN") {
+            let word = STANDARD.encode(format!("\0{user}\0{password}"));
+            self.ask(&format!("AUTH PLAIN {word}"), 235, ANSWER).await
+        } else if ways.contains(&"LOGIN") {
             self.ask("AUTH LOGIN", 334, ANSWER).await?;
             self.ask(&STANDARD.encode(user), 334, ANSWER).await?;
-            self.ask(&STANDARD.encode(password), 235, ANSWER).await?;
+            self.ask(&STANDARD.encode(password), 235, ANSWER).await
         } else {
-            let word = STANDARD.encode(format!("\0{user}\0{password}"));
-            self.ask(&format!("AUTH PLAIN {word}"), 235, ANSWER).await?;
-        }
-        Ok(())
+            let offered = if ways.is_empty() { "offers no AUTH".to_owned() } else { format!("offers {} alone", ways.join(", ")) };
+            return Err(Trouble::Unfit(format!("the mail server {offered}, and a password is only told by PLAIN or LOGIN")));
+        };
+        taken.map(drop).map_err(|trouble| match trouble {
+            Trouble::Refused(said) => Trouble::Unfit(format!("the mail server does not take the user and password of --smtp-url: {said}")),
+            other => other,
+        })
     }
 
     async fn deliver(

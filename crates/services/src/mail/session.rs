@@ -20,14 +20,31 @@ pub enum Step {
     Say(String),
     /// This is said, and then a message follows.
     Data(&'static str),
+    /// This is said, and then TLS begins; nothing that was said before counts (RFC 3207 §4.2).
+    Secure(&'static str),
     /// This is said, and then the connection is closed.
     Close(String),
+}
+
+/// How the connection is protected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Guard {
+    /// It is not, and cannot be.
+    #[default]
+    Never,
+    /// STARTTLS is offered.
+    Offered,
+    /// By TLS.
+    Tls,
 }
 
 /// The conversation so far.
 #[derive(Debug, Default)]
 pub struct Session {
+    guard: Guard,
     helo: Option<String>,
+    /// It was EHLO.
+    extended: bool,
     from: Option<String>,
     to: Vec<String>,
     mistakes: u32,
@@ -39,6 +56,8 @@ pub struct Session {
 pub struct Envelope {
     /// How the other side calls itself.
     pub helo: String,
+    /// How it came, as `Received` says it (RFC 3848).
+    pub with: &'static str,
     /// The sender; empty for reports of other mail servers.
     pub from: String,
     /// The recipients.
@@ -49,6 +68,11 @@ pub struct Envelope {
 pub const GREETING: &str = "220 Enginehouse ESMTP";
 
 impl Session {
+    /// A conversation on such a connection.
+    pub fn new(guard: Guard) -> Self {
+        Self { guard, ..Self::default() }
+    }
+
     /// Answers a line, without its end. `known` says whether there is somebody at an address.
     pub fn line(&mut self, line: &[u8], known: impl Fn(&str) -> bool) -> Step {
         self.commands += 1;
@@ -61,9 +85,13 @@ impl Session {
         }
         let (verb, rest) = text.trim_end().split_once(' ').unwrap_or((text.trim_end(), ""));
         match verb.to_ascii_uppercase().as_str() {
-            "EHLO" => self
-                .hello(rest, &format!("250-Enginehouse\r\n250-SIZE {MOST}\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES")),
-            "HELO" => self.hello(rest, "250 Enginehouse"),
+            "EHLO" => {
+                let tls = if self.guard == Guard::Offered { "250-STARTTLS\r\n" } else { "" };
+                let said = format!("250-Enginehouse\r\n250-SIZE {MOST}\r\n250-8BITMIME\r\n250-PIPELINING\r\n{tls}250 ENHANCEDSTATUSCODES");
+                self.hello(rest, true, &said)
+            }
+            "HELO" => self.hello(rest, false, "250 Enginehouse"),
+            "STARTTLS" => self.start_tls(rest),
             "MAIL" => self.mail(rest),
             "RCPT" => self.rcpt(rest, known),
             "DATA" if self.from.is_none() => self.mistake("503 5.5.1 First MAIL FROM"),
@@ -88,16 +116,30 @@ impl Session {
 
     /// The message is there; the next one may follow.
     pub fn take(&mut self) -> Option<Envelope> {
-        let envelope = Envelope { helo: self.helo.clone().unwrap_or_default(), from: self.from.take()?, to: std::mem::take(&mut self.to) };
-        Some(envelope)
+        let with = match (self.guard, self.extended) {
+            (Guard::Tls, _) => "ESMTPS",
+            (_, true) => "ESMTP",
+            (_, false) => "SMTP",
+        };
+        let helo = self.helo.clone().unwrap_or_default();
+        Some(Envelope { helo, with, from: self.from.take()?, to: std::mem::take(&mut self.to) })
     }
 
-    fn hello(&mut self, name: &str, said: &str) -> Step {
+    fn start_tls(&mut self, rest: &str) -> Step {
+        match self.guard {
+            Guard::Never => self.mistake("502 5.5.1 There is no such command"),
+            Guard::Tls => self.mistake("503 5.5.1 TLS is on already"),
+            Guard::Offered if !rest.is_empty() => self.mistake("501 5.5.4 STARTTLS has no parameters"),
+            Guard::Offered => Step::Secure("220 2.0.0 Go on with TLS"),
+        }
+    }
+
+    fn hello(&mut self, name: &str, extended: bool, said: &str) -> Step {
         if name.is_empty() || name.len() > 255 || !name.bytes().all(|b| b.is_ascii_graphic()) {
             return self.mistake("501 5.5.4 Who are you?");
         }
         self.reset();
-        self.helo = Some(name.to_owned());
+        (self.helo, self.extended) = (Some(name.to_owned()), extended);
         Step::Say(said.into())
     }
 
@@ -286,8 +328,22 @@ mod tests {
     fn say(session: &mut Session, line: &str) -> String {
         match session.line(line.as_bytes(), |address| address.ends_with("@shop.appspotmail.com")) {
             Step::Say(said) | Step::Close(said) => said,
-            Step::Data(said) => said.into(),
+            Step::Data(said) | Step::Secure(said) => said.into(),
         }
+    }
+
+    #[test]
+    fn y21_tls_is_offered_once() {
+        let mut plain = Session::default();
+        assert!(!say(&mut plain, "EHLO x").contains("STARTTLS") && say(&mut plain, "STARTTLS").starts_with("502"));
+        let mut offered = Session::new(Guard::Offered);
+        assert!(say(&mut offered, "EHLO x").contains("250-STARTTLS\r\n"));
+        assert!(say(&mut offered, "STARTTLS now").starts_with("501"));
+        assert!(matches!(offered.line(b"starttls", |_| true), Step::Secure(_)));
+        let mut inside = Session::new(Guard::Tls);
+        assert!(!say(&mut inside, "EHLO x").contains("STARTTLS") && say(&mut inside, "STARTTLS").starts_with("503"));
+        say(&mut inside, "MAIL FROM:<>");
+        assert_eq!(inside.take().map(|envelope| envelope.with), Some("ESMTPS"));
     }
 
     #[test]

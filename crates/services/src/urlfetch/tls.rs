@@ -1,6 +1,6 @@
 //! TLS to the servers of others: with a good certificate, or with any if the app says so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -21,6 +21,11 @@ pub(crate) struct Trust {
 impl Trust {
     pub(crate) fn new(bundle: Option<PathBuf>) -> Self {
         Self { bundle, strict: OnceLock::new(), lax: OnceLock::new() }
+    }
+
+    /// The file of the authorities.
+    pub(crate) fn bundle(&self) -> Option<&Path> {
+        self.bundle.as_deref()
     }
 
     /// The configuration; reads files the first time.

@@ -248,6 +248,7 @@ fn office(apps: &services::taskqueue::Folder, outside: &Arc<Outside>, runtime: &
         admins: Vec::new(),
         domains: vec!["mail.example".into()],
         listen: None,
+        tls: None,
         notices: Box::new(|_, _, _| {}),
         show_body: false,
         runtime: runtime.clone(),

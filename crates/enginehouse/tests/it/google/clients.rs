@@ -45,7 +45,7 @@ pub(super) fn node() -> PathBuf {
 }
 
 /// A folder that `install` fills if nobody has done so before.
-fn installed(name: &str, install: impl FnOnce(&Path)) -> PathBuf {
+pub(crate) fn installed(name: &str, install: impl FnOnce(&Path)) -> PathBuf {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
     fs::create_dir_all(&home).expect("a folder");
     let lock = File::create(home.join(format!("{name}.lock"))).expect("a lock");
@@ -62,7 +62,7 @@ fn installed(name: &str, install: impl FnOnce(&Path)) -> PathBuf {
 
 /// Runs a program, which must succeed.
 #[track_caller]
-pub(super) fn run(command: &mut Command) -> Output {
+pub(crate) fn run(command: &mut Command) -> Output {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}:\n{}{}", text(&output.stdout), text(&output.stderr));
     output

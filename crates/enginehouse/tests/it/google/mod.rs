@@ -11,6 +11,8 @@ mod terraform;
 
 use testkit::{Connection, Request, Response, ServeNode};
 
+pub(crate) use clients::{installed, run as done};
+
 /// A server with the app `demo`.
 fn server() -> ServeNode {
     ServeNode::with(env!("CARGO_BIN_EXE_enginehouse"), ["--project", "demo"])

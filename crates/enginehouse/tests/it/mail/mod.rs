@@ -1,6 +1,8 @@
 //! Mail through the SDKs and through SMTP (rows S4, Y21).
 
 mod relay;
+mod returns;
+mod tls;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
