@@ -22,6 +22,7 @@ use crate::api::Door;
 use crate::socket::Socket;
 use crate::status::Status;
 use crate::ward::Local;
+use crate::within::Within;
 use crate::{Metrics, State, Subject};
 
 /// Connections at once; who watches needs few.
@@ -121,6 +122,26 @@ impl Bound {
             runtime.shutdown_timeout(Duration::from_secs(1));
         })?;
         Ok(Admin { stop: Some(Stop::All(stop)), thread: Some(thread) })
+    }
+}
+
+impl Bound {
+    /// Begins to answer for the Admin API of one app.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn within(self, within: Arc<Within>, tls: Arc<rustls::ServerConfig>) -> io::Result<Admin> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("admin-api".into()).spawn(move || {
+            runtime.block_on(async move {
+                tokio::select! {
+                    () = within.serve(self.listener, tls) => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(Admin { stop: Some(Stop::Now(stop)), thread: Some(thread) })
     }
 }
 

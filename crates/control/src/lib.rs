@@ -16,6 +16,7 @@ pub mod status;
 mod storage;
 pub mod version;
 pub mod ward;
+pub mod within;
 pub mod work;
 
 use std::collections::BTreeSet;

@@ -129,6 +129,11 @@ impl Bundled {
         Arc::clone(&self.doors) as Arc<dyn Doors>
     }
 
+    /// Where Google's names lead inside instances, if we may have them.
+    pub(crate) fn names(&self) -> Option<Ipv4Addr> {
+        self.doors.names()
+    }
+
     /// What the services tell and take over the admin port and the Admin API.
     pub(crate) fn wards(&self) -> Wards {
         vec![

@@ -19,6 +19,7 @@ mod entrance;
 mod explain;
 mod flags;
 mod gcloud_env;
+mod google_name;
 mod inside;
 mod journal;
 mod logs;

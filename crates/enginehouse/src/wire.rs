@@ -11,6 +11,7 @@ use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
 use control::otlp::{self, Exporter};
 use control::ward::Local;
+use control::within::Within;
 use control::{Admin, Bound, Metrics};
 use fleet::{Fleet, Prepared, Progress};
 use model::cron::Missed;
@@ -37,6 +38,7 @@ use crate::cli::{AdminPort, Run};
 use crate::client::place::{Ask, AskFile};
 use crate::cron;
 use crate::entrance::Entrance;
+use crate::google_name::GoogleName;
 use crate::journal::{Keeping, Recorder};
 use crate::printer::Style;
 use crate::serve::{AppJournal, Taps};
@@ -75,6 +77,8 @@ pub(crate) struct Works {
     draining: Arc<AtomicBool>,
     /// Answers until the end.
     _admin: Option<Admin>,
+    /// The Admin API as the app sees it.
+    _within: Option<Admin>,
     _ask: Option<AskFile>,
     /// Changed files that no edition has taken in yet.
     unapplied: BTreeSet<PathBuf>,
@@ -109,6 +113,7 @@ impl Works {
         .context("cannot start a thread")?;
         let kept = storage.dir().to_owned();
         let key = AccessKey::new(&storage.secret(access::SECRET)?);
+        let within_key = key.clone();
         let recorder = Arc::clone(&journal);
         let cron = cron::Ways {
             // Whoever develops does not want yesterday's jobs.
@@ -116,6 +121,8 @@ impl Works {
             automatic: !asked.serving.no_cron,
             told: AppJournal::new(Arc::clone(&journal), Arc::new(Taps::default()), app.clone()).teller(),
         };
+        let certificate = asked.serving.certificate(|| storage.folder("tls"))?;
+        let mailing = asked.serving.mailing.clone().secured(certificate, storage.dir(), &edge::Options::default().vault)?;
         let queues = YamlQueues::new(app.clone(), edition.loaded.queues.clone());
         let bundled = Bundled::start(bundled::Settings {
             queues: Arc::clone(&queues) as _,
@@ -136,12 +143,16 @@ impl Works {
             fetching: asked.serving.fetching.clone(),
             cron,
             hosts: host::Style::Dots,
-            mailing: asked.serving.mailing.clone(),
+            mailing,
             development: true,
             notices: notices(&journal),
         })
         .context("cannot start the bundled services")?;
-        let fleet = Fleet::new(fleet_options(asked, &app, &journal, bundled.doors())?).context("cannot prepare to start instances")?;
+        let google =
+            GoogleName::take(bundled.names(), storage.dir(), &crate::storage::cache()?).inspect_err(|error| nameless(&journal, error)).ok();
+        let mut options = fleet_options(asked, &app, &journal, bundled.doors())?;
+        options.admin_api = google.as_ref().map(GoogleName::shown);
+        let fleet = Fleet::new(options).context("cannot prepare to start instances")?;
         for complaint in fleet.complaints() {
             ui.warning(&complaint);
         }
@@ -157,6 +168,7 @@ impl Works {
         let port = |at: usize| listening.get(at).map(SocketAddr::port).into_iter().collect();
         let ports = Ports { http: port(0), https: port(1) };
         let steering = Steering::new(app.clone(), Arc::clone(&estate), Arc::clone(&fleet), http);
+        let within = google.map(|google| google.open_within(within(&app, &estate, &steering, &within_key)));
         bundled.connect(Links { estate, errands: edge.errands(), ports, caller: edge.caller(), steer: Arc::clone(&steering) as _ });
         bundled.cron().set(&app, cron::of_file(&edition.loaded.cron));
         bundled.cron().open();
@@ -200,6 +212,7 @@ impl Works {
             _test_door: test_door,
             draining,
             _admin: admin,
+            _within: within.transpose()?,
             _ask: ask,
             unapplied: BTreeSet::new(),
             _storage: storage,
@@ -413,6 +426,19 @@ fn quit() {
 pub(crate) fn notices(journal: &Arc<Recorder>) -> services::mail::office::Notices {
     let recorder = Arc::clone(journal);
     Box::new(move |app, severity, text| recorder.put(app.cloned(), Entry::Notice { severity, version: None, text }))
+}
+
+/// Instances will find Google's Admin API where it is; that hurts only those that ask for it.
+pub(crate) fn nameless(journal: &Arc<Recorder>, error: &anyhow::Error) {
+    let text = format!("instances whose Modules API asks appengine.googleapis.com are not answered here: {error:#}");
+    journal.notice(Severity::Warning, text);
+}
+
+/// The Admin API as far as the app may ask about itself.
+fn within(app: &model::ids::AppId, estate: &Arc<ArcSwap<Estate>>, steering: &Arc<Steering>, key: &AccessKey) -> Within {
+    let (estate, own) = (Arc::clone(estate), app.clone());
+    let table = Box::new(move || estate.load().apps.get(&own).map(Arc::clone));
+    Within::new(app.clone(), "local".into(), table, Arc::clone(steering) as _, key.clone())
 }
 
 /// Opens the admin port. The usual one may be in use by another run, or by something else: then any will do, unless it was asked for.

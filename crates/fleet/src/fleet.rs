@@ -21,6 +21,7 @@ use sandbox::limits::Limits;
 use tokio::sync::watch;
 
 use crate::capacity::Capacity;
+use crate::google::AdminApi;
 use crate::life::Ports;
 use crate::meter::Meter;
 use crate::names::Names;
@@ -68,6 +69,8 @@ pub struct Options {
     pub build_limit: Duration,
     /// Where instances call bundled services; without it no service answers.
     pub doors: Option<Arc<dyn Doors>>,
+    /// Where those who ask Google's Admin API are answered.
+    pub admin_api: Option<AdminApi>,
     /// Runs the tasks that watch instances; must outlive the fleet.
     pub runtime: tokio::runtime::Handle,
     /// The binary whose `main` calls [`crate::launch::intercept`].
@@ -93,6 +96,7 @@ impl Options {
             sealed: None,
             build_limit: Duration::from_mins(10),
             doors: None,
+            admin_api: None,
             runtime,
             // Not a path that an upgrade might replace while we run.
             launcher: "/proc/self/exe".into(),
@@ -196,7 +200,7 @@ impl Fleet {
             journal: Arc::clone(&options.journal),
             runtime: options.runtime.clone(),
             capacity: Arc::clone(&options.capacity),
-            names: Names::new(&run_dir, &crate::walls::hosts(options.doors.as_ref())),
+            names: Names::new(&run_dir, &crate::walls::hosts(options.doors.as_ref()), crate::walls::admin_host(&options)),
             options,
             spawner,
             warden,

@@ -7,6 +7,7 @@ mod capacity;
 mod container;
 pub mod doctor;
 mod fleet;
+mod google;
 pub mod launch;
 mod life;
 mod lifecycle;
@@ -31,6 +32,7 @@ mod zygote;
 
 pub use capacity::Capacity;
 pub use fleet::{Fleet, Options, PythonChoice};
+pub use google::AdminApi;
 pub use prepare::{PrepareError, Prepared, Progress, Summary};
 pub use report::{Step, Unready};
 pub use sandbox::probe::{Report, State};

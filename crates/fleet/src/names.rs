@@ -14,21 +14,29 @@ pub(crate) struct Names {
     file: PathBuf,
     /// Google's names, which come first.
     google: String,
+    /// The file of those who ask Google's Admin API, and the line that they have besides.
+    admin: Option<(PathBuf, String)>,
     /// What stands in it.
     written: Mutex<String>,
 }
 
 impl Names {
     /// A file in a folder of our own. If it cannot be written, instances see the machine's.
-    pub(crate) fn new(folder: &Path, google: &[String]) -> Self {
+    pub(crate) fn new(folder: &Path, google: &[String], admin: Option<String>) -> Self {
         let google = google.iter().fold(String::new(), |all, line| all + line + "\n");
-        let names = Self { file: folder.join("hosts"), google, written: Mutex::default() };
+        let admin = admin.map(|line| (folder.join("hosts-admin"), line + "\n"));
+        let names = Self { file: folder.join("hosts"), google, admin, written: Mutex::default() };
         names.set(IpAddr::from([127, 0, 0, 1]), &[]);
         names
     }
 
     pub(crate) fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// The file of those who ask Google's Admin API.
+    pub(crate) fn admin_file(&self) -> &Path {
+        self.admin.as_ref().map_or(&self.file, |(file, _)| file)
     }
 
     /// These names lead to `address`.
@@ -43,8 +51,11 @@ impl Names {
         }
         let mut written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if *written != text {
-            if let Err(error) = write(&self.file, &text) {
-                tracing::warn!("{} cannot be written: {error}", self.file.display());
+            let more = self.admin.iter().map(|(file, line)| (file, line.clone() + &text));
+            for (file, text) in std::iter::once((&self.file, text.clone())).chain(more) {
+                if let Err(error) = write(file, &text) {
+                    tracing::warn!("{} cannot be written: {error}", file.display());
+                }
             }
             *written = text;
         }
@@ -65,11 +76,13 @@ mod tests {
     #[test]
     fn m2_names_are_changed_in_place() {
         let folder = tempfile::tempdir().expect("a folder");
-        let names = Names::new(folder.path(), &[]);
+        let names = Names::new(folder.path(), &[], Some("127.64.0.1 appengine.googleapis.com".into()));
         let before = std::fs::File::open(names.file()).expect("there");
         names.set("127.0.0.1".parse().expect("an address"), &["v1.api.localhost".to_owned(), "api.localhost".to_owned()]);
         names.set("127.0.0.1".parse().expect("an address"), &["api.localhost".to_owned()]);
         let text = io::read_to_string(before).expect("read");
         assert!(text.ends_with("127.0.0.1 api.localhost\n") && !text.contains("v1.api"), "{text}");
+        let admin = std::fs::read_to_string(names.admin_file()).expect("read");
+        assert_eq!(admin, format!("127.64.0.1 appengine.googleapis.com\n{text}"));
     }
 }

@@ -129,6 +129,7 @@ impl Fleet {
         let staged = stage::provide(self.house(), version, progress)?;
         let mut prepared = self.prepare_code(version, &staged, progress)?;
         prepared.summary.notes.extend(staged.notes.iter().cloned());
+        prepared.summary.notes.extend(crate::google::note(self.house(), config, &prepared.launch));
         prepared.files.get_or_insert(staged);
         Ok(prepared)
     }

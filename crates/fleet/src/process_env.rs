@@ -9,6 +9,7 @@ use model::ids::InstanceId;
 use model::runtime::Language;
 
 use crate::fleet::House;
+use crate::google;
 use crate::pool::Deployment;
 use crate::prepare::Launch;
 use crate::python::agent::{self, Role};
@@ -25,6 +26,9 @@ pub(crate) fn of(house: &House, deployment: &Deployment, id: &InstanceId, port: 
     } else if !config.runtime.is_first_generation() {
         // Nobody listens there: the agent has its socket. But code that reads the variable should find production's value.
         env.insert("PORT".into(), "8080".into());
+    }
+    if let Some(api) = google::wanted(house, config) {
+        env.extend(google::variables(api));
     }
     // The app's own variables come last: they may set PATH or NODE_ENV; names that begin with GAE never get this far (row Y9).
     let own = config.env.iter().chain(&house.options.env);

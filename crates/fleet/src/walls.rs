@@ -18,6 +18,7 @@ use sandbox::{Bind, Births, Plan};
 
 use crate::Options;
 use crate::fleet::House;
+use crate::google;
 use crate::launch::PROBE;
 use crate::pool::Deployment;
 use crate::prepare::{Launch, Prepared};
@@ -226,7 +227,10 @@ pub(crate) fn plan(
     for share in &house.options.shares {
         binds.push(if share.writable { Bind::write(&share.path) } else { Bind::shown_at(&share.path, &share.path) });
     }
-    binds.push(Bind { target: "/etc/hosts".into(), ..Bind::read(house.names.file()) });
+    let api = google::wanted(house, config);
+    binds.extend(api.map(|api| Bind::read(&api.bundle)));
+    let names = if api.is_some() { house.names.admin_file() } else { house.names.file() };
+    binds.push(Bind { target: "/etc/hosts".into(), ..Bind::read(names) });
     binds.retain(|bind| bind.source.exists());
     Some(Plan {
         walls: report.walls,
@@ -251,6 +255,12 @@ pub(crate) fn plan(
 pub(crate) fn hosts(doors: Option<&Arc<dyn Doors>>) -> Vec<String> {
     let address = doors.and_then(|doors| doors.names());
     address.map(|address| format!("{address} metadata.google.internal metadata appengine.googleapis.internal")).into_iter().collect()
+}
+
+/// Google's name for the Admin API, where it can lead to ours.
+pub(crate) fn admin_host(options: &Options) -> Option<String> {
+    let api = options.admin_api.as_ref().filter(|api| api.address.port() == google::PORT)?;
+    Some(format!("{} {}", api.address.ip(), google::NAME))
 }
 
 /// The walls around a zygote, which all instances that it forks share.

@@ -18,6 +18,7 @@ interpreter an app names. The wire format is described in docs/design/agent-prot
     sdk          a small stand-in for google.appengine when the SDK is absent
     apicalls     API calls of the SDK for Python 2.7, on the wire
     apistub      where API calls of the SDK for Python 2.7 go
+    hostnames    names of Google's servers that lead to the house
     overfetch    httplib over URL Fetch in Python 2.7
     applogs      the SDK's own buffer of log lines
     tracebacks   tracebacks without the agent's own frames

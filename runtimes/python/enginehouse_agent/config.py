@@ -34,6 +34,7 @@ class Config(object):
         self.hidden = settings.get('hidden') or []
         self.skipped = settings.get('skipped') or []
         self.environ = settings.get('environ') or {}
+        self.names = settings.get('names') or {}
         self.script = settings.get('script') or ''
         self.scripts = settings.get('scripts') or []
         self.zygote = bool(settings.get('zygote'))

@@ -13,7 +13,7 @@ import time
 
 from . import app as application
 from . import config as settings
-from . import context, environment, files, learn, logs, overfetch, sdk, threadlocals, tracebacks
+from . import context, environment, files, hostnames, learn, logs, overfetch, sdk, threadlocals, tracebacks
 from .connection import Connection
 from .deadline import Timer, now
 
@@ -186,4 +186,5 @@ def main():
     os.chdir(config.root)
     sys.path[:0] = [config.root] + config.paths
     overfetch.install(config)
+    hostnames.install(config)
     serve(config, listener, Furniture(config))

@@ -20,7 +20,7 @@ import socket
 import sys
 
 from . import config as settings
-from . import aside, connection, environment, loader, logs, overfetch, preload, protocol, rebirth
+from . import aside, connection, environment, hostnames, loader, logs, overfetch, preload, protocol, rebirth
 from .server import Furniture, close_on_exec, take_socket
 
 PRELOAD, FORK, REAP = ord('P'), ord('F'), ord('R')
@@ -38,6 +38,7 @@ class Zygote(object):
         self._furniture = Furniture(config)
         sys.path[:0] = config.paths
         overfetch.install(config)
+        hostnames.install(config)
         self._preloaded = preload.Preloaded(config)
 
     def run(self):

@@ -103,25 +103,32 @@ fn allows(scope: &str, deed: Deed) -> bool {
 /// # Errors
 /// 401 if there is no token or it is none of ours.
 pub(crate) fn authenticate(store: &Store, headers: &HeaderMap, query: &Query) -> Result<Caller, Status> {
-    let header = headers.get(header::AUTHORIZATION).map(|value| {
-        let text = value.to_str().unwrap_or_default();
-        text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token.trim())
-    });
-    let text = match header {
-        Some(text) => text,
-        None => match query.get("access_token").or_else(|| query.get("oauth_token")) {
-            Some(text) => text,
-            None => {
-                return Err(unauthenticated(
-                    &format!("Request is missing required authentication credential. {HELP}"),
-                    "CREDENTIALS_MISSING",
-                ));
-            }
-        },
-    };
-    let found = store.authenticate(text)?;
-    let wrong = || unauthenticated(&format!("Request had invalid authentication credentials. {HELP}"), "ACCESS_TOKEN_INVALID");
-    found.map(|token| Caller { token }).ok_or_else(wrong)
+    let text = bearer(headers).or_else(|missing| query.get("access_token").or_else(|| query.get("oauth_token")).ok_or(missing))?;
+    store.authenticate(text)?.map(|token| Caller { token }).ok_or_else(stranger)
+}
+
+/// The token of the Authorization header; empty if it holds something else.
+///
+/// # Errors
+/// 401 if there is no header.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Status> {
+    let missing = || unauthenticated(&format!("Request is missing required authentication credential. {HELP}"), "CREDENTIALS_MISSING");
+    let text = headers.get(header::AUTHORIZATION).ok_or_else(missing)?.to_str().unwrap_or_default();
+    Ok(text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token.trim()))
+}
+
+/// 401: a token that is none of ours.
+pub(crate) fn stranger() -> Status {
+    unauthenticated(&format!("Request had invalid authentication credentials. {HELP}"), "ACCESS_TOKEN_INVALID")
+}
+
+/// Whether a token for these scopes may look at an app, or change it.
+///
+/// # Errors
+/// 403.
+pub(crate) fn check_scopes(scopes: &[String], looks: bool) -> Result<(), Status> {
+    let deed = if looks { Deed::Look } else { Deed::Deploy };
+    if scopes.is_empty() || scopes.iter().any(|scope| allows(scope, deed)) { Ok(()) } else { Err(insufficient_scope()) }
 }
 
 fn info(reason: &str) -> serde_json::Value {

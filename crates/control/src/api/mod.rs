@@ -41,9 +41,12 @@ use serde_json::Value;
 use store::control::{Operation, Store};
 
 pub use auth::Caller;
+pub(crate) use auth::{bearer, challenge, check_scopes, stranger};
 pub use certificates::certificate_facts;
 pub(crate) use server::serve;
 pub use server::{Body, Door, answer_body};
+pub(crate) use services::shown_split;
+pub(crate) use versions::completed;
 pub use worker::Worker;
 
 use crate::status::Status;

@@ -46,18 +46,7 @@ const TOLD: [&str; 5] = ["name", "createTime", "createdBy", "diskUsageBytes", "v
 impl Api {
     /// A version as clients see it.
     pub(crate) fn shown_version(&self, version: &Version, full: bool) -> Value {
-        let mut body = version.spec.as_object().cloned().unwrap_or_default();
-        if !full {
-            for field in FULL_ONLY {
-                body.remove(field);
-            }
-        }
-        let manual = body.contains_key("basicScaling") || body.contains_key("manualScaling");
-        body.entry("env").or_insert_with(|| "standard".into());
-        body.entry("instanceClass").or_insert_with(|| if manual { "B2" } else { "F1" }.into());
-        if !manual {
-            body.entry("automaticScaling").or_insert_with(|| json!({}));
-        }
+        let mut body = completed(version.spec.as_object().cloned().unwrap_or_default(), full);
         let names: &[&str] =
             if version.service.is_default() { &[version.id.as_str()] } else { &[version.id.as_str(), version.service.as_str()] };
         let told = [
@@ -193,6 +182,22 @@ fn check_status(version: &Version, asked: Option<&str>, scaling: &Scaling) -> Re
         return Err(Status::field("version.servingStatus", text));
     }
     Ok(())
+}
+
+/// A version's settings as both views show them, with what clients leave out.
+pub(crate) fn completed(mut body: Map<String, Value>, full: bool) -> Map<String, Value> {
+    if !full {
+        for field in FULL_ONLY {
+            body.remove(field);
+        }
+    }
+    let manual = body.contains_key("basicScaling") || body.contains_key("manualScaling");
+    body.entry("env").or_insert_with(|| "standard".into());
+    body.entry("instanceClass").or_insert_with(|| if manual { "B2" } else { "F1" }.into());
+    if !manual {
+        body.entry("automaticScaling").or_insert_with(|| json!({}));
+    }
+    body
 }
 
 /// `view=FULL`, `view=1`; BASIC otherwise.

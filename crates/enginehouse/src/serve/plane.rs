@@ -17,6 +17,7 @@ use store::control::{Actor, Store, StoreError};
 
 use super::args::Serve;
 use super::watched::Watched;
+use crate::google_name::GoogleName;
 
 /// How long a new app may take until it is in force.
 const MAKING: Duration = Duration::from_secs(30);
@@ -31,8 +32,10 @@ pub(crate) struct Plane {
     watched: Arc<Watched>,
     metrics: Arc<Metrics>,
     tls: Option<Tls>,
-    /// Answers while there is one.
-    running: Option<Admin>,
+    /// What instances find under Google's name.
+    google: Option<GoogleName>,
+    /// Answer while there are some.
+    running: Vec<Admin>,
 }
 
 /// What the control plane shows besides the store.
@@ -41,6 +44,7 @@ pub(crate) struct Shown {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wards: Wards,
     pub(crate) tls: Option<Tls>,
+    pub(crate) google: Option<GoogleName>,
 }
 
 /// How the admin port speaks https.
@@ -71,7 +75,7 @@ pub(crate) fn listen(given: Option<TcpListener>, address: SocketAddr) -> anyhow:
 impl Plane {
     /// A control plane that neither answers nor does anything yet. `port` is that of the first listener for apps.
     pub(crate) fn new(store: Store, engine: Arc<dyn Engine>, admin: TcpListener, shown: Shown, asked: &Serve, front: SocketAddr) -> Self {
-        let Shown { watched, metrics, wards, tls } = shown;
+        let Shown { watched, metrics, wards, tls, google } = shown;
         let port = Some(front.port()).filter(|port| *port != 80);
         let settings = control::api::Settings {
             domain: asked.domain.clone(),
@@ -91,7 +95,8 @@ impl Plane {
         };
         let house = work::House::new(store.clone(), Arc::clone(&engine), work, tokio::runtime::Handle::current());
         let api = Arc::new(Api::new(store.clone(), Arc::new(house.clone()), engine, settings).with_wards(wards));
-        Self { store, house, api, region: asked.region.clone(), admin, watched: Arc::new(watched), metrics, tls, running: None }
+        let (region, watched) = (asked.region.clone(), Arc::new(watched));
+        Self { store, house, api, region, admin, watched, metrics, tls, google, running: Vec::new() }
     }
 
     /// Who changes versions for their own app.
@@ -113,7 +118,10 @@ impl Plane {
             let config = Arc::clone(&tls.config);
             door = door.secured(move || config.load_full());
         }
-        self.running = Some(Bound::on(listener).context("the admin socket cannot be used")?.open(door).context("cannot start a thread")?);
+        self.running.push(Bound::on(listener).context("the admin socket cannot be used")?.open(door).context("cannot start a thread")?);
+        if let Some(google) = &self.google {
+            self.running.push(google.open(&self.api)?);
+        }
         Ok(())
     }
 
@@ -140,7 +148,8 @@ impl Plane {
     /// Answers no more, and ends all drivers where they are.
     pub(crate) async fn stop(&mut self) {
         // The thread that answers may wait for an operation to end: it must not wait for this very thread.
-        if let Some(running) = self.running.take() {
+        let running = std::mem::take(&mut self.running);
+        if !running.is_empty() {
             let _ = tokio::task::spawn_blocking(move || drop(running)).await;
         }
         self.house.stop().await;

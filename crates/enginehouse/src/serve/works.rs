@@ -1,7 +1,7 @@
 //! The wiring of a server: store, control plane, front end and fleets are made here and meet nowhere else. Readable from top to bottom.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use control::Metrics;
 use control::otlp::Exporter;
 use control::ward::Wards;
+use fleet::AdminApi;
 use model::cron::Missed;
 use model::engine::Engine;
 use model::ids::{AppId, VersionKey};
@@ -37,11 +38,13 @@ use super::sockets::{Given, Sockets};
 use super::tls;
 use super::watched::Watched;
 use crate::addresses::local;
+use crate::bundled::mailing::{MailTls, Mailing};
 use crate::bundled::{Bundled, Identities, Settings, StoredQueues};
 use crate::cron::Ways;
+use crate::google_name::GoogleName;
 use crate::journal::{Keeping, PerApp, Recorder};
 use crate::ui::{BOLD, CYAN, DIM, Ui};
-use crate::wire::{notices, traces};
+use crate::wire::{nameless, notices, traces};
 
 /// Instances that a new process starts before it serves, to replace those of the old one, may take so long.
 const WARM: Duration = Duration::from_mins(1);
@@ -59,6 +62,7 @@ pub(crate) struct Works {
     fleets: Arc<Fleets>,
     house: Arc<House>,
     plane: Plane,
+    mail_tls: Option<MailTls>,
     vault: Arc<edge::Vault>,
     /// How certificates are ordered, if they are.
     acme: Option<tls::Settings>,
@@ -113,14 +117,20 @@ impl Works {
         let taps = Arc::new(Taps::default());
         let hosts = if urls.https.is_some() { host::Style::Dashes } else { host::Style::Dots };
         let cron = Ways { missed: Missed::Once, automatic: !asked.serving.no_cron, told: teller(&journal, &taps) };
-        let bundled = bundled(&store, asked, &journal, hosts, cron)?;
+        let certificate = asked.serving.certificate(|| anyhow::Ok(store.dir().join("tls")))?;
+        let mailing = asked.serving.mailing.clone().secured(certificate, store.dir(), &vault)?;
+        let mail_tls = mailing.tls().cloned();
+        let bundled = bundled(&store, asked, mailing, &journal, (hosts, cron))?;
         super::jobs::keep_pauses(bundled.cron_desk(), &store);
         store.on_change({
             let reconfigure = bundled.reconfigure();
             move |_| reconfigure()
         });
+        let cache = std::path::absolute(asked.cache(store.dir())).context("the cache's folder cannot be found")?;
+        let google = GoogleName::take(bundled.names(), store.dir(), &cache).inspect_err(|error| nameless(&journal, error)).ok();
+        let admin_api = google.as_ref().map(GoogleName::shown);
         let fleets = Fleets::new(Ground {
-            options: fleet_options(asked, store.dir(), bundled.doors())?,
+            options: fleet_options(asked, store.dir(), cache, bundled.doors(), admin_api),
             recorder: Arc::clone(&journal),
             taps: Arc::clone(&taps),
             estate: Arc::clone(&estate),
@@ -135,7 +145,7 @@ impl Works {
         let watched =
             Watched { fleets: Arc::clone(&fleets), pulse: edge.pulse(), losses: journal.losses(), spans, draining: Arc::clone(&draining) };
         let wards = wards(&bundled, invitations, &estate);
-        let shown = Shown { watched, metrics, wards, tls };
+        let shown = Shown { watched, metrics, wards, tls, google };
         let plane = Plane::new(store.clone(), Arc::clone(&house) as Arc<dyn Engine>, admin, shown, asked, http);
         bundled.connect(Links { estate, errands: edge.errands(), ports, caller: edge.caller(), steer: plane.steer() });
         Ok(Self {
@@ -146,6 +156,7 @@ impl Works {
             fleets,
             house,
             plane,
+            mail_tls,
             vault,
             acme: asked.acme(),
             orders: None,
@@ -245,7 +256,11 @@ impl Works {
     pub(crate) async fn reload(&self) {
         self.shelf.look();
         let renewed = self.edge.as_ref().map_or(Ok(()), edge::Running::renew).map_err(anyhow::Error::from);
-        let renewed = renewed.and_then(|()| self.plane.renew()).map_err(|error| format!("{error:#}; the certificates stay as they are"));
+        let mail = || self.mail_tls.as_ref().map_or(Ok(()), MailTls::renew);
+        let renewed = renewed
+            .and_then(|()| self.plane.renew())
+            .and_then(|()| mail())
+            .map_err(|error| format!("{error:#}; the certificates stay as they are"));
         let published = self.plane.publish().await.map_err(|error| format!("{error:#}; what was in force stays"));
         let tuned = crate::inside::tune(self.store.dir()).map_err(|why| format!("{why}; the log's filter stays"));
         let log = tuned.as_deref().unwrap_or_default().to_owned();
@@ -347,7 +362,13 @@ fn wards(bundled: &Bundled, (invitations, taken): (edge::Invitations, bool), est
 }
 
 /// The bundled services; each app's keep their state in its folder.
-fn bundled(store: &Store, asked: &Serve, journal: &Arc<Recorder>, hosts: host::Style, cron: Ways) -> anyhow::Result<Bundled> {
+fn bundled(
+    store: &Store,
+    asked: &Serve,
+    mailing: Mailing,
+    journal: &Arc<Recorder>,
+    (hosts, cron): (host::Style, Ways),
+) -> anyhow::Result<Bundled> {
     let (data, recorder) = (store.dir().to_owned(), Arc::clone(journal));
     store.allow_service_accounts(asked.service_account_role);
     let (signing, reading) = (store.clone(), store.clone());
@@ -370,7 +391,7 @@ fn bundled(store: &Store, asked: &Serve, journal: &Arc<Recorder>, hosts: host::S
         fetching: asked.serving.fetching.clone(),
         cron,
         hosts,
-        mailing: asked.serving.mailing.clone(),
+        mailing,
         development: false,
         notices: notices(journal),
     };
@@ -386,18 +407,18 @@ fn teller(journal: &Arc<Recorder>, taps: &Arc<Taps>) -> services::cron::Told {
     })
 }
 
-fn fleet_options(asked: &Serve, data: &Path, doors: Arc<dyn Doors>) -> anyhow::Result<FleetOptions> {
-    let sealed = data.join("versions");
-    let (serving, cache) = (asked.serving.clone(), std::path::absolute(asked.cache(data)).context("the cache's folder cannot be found")?);
+fn fleet_options(asked: &Serve, data: &Path, cache: PathBuf, doors: Arc<dyn Doors>, admin_api: Option<AdminApi>) -> FleetOptions {
+    let (sealed, serving) = (data.join("versions"), asked.serving.clone());
     let (capacity, runtime) = (serving.capacity(), tokio::runtime::Handle::current());
-    Ok(Box::new(move |app, journal| {
+    Box::new(move |app, journal| {
         let mut options = fleet::Options::new(app.clone(), journal as Arc<dyn Journal>, cache.clone(), runtime.clone());
         serving.apply_to_fleet(&mut options, &capacity);
         options.beside = true;
         options.sealed = Some(sealed.clone());
         options.doors = Some(Arc::clone(&doors));
+        options.admin_api.clone_from(&admin_api);
         options
-    }))
+    })
 }
 
 /// Sockets of each listener, handed over.

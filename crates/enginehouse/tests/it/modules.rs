@@ -1,5 +1,6 @@
 //! The Modules API (rows M1–M5): the official SDKs, unmodified, ask and change the services, versions and instances of their own app.
 
+mod inside;
 mod run;
 mod serve;
 
