@@ -83,7 +83,17 @@ pub(crate) static TASKQUEUE: Card = Card {
         "ModifyTaskLease",
         "UpdateStorageLimit",
     ],
-    hooks: &["GetFilteredTasks", "GetQueues", "FlushQueue", "DeleteTask"],
+    hooks: &[
+        "GetFilteredTasks",
+        "GetQueues",
+        "FlushQueue",
+        "DeleteTask",
+        "SetTaskQueueClock",
+        "GetQueueStateInfo",
+        "SetUpStub",
+        "LoadQueueXml",
+        "PatchQueueYamlParser",
+    ],
     code: codes!(proto::taskqueue::task_queue_service_error::ErrorCode),
 };
 
@@ -106,21 +116,26 @@ pub(crate) static MODULES: Card = Card {
 pub(crate) static SYSTEM: Card =
     Card { name: "system", methods: &["GetSystemStats", "StartBackgroundRequest"], hooks: &[], code: codes!(proto::system::ErrorCode) };
 
-pub(crate) static LOGSERVICE: Card =
-    Card { name: "logservice", methods: &["Flush", "SetStatus", "Read", "Usage"], hooks: &[], code: codes!(proto::logservice::ErrorCode) };
+pub(crate) static LOGSERVICE: Card = Card {
+    name: "logservice",
+    methods: &["Flush", "SetStatus", "Read", "Usage"],
+    hooks: &["StartRequestLog", "EndRequestLog", "AddRequestInfo", "AddAppLogLine"],
+    code: codes!(proto::logservice::ErrorCode),
+};
 
 pub(crate) static APP_IDENTITY: Card = Card {
     name: "app_identity_service",
     methods: &["SignForApp", "GetPublicCertificatesForApp", "GetServiceAccountName", "GetDefaultGcsBucketName", "GetAccessToken"],
-    hooks: &[],
+    hooks: &["SetDefaultGcsBucketName"],
     code: codes!(proto::app_identity::ErrorCode),
 };
 
 pub(crate) static MAIL: Card = Card {
     name: "mail",
     methods: &["Send", "SendToAdmins"],
-    hooks: &["GetSentMessages", "ClearSentMessages"],
+    hooks: &["GetSentMessages", "ClearSentMessages", "GetLogMailBody", "SetLogMailBody", "GetLogMailLevel", "SetLogMailLevel"],
     code: codes!(proto::mail::ErrorCode),
 };
 
-pub(crate) static URLFETCH: Card = Card { name: "urlfetch", methods: &["Fetch"], hooks: &[], code: codes!(proto::urlfetch::ErrorCode) };
+pub(crate) static URLFETCH: Card =
+    Card { name: "urlfetch", methods: &["Fetch"], hooks: &["SetHttpProxy"], code: codes!(proto::urlfetch::ErrorCode) };

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use testkit::{App, Connection, Node, Request, Response};
 
-use crate::{command, node, workspace};
+use crate::{node, workspace};
 
 /// An app that needs no interpreter.
 fn app() -> App {
@@ -17,7 +17,7 @@ fn app() -> App {
 }
 
 /// Where test programs call.
-fn api(node: &Node) -> SocketAddr {
+pub(crate) fn api(node: &Node) -> SocketAddr {
     let ready: serde_json::Value = serde_json::from_slice(&fs::read(node.ready_file()).expect("a ready file")).expect("JSON");
     ready["api"].as_str().expect("an API address").trim_start_matches("http://").parse().expect("an address")
 }
@@ -103,13 +103,6 @@ fn m4_an_app_that_cannot_be_prepared_does_not_end_a_test_server() {
     let node = node().app(&broken).arg("--test-mode").start();
     node.wait_line("the warning", |line| line.contains("API calls are answered all the same"));
     assert!(!call(api(&node), "memcache", "Stats", b"").is_empty());
-}
-
-#[test]
-fn m4_dev_appserver_refuses_what_it_cannot_do() {
-    let refused = command(["dev-appserver", "--runtime=python27", "."]);
-    assert_eq!(refused.code, Some(2));
-    assert!(refused.stderr.contains("--runtime is not possible here: write it as `runtime` in app.yaml"), "{}", refused.stderr);
 }
 
 /// Debian's golang-google-appengine-dev, unmodified: `aetest` starts a `dev_appserver.py` with a Python, reads its stderr, and ends it by its admin port.

@@ -156,6 +156,9 @@ fn shown(app: &App, ruled: &Ruled) -> Result<Value, Status> {
             shown[name] = value;
         }
     }
+    if !queue.acl.is_empty() {
+        shown["access"] = queue.acl.iter().map(|one| json!({"email": one.email, "writer": one.writer})).collect();
+    }
     if let Some(limit) = retry.limit {
         shown["retry"]["taskRetryLimit"] = json!(limit);
     }

@@ -223,6 +223,40 @@ fn t9_configuration_of_the_app_is_deployed() {
 }
 
 #[test]
+fn s1_what_queue_yaml_says_is_carried_and_taken_back() {
+    let shop = Shop::open();
+    let whole = "total_storage_limit: 2M\nqueue:\n- name: mail\n  rate: 5/s\n  max_concurrent_requests: 3\n  target: v1\n  retry_parameters:\n    \
+                 task_age_limit: 1d\n- name: pulled\n  mode: pull\n  acl:\n  - user_email: a@example.org\n  - writer_email: b@example.org\n";
+    let app = saying(Python::Three, "one").file("queue.yaml", whole);
+    shop.deploy(&app, &["--version", "v1"]);
+    let deploy = || {
+        let done = shop.ask(&["deploy", path(&app.join("queue.yaml")), "-q"]);
+        assert_eq!(done.code, Some(0), "{done:?}");
+    };
+    let told = |queue: &str| shop.server.done("GET", &format!("/enginehouse/v1/apps/shop/queues{queue}"), "");
+    deploy();
+    assert_eq!(told("")["storageLimitBytes"], (2 << 20).to_string());
+    let mail = told("/mail");
+    assert_eq!(
+        (&mail["target"], &mail["maxConcurrentRequests"], &mail["retry"]["taskAgeLimitSeconds"]),
+        (&"v1".into(), &3.into(), &86_400.into())
+    );
+    let access = serde_json::json!([{"email": "a@example.org", "writer": false}, {"email": "b@example.org", "writer": true}]);
+    assert_eq!(told("/pulled")["access"], access);
+    // Somebody pauses a queue; the file says whether deploying resumes it.
+    shop.run(&["queues", "pause", "mail"]);
+    app.write("queue.yaml", format!("resume_paused_queues: false\n{whole}"));
+    deploy();
+    assert_eq!(told("/mail")["state"], "PAUSED");
+    app.write("queue.yaml", "queue:\n- name: mail\n  rate: 5/s\n- name: pulled\n  mode: pull\n");
+    deploy();
+    let mail = told("/mail");
+    assert_eq!((&mail["state"], mail.get("target"), mail["retry"].get("taskAgeLimitSeconds")), (&"RUNNING".into(), None, None), "{mail}");
+    assert_eq!((mail.get("maxConcurrentRequests"), told("/pulled").get("access")), (None, None));
+    assert_eq!(told("")["storageLimitBytes"], (100_u64 << 30).to_string());
+}
+
+#[test]
 fn t9_an_app_that_does_not_exist_is_made() {
     let shop = Shop::open();
     let app = saying(Python::Three, "new");

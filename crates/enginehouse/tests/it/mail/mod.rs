@@ -1,6 +1,6 @@
 //! Mail through the SDKs and through SMTP (rows S4, Y21).
 
-mod relay;
+pub(crate) mod relay;
 mod returns;
 mod tls;
 

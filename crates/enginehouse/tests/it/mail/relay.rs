@@ -8,25 +8,25 @@ use testkit::DEADLINE;
 
 /// What came.
 #[derive(Debug)]
-pub(super) struct Delivered {
-    pub(super) from: String,
-    pub(super) to: Vec<String>,
-    pub(super) message: String,
-    pub(super) login: Option<String>,
+pub(crate) struct Delivered {
+    pub(crate) from: String,
+    pub(crate) to: Vec<String>,
+    pub(crate) message: String,
+    pub(crate) login: Option<String>,
 }
 
 /// The server, until it is dropped.
-pub(super) struct Relay {
-    pub(super) address: SocketAddr,
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
     came: Receiver<Delivered>,
 }
 
 impl Relay {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::at("127.0.0.1:0".parse().expect("an address"))
     }
 
-    pub(super) fn at(address: SocketAddr) -> Self {
+    pub(crate) fn at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).expect("a port");
         let address = listener.local_addr().expect("an address");
         let (sender, came) = channel();
@@ -40,7 +40,7 @@ impl Relay {
     }
 
     #[track_caller]
-    pub(super) fn next(&self) -> Delivered {
+    pub(crate) fn next(&self) -> Delivered {
         self.came.recv_timeout(DEADLINE).expect("a message comes")
     }
 }
