@@ -44,14 +44,14 @@ impl Place<'_> {
             }
             (&Method::GET, [task], None) => {
                 let full = view(ask.parameter("responseView").map(Value::from).as_ref())?;
-                self.shown(queue, self.ask_ward(&Method::GET, &["queues", queue, "tasks", task], None)?, full)
+                self.shown(queue, &self.ask_ward(&Method::GET, &["queues", queue, "tasks", task], None)?, full)
             }
             (&Method::DELETE, [task], None) => self.ask_ward(&Method::DELETE, &["queues", queue, "tasks", task], None),
             (&Method::POST, [task], Some("run")) => {
                 let full = view(ask.object("request", &["name", "responseView"])?.get("responseView"))?;
-                self.shown(queue, self.ask_ward(&Method::POST, &["queues", queue, "tasks", task], Some("run"))?, full)
+                self.shown(queue, &self.ask_ward(&Method::POST, &["queues", queue, "tasks", task], Some("run"))?, full)
             }
-            (_, [_], Some(verb)) | (_, [], Some(verb)) => Err(super::super::beyond(&format!("`{verb}` of a task"))),
+            (_, [_] | [], Some(verb)) => Err(super::super::beyond(&format!("`{verb}` of a task"))),
             _ => Err(ask.unknown()),
         }
     }
@@ -73,7 +73,7 @@ impl Place<'_> {
         let path = ["queues", queue, "tasks"];
         let told = self.ward(Inquiry { query, ..Inquiry::new(&Method::GET, &path) })?;
         let tasks = told["tasks"].as_array().into_iter().flatten();
-        let tasks = tasks.map(|task| self.shown(queue, task.clone(), full)).collect::<Result<Vec<_>, _>>()?;
+        let tasks = tasks.map(|task| self.shown(queue, task, full)).collect::<Result<Vec<_>, _>>()?;
         let mut answer = Map::new();
         if !tasks.is_empty() {
             answer.insert("tasks".into(), tasks.into());
@@ -90,7 +90,7 @@ impl Place<'_> {
         let wanted = self.wanted(queue, request.get("task").unwrap_or(&Value::Null))?;
         let path = ["queues", queue, "tasks"];
         let made = self.ward(Inquiry { body: wanted, ..Inquiry::new(&Method::POST, &path) }).map_err(in_own_terms)?;
-        self.shown(queue, made, full)
+        self.shown(queue, &made, full)
     }
 
     /// The task of a client as the ward takes it.
@@ -139,7 +139,7 @@ impl Place<'_> {
     }
 
     /// What the ward shows, in Cloud Tasks' form; the payload only in the full view.
-    fn shown(&self, queue: &str, task: Value, full: bool) -> Result<Value, Status> {
+    fn shown(&self, queue: &str, task: &Value, full: bool) -> Result<Value, Status> {
         let text = |name: &str| task[name].as_str().unwrap_or_default();
         let mut request = json!({"httpMethod": text("method"), "relativeUri": text("url")});
         let routing = self.routing(&task["routing"])?;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use testkit::node::say;
 use testkit::{Node, Python};
 
 use super::{eval, path, scaled};
@@ -253,7 +254,11 @@ fn judge_pushed(python: Python, book: &Book, done: &str) {
         lives[..lives.len() - 1].iter().for_each(|life| *again.entry(life).or_default() += 1);
     }
     assert!(again.values().all(|count| *count <= IN_FLIGHT), "{python:?}: more ran again than were in flight at a kill: {again:?}");
-    println!("{python:?}: {} tasks, {} calls of which nobody knows, ran again after a kill: {again:?}", lives.len(), book.perhaps.len());
+    say(&format!(
+        "{python:?}: {} tasks, {} calls of which nobody knows, ran again after a kill: {again:?}",
+        lives.len(),
+        book.perhaps.len()
+    ));
 }
 
 fn judge_pulled(python: Python, book: &Book, running: &Node) {
@@ -271,7 +276,7 @@ fn judge_pulled(python: Python, book: &Book, running: &Node) {
     }
     let free = listed(&eval(running, "[str(t.name) for t in Queue('pull').lease_tasks(86400, 1000)]").replace("u'", "'"));
     assert!(free.iter().all(|name| !once.contains(name)), "{python:?}: a lease was lost");
-    println!("{python:?}: {} pull tasks left, {} leased, {} deleted", left.len(), book.leased.len(), book.deleted.len());
+    say(&format!("{python:?}: {} pull tasks left, {} leased, {} deleted", left.len(), book.leased.len(), book.deleted.len()));
 }
 
 /// All tasks of the pull queue.
