@@ -134,7 +134,9 @@ impl Authority {
         let system = system_bundle().and_then(|file| fs::read_to_string(file).ok()).filter(|text| text.contains("BEGIN CERTIFICATE"));
         let whole = system.is_some();
         let text = format!("{}\n{}", self.pem, system.unwrap_or_default());
-        let name: String = digest(&SHA256, text.as_bytes()).as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        let sum = digest(&SHA256, text.as_bytes());
+        let halves = sum.as_ref().iter().take(12).flat_map(|byte| [byte >> 4, byte & 15]);
+        let name: String = halves.filter_map(|half| char::from_digit(half.into(), 16)).collect();
         fs::create_dir_all(folder)?;
         let bundle: PathBuf = folder.join(format!("{name}.pem"));
         if !fs::metadata(&bundle).is_ok_and(|known| known.len() == text.len() as u64) {

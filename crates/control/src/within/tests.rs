@@ -60,22 +60,22 @@ impl Scene {
         self.key.mint(&Access { app: app.parse().expect("an id"), scopes, expires })
     }
 
-    fn ask_with(&self, token: &str, method: Method, target: &str, body: &str) -> Result<Value, Status> {
+    fn ask_with(&self, token: &str, method: &Method, target: &str, body: &str) -> Result<Value, Status> {
         let mut headers = HeaderMap::new();
         if !token.is_empty() {
             headers.insert("authorization", format!("Bearer {token}").parse().expect("a value"));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(self.within.answer(&method, &target.parse().expect("a target"), &headers, body.as_bytes()))
+        runtime.block_on(self.within.answer(method, &target.parse().expect("a target"), &headers, body.as_bytes()))
     }
 
-    fn ask(&self, method: Method, target: &str, body: &str) -> Result<Value, Status> {
+    fn ask(&self, method: &Method, target: &str, body: &str) -> Result<Value, Status> {
         self.ask_with(&self.token("shop", &["https://www.googleapis.com/auth/cloud-platform"]), method, target, body)
     }
 
     #[track_caller]
     fn get(&self, target: &str) -> Value {
-        self.ask(Method::GET, target, "").expect("an answer")
+        self.ask(&Method::GET, target, "").expect("an answer")
     }
 }
 
@@ -97,10 +97,10 @@ fn m3_an_app_is_told_of_itself() {
     for nothing in
         ["/v1/apps/other", "/v1/apps/shop/services/x", "/v1/apps/shop/services/api/versions/x", "/v1/apps/shop/services/x/versions"]
     {
-        assert_eq!(scene.ask(Method::GET, nothing, "").expect_err("nothing").code, Code::NotFound, "{nothing}");
+        assert_eq!(scene.ask(&Method::GET, nothing, "").expect_err("nothing").code, Code::NotFound, "{nothing}");
     }
     for unknown in ["/", "/v2/apps/shop", "/v1/apps", "/v1/apps/shop/firewall", "/v1/apps/shop/services/api/versions/a1/instances"] {
-        assert_eq!(scene.ask(Method::GET, unknown, "").expect_err("unknown").code, Code::Unimplemented, "{unknown}");
+        assert_eq!(scene.ask(&Method::GET, unknown, "").expect_err("unknown").code, Code::Unimplemented, "{unknown}");
     }
 }
 
@@ -108,13 +108,13 @@ fn m3_an_app_is_told_of_itself() {
 fn m3_an_app_changes_itself() {
     let scene = Scene::new();
     let at = "/v1/apps/shop/services/api/versions/a1";
-    let done = scene.ask(Method::PATCH, &format!("{at}?updateMask=manualScaling.instances"), r#"{"manualScaling":{"instances":3}}"#);
+    let done = scene.ask(&Method::PATCH, &format!("{at}?updateMask=manualScaling.instances"), r#"{"manualScaling":{"instances":3}}"#);
     assert_eq!(done.expect("done")["done"], true);
-    scene.ask(Method::PATCH, &format!("{at}?update_mask=serving_status"), r#"{"serving_status":"STOPPED"}"#).expect("done");
+    scene.ask(&Method::PATCH, &format!("{at}?update_mask=serving_status"), r#"{"serving_status":"STOPPED"}"#).expect("done");
     let made = std::mem::take(&mut *scene.steered.0.lock().expect("whole"));
     assert_eq!(made, [("api/a1".to_owned(), Change::Instances(3)), ("api/a1".to_owned(), Change::Serving(false))]);
     let default = "/v1/apps/shop/services/default/versions/v1?updateMask=servingStatus";
-    assert_eq!(scene.ask(Method::PATCH, default, r#"{"servingStatus":"STOPPED"}"#).expect_err("automatic").code, Code::InvalidArgument);
+    assert_eq!(scene.ask(&Method::PATCH, default, r#"{"servingStatus":"STOPPED"}"#).expect_err("automatic").code, Code::InvalidArgument);
     scene.steered.0.lock().expect("whole").clear();
     for (mask, body) in [
         ("", "{}"),
@@ -127,7 +127,7 @@ fn m3_an_app_changes_itself() {
         ("?updateMask=manualScaling.instances", r#"{"manualScaling":{"instances":1001}}"#),
         ("?updateMask=manualScaling.instances", r#"{"manualScaling":7}"#),
     ] {
-        let refused = scene.ask(Method::PATCH, &format!("{at}{mask}"), body).expect_err("refused");
+        let refused = scene.ask(&Method::PATCH, &format!("{at}{mask}"), body).expect_err("refused");
         assert_eq!(refused.code, Code::InvalidArgument, "{mask} {body}");
     }
     assert!(scene.steered.0.lock().expect("whole").is_empty());
@@ -147,17 +147,17 @@ fn m3_nobody_else_is_answered() {
         }),
     ]
     .iter()
-    .map(|token| scene.ask_with(token, Method::GET, "/v1/apps/shop", "").expect_err("a stranger").code.name())
+    .map(|token| scene.ask_with(token, &Method::GET, "/v1/apps/shop", "").expect_err("a stranger").code.name())
     .collect();
     assert_eq!(codes, BTreeSet::from(["UNAUTHENTICATED"]));
-    let refused = |token: &str, method: Method| {
+    let refused = |token: &str, method: &Method| {
         let target = "/v1/apps/shop/services/api/versions/a1?updateMask=servingStatus";
         scene.ask_with(token, method, target, r#"{"servingStatus":"SERVING"}"#).expect_err("refused").code
     };
-    assert_eq!(refused(&scene.token("other", &[]), Method::GET), Code::PermissionDenied);
+    assert_eq!(refused(&scene.token("other", &[]), &Method::GET), Code::PermissionDenied);
     let looking = scene.token("shop", &["https://www.googleapis.com/auth/appengine.admin"]);
-    assert_eq!(refused(&looking, Method::PATCH), Code::PermissionDenied);
-    assert!(scene.ask_with(&looking, Method::GET, "/v1/apps/shop", "").is_ok());
-    assert_eq!(refused(&scene.token("shop", &["email"]), Method::GET), Code::PermissionDenied);
+    assert_eq!(refused(&looking, &Method::PATCH), Code::PermissionDenied);
+    assert!(scene.ask_with(&looking, &Method::GET, "/v1/apps/shop", "").is_ok());
+    assert_eq!(refused(&scene.token("shop", &["email"]), &Method::GET), Code::PermissionDenied);
     assert!(scene.steered.0.lock().expect("whole").is_empty());
 }

@@ -204,11 +204,11 @@ async fn secure(
         tokio::task::spawn_blocking(move || trust.config(validate)).await.map_err(|_| Trouble::Unfit("TLS cannot be set up".into()))?;
     let name = ServerName::try_from(relay.host.clone()).map_err(|_| Trouble::Unfit("the mail server's name fits no certificate".into()))?;
     let connector = tokio_rustls::TlsConnector::from(config.map_err(Trouble::Unfit)?);
-    timed(ANSWER, async { connector.connect(name, stream).await.map_err(|error| distrusted(relay, trust_file.as_deref(), error)) }).await
+    timed(ANSWER, async { connector.connect(name, stream).await.map_err(|error| distrusted(relay, trust_file.as_deref(), &error)) }).await
 }
 
 /// What people can mend about a handshake that failed.
-fn distrusted(relay: &Relay, bundle: Option<&Path>, error: io::Error) -> Trouble {
+fn distrusted(relay: &Relay, bundle: Option<&Path>, error: &io::Error) -> Trouble {
     let Some(rustls::Error::InvalidCertificate(why)) = error.get_ref().and_then(|inner| inner.downcast_ref()) else {
         return Trouble::Unfit(format!("TLS with the mail server {} fails: {error}", relay.host));
     };

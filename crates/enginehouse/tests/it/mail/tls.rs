@@ -146,7 +146,7 @@ fn s4_what_is_wrong_with_a_mail_server_is_told_and_mail_waits() {
 }
 
 /// smtplib, which brings a message with STARTTLS.
-const CLIENT: &str = r#"
+const CLIENT: &str = r"
 import smtplib, socket, ssl, sys
 host, port, believed, to = sys.argv[1:]
 context = ssl.create_default_context(cafile=believed) if believed else ssl._create_unverified_context()
@@ -173,7 +173,7 @@ while True:
     said += more
 assert b'220 2.0.0' in said and said.count(b'250 ') <= 1, said
 print('ok')
-"#;
+";
 
 #[track_caller]
 fn brings(node: &Node, believed: &str, to: &str) {

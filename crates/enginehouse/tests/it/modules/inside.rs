@@ -4,7 +4,7 @@ use testkit::node::say;
 use testkit::{App, Builder, Connection, Node, Python, Request, ServeNode};
 
 /// All eight calls, and what else a client may try; answers `ok`, or how far it came.
-const CALLER: &str = r#"
+const CALLER: &str = r"
 import http.client
 import os
 import ssl
@@ -84,7 +84,7 @@ def app(environ, start_response):
         answer = traceback.format_exc()
     start_response('200 OK', [('Content-Type', 'text/plain')])
     return [answer.encode()]
-"#;
+";
 
 const PACKAGES: &str =
     "appengine-python-standard==1.3.0b0\ngoogle-api-python-client\ngoogle-auth-httplib2\nrequests\nsetuptools<80\ngunicorn\n";
