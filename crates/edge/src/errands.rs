@@ -11,6 +11,7 @@ use model::errand::{Answer, Errand, Errands, Unanswered};
 use model::gate::Caller;
 use model::headers::request::{Client, Forwarded, Geo};
 use model::pool::Boxed;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::sync::oneshot;
 
 use crate::conn::Peer;
@@ -18,6 +19,9 @@ use crate::core::Core;
 use crate::internal::{Counter, Job};
 use crate::upload::Upload;
 use crate::walk::{self, Answered, Arrival};
+
+/// What no request line may hold. Apps write such paths for tasks and jobs all the same; servers refuse them.
+const UNSENT: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'{').add(b'}').add(b'|').add(b'^').add(b'\\');
 
 /// An errand on its way to a core.
 pub(crate) struct Sent {
@@ -64,7 +68,7 @@ fn parts(errand: &mut Errand) -> Result<Parts, Unanswered> {
     let bad = |what: &str| Unanswered(format!("{what} of the house's own request is malformed"));
     let host = HeaderValue::try_from(errand.authority.as_str()).map_err(|_| bad("the host"))?;
     let mut request = Request::new(());
-    *request.uri_mut() = errand.target.parse().map_err(|_| bad("the path"))?;
+    *request.uri_mut() = utf8_percent_encode(&errand.target, UNSENT).to_string().parse().map_err(|_| bad("the path"))?;
     *request.method_mut() = errand.method.clone();
     *request.headers_mut() = std::mem::take(&mut errand.headers);
     request.headers_mut().insert(HOST, host);

@@ -167,6 +167,12 @@ fn record(core: &Core, parts: &Parts, client: IpAddr, at: SystemTime, log_id: &s
     record
 }
 
+/// Which task an errand is.
+fn task(errand: &Errand) -> Option<journal::TaskNames> {
+    let text = |name: &str| errand.trusted.get(name)?.to_str().ok().map(ToOwned::to_owned);
+    Some(journal::TaskNames { queue: text("x-appengine-queuename")?, name: text("x-appengine-taskname")? })
+}
+
 /// Where the request stands in the trace that its `traceparent` names, or at the beginning of a new one. A trusted proxy's older header is heard
 /// later, once the proxy is known.
 fn place(core: &Core, sampler: &Sampler, parts: &Parts) -> journal::Span {
@@ -359,6 +365,8 @@ impl Walk<'_> {
     fn clean(&mut self) {
         clean(&mut self.parts.headers, Caller::External);
         if let Some(errand) = &self.errand {
+            let task = task(errand);
+            self.visit.note(|record| record.task = task);
             self.parts.headers.extend(errand.trusted.clone());
         }
     }

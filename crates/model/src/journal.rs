@@ -137,8 +137,19 @@ pub struct Request {
     pub agent: Option<String>,
     /// `Referer`, as sent.
     pub referrer: Option<String>,
+    /// The task that it is, if it is one.
+    pub task: Option<TaskNames>,
     /// Where it stands in its trace and when what happened, if the trace is wanted.
     pub span: Option<Box<Span>>,
+}
+
+/// Which task a request is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskNames {
+    /// Its queue.
+    pub queue: String,
+    /// Its own name.
+    pub name: String,
 }
 
 impl Request {
@@ -168,6 +179,7 @@ impl Request {
             trace: None,
             agent: None,
             referrer: None,
+            task: None,
             span: None,
         }
     }

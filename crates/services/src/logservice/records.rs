@@ -294,6 +294,8 @@ fn complete(app: &AppId, offset: pb::LogOffset, request: &Request, outputs: Opti
         url_map_entry: request.handler.clone().unwrap_or_default(),
         nickname,
         host: Some(request.host.clone()),
+        task_queue_name: request.task.as_ref().map(|task| task.queue.clone()),
+        task_name: request.task.as_ref().map(|task| task.name.clone()),
         was_loading_request: Some(request.cold),
         pending_time: Some(span(request.pending)),
         replica_index: instance.as_deref().and_then(|id| id.parse().ok()),

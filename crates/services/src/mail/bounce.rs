@@ -1,6 +1,7 @@
 //! What `/_ah/bounce` gets: a form, as the SDKs' `BounceNotification` reads it. Pure.
 
 use super::session::header;
+use super::words::readable;
 
 /// The subject of a report that is our own.
 pub const FAILURE: &str = "Delivery Status Notification (Failure)";
@@ -33,7 +34,7 @@ pub fn form(id: &str, message: &[u8], recipients: &[String], notice: &Notice<'_>
         ("original-to", &recipients.join(", ")),
         ("original-cc", &of("Cc")),
         ("original-bcc", ""),
-        ("original-subject", &of("Subject")),
+        ("original-subject", &readable(&of("Subject"))),
         ("original-text", &text),
         ("notification-from", notice.from),
         ("notification-to", notice.to),

@@ -15,6 +15,7 @@ pub mod office;
 pub mod relay;
 pub mod rules;
 pub mod session;
+pub mod words;
 
 mod courier;
 mod listener;

@@ -25,6 +25,7 @@ use super::dsn;
 use super::relay::Relay;
 use super::rules::{self, Letter};
 use super::session::header;
+use super::words::readable;
 use super::{courier, listener};
 use crate::outside::Outside;
 use crate::urlfetch::Trust;
@@ -184,7 +185,7 @@ impl Office {
             if to.is_empty() {
                 continue;
             }
-            let subject = header(&message, "Subject").unwrap_or_default();
+            let subject = readable(&header(&message, "Subject").unwrap_or_default());
             let slip = slip(fresh_id(), Way::In, State::Queued, from.to_owned(), to, subject, message.len());
             self.put(&app, slip, message.clone()).await?;
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::ids::{InstanceId, ServiceId, VersionId, VersionKey};
-use model::journal::{Entry, Output, Request, Severity, Stream};
+use model::journal::{Entry, Output, Request, Severity, Stream, TaskNames};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -65,6 +65,10 @@ struct RequestObject<'a> {
     agent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     referrer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_queue: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<String>,
     fault: Option<&'a str>,
@@ -131,6 +135,8 @@ fn request_object(request: &Request) -> RequestObject<'_> {
         user: request.user.as_deref(),
         agent: request.agent.as_deref().map(|text| cut(text, LONGEST_FIELD)),
         referrer: request.referrer.as_deref().map(|text| cut(text, LONGEST_FIELD)),
+        task_queue: request.task.as_ref().map(|task| task.queue.as_str()),
+        task_name: request.task.as_ref().map(|task| task.name.as_str()),
         trace: request.trace.map(|trace| format!("{trace:032x}")),
         fault: request.fault.as_deref().map(|text| cut(text, LONGEST)),
         lines: lines(request),
@@ -219,6 +225,8 @@ struct KeptRequest {
     user: Option<String>,
     agent: Option<String>,
     referrer: Option<String>,
+    task_queue: Option<String>,
+    task_name: Option<String>,
     trace: Option<String>,
     fault: Option<String>,
     lines: Vec<KeptLine>,
@@ -277,6 +285,7 @@ fn request(kept: KeptRequest) -> Option<Request> {
     request.user = kept.user;
     request.agent = kept.agent;
     request.referrer = kept.referrer;
+    request.task = kept.task_queue.zip(kept.task_name).map(|(queue, name)| TaskNames { queue, name });
     request.trace = kept.trace.and_then(|trace| u128::from_str_radix(&trace, 16).ok());
     request.fault = kept.fault;
     request.lines = kept.lines.into_iter().map(|line| (line.severity, line.message)).collect();

@@ -128,6 +128,8 @@ fn requested(app: &str, request: &Request, apart: bool) -> Map<String, Value> {
     add("urlMapEntry", request.handler.as_ref().map(|handler| json!(handler)));
     add("nickname", request.user.as_ref().map(|user| json!(user)));
     add("userAgent", request.agent.as_ref().map(|agent| json!(agent)));
+    add("taskQueueName", request.task.as_ref().map(|task| json!(task.queue)));
+    add("taskName", request.task.as_ref().map(|task| json!(task.name)));
     add("referrer", request.referrer.as_ref().map(|referrer| json!(referrer)));
     add("traceId", request.trace.map(|trace| json!(format!("{trace:032x}"))));
     let lines = lines(request, &crate::slices::text(end), apart);

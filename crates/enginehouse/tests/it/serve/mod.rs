@@ -5,6 +5,7 @@ mod examples;
 mod ingress;
 mod kills;
 mod load;
+mod neighbours;
 mod projects;
 mod sign_in;
 mod traffic;
