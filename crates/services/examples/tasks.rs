@@ -23,7 +23,7 @@ use services::taskqueue::{FileQueues, House, QueueFile, Steer};
 use store::tasks::Fresh;
 
 /// Tasks that are sent in each round.
-const SENT: usize = 5000;
+const SENT: usize = 20_000;
 /// Says to the program that it is one of the two, and how many tasks wait.
 const PLAYER: &str = "--player";
 

@@ -187,6 +187,31 @@ fn t9_gcloud_looks_after_an_app() {
 }
 
 #[test]
+fn s1_gcloud_looks_after_queues_and_tasks() {
+    let server = super::server();
+    let Some(gcloud) = Gcloud::new(&server) else { return };
+    gcloud.deploy(&page("one"), &["--version=v1"]);
+    gcloud.run("tasks queues create mail --location=local --max-concurrent-dispatches=3");
+    gcloud.run("tasks queues pause mail --location=local");
+    assert_eq!(gcloud.json("tasks queues describe mail --location=local")["state"], "PAUSED");
+    let made = gcloud.json("tasks create-app-engine-task one --queue=mail --location=local --relative-uri=/static/index.html --method=GET");
+    assert!(made["name"].as_str().is_some_and(|name| name.ends_with("/queues/mail/tasks/one")), "{made}");
+    gcloud.run(
+        "tasks create-app-engine-task two --queue=mail --location=local --body-content=hello --header=X-Own:yes --routing=service:default",
+    );
+    let listed = gcloud.json("tasks list --queue=mail --location=local");
+    assert_eq!(listed.as_array().map(Vec::len), Some(2), "{listed}");
+    let told = gcloud.json("tasks describe two --queue=mail --location=local");
+    assert_eq!((&told["appEngineHttpRequest"]["httpMethod"], &told["view"]), (&"POST".into(), &"BASIC".into()), "{told}");
+    gcloud.run("tasks run one --queue=mail --location=local");
+    gcloud.run("tasks delete two --queue=mail --location=local");
+    assert!(gcloud.fails("tasks describe two --queue=mail --location=local").contains("NOT_FOUND"));
+    gcloud.run("tasks queues purge mail --location=local");
+    gcloud.run("tasks queues resume mail --location=local");
+    gcloud.run("tasks queues delete mail --location=local");
+}
+
+#[test]
 fn t9_gcloud_makes_an_app_and_stops_starts_and_deletes_what_is_in_it() {
     let server = super::server();
     let Some(gcloud) = Gcloud::new(&server) else { return };
