@@ -173,6 +173,19 @@ fn y9_variables_of_the_command_line_win() {
 }
 
 #[test]
+fn y4_another_runtime_decides_what_handlers_are() {
+    let app = App::new(&[("app.yaml", "runtime: python312\nhandlers:\n- url: /a\n  script: auto\n")]);
+    let options = Options { runtime: model::runtime::Runtime::parse("python27"), ..Options::default() };
+    let (own, other) = (app.load(&[""]), app.load_with(&[""], &options));
+    let told = |loaded: &appyaml::Loaded| {
+        let config = &loaded.services[0].config;
+        (config.runtime.as_str().to_owned(), config.threadsafe, config.app_engine_apis)
+    };
+    assert_eq!(told(&own), ("python312".into(), true, false));
+    assert_eq!(told(&other), ("python27".into(), false, true), "{:?}", other.diagnostics);
+}
+
+#[test]
 fn y10_error_pages_exist_and_are_small() {
     let text = format!(
         "{PYTHON27}error_handlers:\n- file: ./ok.html\n- error_code: timeout\n  file: big.html\n- error_code: over_quota\n  file: gone.html\n"

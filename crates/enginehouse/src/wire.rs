@@ -1,7 +1,9 @@
 //! The wiring: front end, fleet, journal and watcher are made here and meet nowhere else. Readable from top to bottom.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -466,10 +468,14 @@ fn log_writer(asked: &Run, storage: &Storage) -> anyhow::Result<Option<Writer>> 
         return Ok(None);
     }
     let dir = match &asked.wishes.log {
-        Some(folder) => folder.join(store::log::FOLDER),
+        Some(folder) => {
+            let dir = folder.join(store::log::FOLDER);
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+            made.with_context(|| format!("cannot make the folder {} of the log", dir.display()))?;
+            dir
+        }
         None => storage.folder(store::log::FOLDER)?,
     };
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the folder {} of the log", dir.display()))?;
     let writer = Writer::open(&dir, asked.serving.log_limit).with_context(|| format!("cannot open the log in {}", dir.display()))?;
     Ok(Some(writer))
 }

@@ -298,6 +298,25 @@ mod tests {
     }
 
     #[test]
+    fn s2_jobs_arrive_as_they_were_written() {
+        let text = "cron:\n- url: /a?b=c\n  description: what\n  schedule: every monday 09:00\n  timezone: Europe/Berlin\n  target: v1.api\n  \
+                    attempt_deadline: 7m\n  retry_parameters:\n    job_retry_limit: 4\n    job_age_limit: 2h\n    min_backoff_seconds: 2.5\n    \
+                    max_backoff_seconds: 60\n    max_doublings: 3\n- url: /bare\n  schedule: every 24 hours\n- url: /tried\n  schedule: every 2 \
+                    hours\n  retry_parameters:\n    job_retry_limit: 1\n";
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("app.yaml"), "runtime: python312\n").expect("written");
+        std::fs::write(folder.path().join("cron.yaml"), text).expect("written");
+        let loaded = appyaml::load_app(&[folder.path().to_owned()], &appyaml::Options::default());
+        assert_eq!(loaded.cron.len(), 3, "{:?}", loaded.diagnostics);
+        let now = std::time::SystemTime::now();
+        for written in &loaded.cron {
+            let document = store::control::Document { name: "j".into(), body: job(written), created: now, updated: now };
+            let read = crate::cron::of_state(&document).expect("a job");
+            assert_eq!((&read.job, read.method.as_str()), (written, "GET"));
+        }
+    }
+
+    #[test]
     fn s1_what_cloud_tasks_has_no_place_for_is_said_beside() {
         let mut file = Queues { total_storage_limit: Some(120 << 20), ..Queues::default() };
         let acl = vec![QueueAccess { email: "a@b".into(), writer: true }];

@@ -120,6 +120,11 @@ impl Identity {
         }
     }
 
+    /// The service account of an app.
+    pub(crate) fn account(&self, app: &AppId) -> String {
+        self.settings.account(app)
+    }
+
     /// Those that are published, read again: another process may have made one.
     async fn published(&self, app: &AppId, now: SystemTime) -> Result<Keys, String> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(app);

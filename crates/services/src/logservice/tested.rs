@@ -12,8 +12,10 @@ use super::records::{Query, combined, micros};
 use crate::call::{Answer, Context, Failure, read};
 use crate::proto::logservice as pb;
 
-/// Requests and lines of each that are kept; the oldest request goes first.
+/// Requests that are kept; the oldest goes first.
 const MOST: usize = 10_000;
+/// Lines of each.
+const LINES: usize = 1000;
 /// What the stub calls a version that was not named.
 const NO_VERSION: &str = "NO-VERSION";
 
@@ -166,7 +168,7 @@ impl Told {
 
     fn line(&mut self, word: &[u8], lines: impl Iterator<Item = pb::LogLine>) {
         let Some(one) = self.under(word) else { return };
-        let room = MOST.saturating_sub(one.log.line.len());
+        let room = LINES.saturating_sub(one.log.line.len());
         one.log.line.extend(lines.take(room).map(|line| pb::LogLine { source_location: None, ..line }));
     }
 }

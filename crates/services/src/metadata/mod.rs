@@ -77,7 +77,9 @@ impl Metadata {
     async fn fact(&self, caller: &Caller, ask: &Ask<'_>, now: SystemTime) -> Found {
         // At a zygote's door, those that it forked may ask too.
         let whose = (ask.whose)().await;
-        let subject = Subject { version: &caller.version, instance: whose.as_ref().unwrap_or(&caller.instance), region: &self.region };
+        let account = self.identity.account(&caller.version.app);
+        let instance = whose.as_ref().unwrap_or(&caller.instance);
+        let subject = Subject { version: &caller.version, instance, region: &self.region, account: &account };
         let asked = tree::read(ask.method, ask.target, ask.headers, subject);
         match &asked {
             Asked::Known(found) => return found.clone(),

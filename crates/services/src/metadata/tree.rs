@@ -68,6 +68,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) version: &'a Version,
     pub(crate) instance: &'a InstanceId,
     pub(crate) region: &'a str,
+    /// The address of its service account.
+    pub(crate) account: &'a str,
 }
 
 /// Reads a request.
@@ -91,7 +93,7 @@ pub(crate) fn read(method: &Method, target: &http::Uri, headers: &HeaderMap, sub
         return Asked::Known(Found::missing());
     };
     let Ok(inner) = percent_decode_str(inner).decode_utf8() else { return Asked::Known(Found::missing()) };
-    if let Some(made) = made(&inner, &query, subject.version) {
+    if let Some(made) = made(&inner, &query, subject.account) {
         return made;
     }
     let facts = facts(subject);
@@ -139,9 +141,9 @@ pub(crate) fn etag(body: &str) -> String {
 }
 
 /// `token` and `identity` of the account, under either of its names.
-fn made(inner: &str, query: &Query<'_>, version: &Version) -> Option<Asked> {
+fn made(inner: &str, query: &Query<'_>, own: &str) -> Option<Asked> {
     let (account, leaf) = inner.strip_prefix("/instance/service-accounts/")?.split_once('/')?;
-    if account != "default" && account != version.app.service_account() {
+    if account != "default" && account != own {
         return None;
     }
     match leaf {
@@ -160,14 +162,13 @@ fn made(inner: &str, query: &Query<'_>, version: &Version) -> Option<Asked> {
 }
 
 fn facts(subject: Subject<'_>) -> Value {
-    let Subject { version, instance, region } = subject;
+    let Subject { version, instance, region, account: email } = subject;
     let (app, key) = (&version.app, &version.config.key);
     let number = app.number();
-    let email = app.service_account();
     let account = |alias: &str| json!({ "aliases": [alias], "email": email, "scopes": SCOPES });
     let mut accounts = serde_json::Map::new();
     accounts.insert("default".into(), account("default"));
-    accounts.insert(email.clone(), account("default"));
+    accounts.insert(email.to_owned(), account("default"));
     json!({
         "instance": {
             "attributes": {

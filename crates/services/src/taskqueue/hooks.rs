@@ -24,6 +24,9 @@ use crate::proto::taskqueue::task_queue_service_error::ErrorCode;
 /// Tasks of a queue that are looked at.
 const MOST: i32 = 1000;
 
+/// The last millisecond of the year 9999: beyond it neither dates nor sums are what they seem.
+const LATEST: i64 = 253_402_300_799_999;
+
 /// What tests have set.
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
@@ -66,7 +69,7 @@ impl Call<'_> {
             }
             "SetTaskQueueClock" => {
                 let asked: pb::SetTaskQueueClockRequest = read(message)?;
-                self.house.hooks.stop_at(Some(asked.clock_time_milliseconds.saturating_mul(1000)));
+                self.house.hooks.stop_at(Some(asked.clock_time_milliseconds.clamp(0, LATEST) * 1000));
                 Ok(Bytes::new())
             }
             "GetQueueStateInfo" => self.state().await,

@@ -23,7 +23,8 @@ fn ask(target: &str, headers: &[(&'static str, &str)]) -> Asked {
         }
     }
     let (version, instance) = (version(), InstanceId::Opaque("e4b565394caa".into()));
-    let subject = Subject { version: &version, instance: &instance, region: "local" };
+    let account = version.app.service_account();
+    let subject = Subject { version: &version, instance: &instance, region: "local", account: &account };
     read(&Method::GET, &target.parse().expect("a target"), &all, subject)
 }
 
