@@ -6,6 +6,7 @@ mod bad_input;
 mod calls;
 mod certificates;
 mod client;
+mod codes;
 mod command;
 mod cron;
 mod deaths;

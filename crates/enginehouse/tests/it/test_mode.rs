@@ -64,6 +64,10 @@ fn m4_test_programs_call_without_a_ticket() {
     assert!(!contains(&get(), b"a value"));
     let status = Connection::open(at).send(&Request::get("/_ah/status")).expect(200).json();
     assert_eq!(status["datastore_emulator_host"], "None");
+    // The table of error codes and the hostile messages go by these cards.
+    let there: std::collections::BTreeSet<&str> =
+        status["services"].as_array().expect("a list").iter().filter_map(|name| name.as_str()).collect();
+    assert_eq!(there, services::card::ALL.iter().map(|card| card.name).collect(), "every service that is served has a card");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 #[path = "outside.rs"]
 mod outside;
+#[path = "texts.rs"]
+mod texts;
 
 use std::io;
 use std::net::IpAddr;
@@ -57,6 +59,10 @@ pub(crate) const TARGETS: &[Target] = &[
     ("app_identity_service", app_identity),
     ("mail", mail),
     ("urlfetch", urlfetch),
+    ("smtp", smtp),
+    ("mail_message", mail_message),
+    ("tokens", tokens),
+    ("metadata", metadata),
 ];
 
 /// Nobody but the app that it belongs to may see this.
@@ -94,6 +100,26 @@ services!(
     mail "mail",
     urlfetch "urlfetch"
 );
+
+/// A conversation with a server that brings mail.
+pub(crate) fn smtp(bytes: &[u8]) {
+    texts::smtp(bytes);
+}
+
+/// A message that came.
+pub(crate) fn mail_message(bytes: &[u8]) {
+    texts::incoming(bytes);
+}
+
+/// Tokens, and the keys of those who sign them.
+pub(crate) fn tokens(bytes: &[u8]) {
+    texts::tokens(bytes);
+}
+
+/// A question to the metadata server.
+pub(crate) fn metadata(bytes: &[u8]) {
+    texts::metadata(bytes);
+}
 
 /// The service that the first byte chooses, with the methods that only tests have.
 pub(crate) fn test_mode(bytes: &[u8]) {

@@ -11,19 +11,19 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use testkit::DEADLINE;
 
 /// A server until it is dropped.
-pub(super) struct Elsewhere {
-    pub(super) address: SocketAddr,
+pub(crate) struct Elsewhere {
+    pub(crate) address: SocketAddr,
     visits: Arc<AtomicUsize>,
 }
 
 impl Elsewhere {
     /// Speaks http.
-    pub(super) fn http(ip: &str) -> Self {
+    pub(crate) fn http(ip: &str) -> Self {
         Self::start(ip, None)
     }
 
     /// Speaks https with this certificate.
-    pub(super) fn https(ip: &str, chain: &str, key: &str) -> Self {
+    pub(crate) fn https(ip: &str, chain: &str, key: &str) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
         let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(|one| one.expect("a certificate")).collect();
@@ -58,12 +58,12 @@ impl Elsewhere {
     }
 
     /// `HOST:PORT/PATH`, with the scheme.
-    pub(super) fn url(&self, scheme: &str, path: &str) -> String {
+    pub(crate) fn url(&self, scheme: &str, path: &str) -> String {
         format!("{scheme}://{}{path}", self.address)
     }
 
     /// Connections that came.
-    pub(super) fn visits(&self) -> usize {
+    pub(crate) fn visits(&self) -> usize {
         self.visits.load(Ordering::SeqCst)
     }
 }

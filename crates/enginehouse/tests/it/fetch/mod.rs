@@ -1,6 +1,6 @@
 //! URL Fetch through the SDKs (rows S6, M5, H14), against servers of this machine.
 
-mod elsewhere;
+pub(crate) mod elsewhere;
 
 use testkit::{App, Connection, Node, Python, Request, ServeNode};
 
