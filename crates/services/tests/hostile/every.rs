@@ -32,13 +32,14 @@ fn m4_every_service_stands_here() {
 
 #[test]
 fn m4_what_a_card_names_exists_and_nothing_else_does() {
-    let is_none = |answer: &Answer| matches!(answer, Err(Failure::Rpc(Code::CallNotFound, _)));
     for (card, method) in methods() {
-        let known = |method: &str, testing| !is_none(&calls(card.name, method, [sample(card.name, method)], testing)[0]);
+        // Some that the stubs have say why they are not here.
+        let is_none = |method: &str, answer: &Answer| *answer == Err(Failure::no_call(card.name, method));
+        let known = |method: &str, testing| !is_none(method, &calls(card.name, method, [sample(card.name, method)], testing)[0]);
         assert!(known(method, true), "{}.{method} does not exist", card.name);
         assert_eq!(known(method, false), !is_hook(card, method), "{}.{method}: hooks of tests are closed in production", card.name);
         for other in [method.to_ascii_lowercase(), format!("{method} "), format!("/{method}"), method[1..].to_owned(), String::new()] {
-            assert!(calls(card.name, &other, [Vec::new()], true).iter().all(is_none), "{}.{other}", card.name);
+            assert!(is_none(&other, &calls(card.name, &other, [Vec::new()], true)[0]), "{}.{other}", card.name);
         }
     }
 }

@@ -114,7 +114,9 @@ fn queues(method: &str) -> Option<Vec<u8>> {
         "DeleteQueue" => some(&tq::TaskQueueDeleteQueueRequest { app_id, queue_name: "gone".into() }),
         "DeleteGroup" => some(&tq::TaskQueueDeleteGroupRequest { app_id: "s~other".into() }),
         "UpdateStorageLimit" => some(&tq::TaskQueueUpdateStorageLimitRequest { app_id, limit: 1 << 40 }),
-        "GetQueues" => empty(),
+        "GetQueues" | "GetQueueStateInfo" | "LoadQueueXml" | "PatchQueueYamlParser" => empty(),
+        "SetTaskQueueClock" => some(&tq::SetTaskQueueClockRequest { clock_time_milliseconds: 1 << 40 }),
+        "SetUpStub" => some(&tq::SetUpStubRequest { auto_task_running: Some(false), ..Default::default() }),
         _ => None,
     }
 }
@@ -150,6 +152,13 @@ fn logs(method: &str) -> Option<Vec<u8>> {
             ..Default::default()
         }),
         "Usage" => empty(),
+        "StartRequestLog" => {
+            let (request_id, start_time) = ("aa".into(), Some(1 << 50));
+            some(&logservice::StartRequestLogRequest { request_id, start_time, method: Some("GET".into()), ..Default::default() })
+        }
+        "EndRequestLog" => some(&logservice::EndRequestLogRequest { request_id: "aa".into(), status: 200, response_size: Some(7) }),
+        "AddRequestInfo" => some(&logservice::AddRequestInfoRequest { request_log: None }),
+        "AddAppLogLine" => some(&logservice::AddAppLogLineRequest { log_line: None, request_id: Some("aa".into()) }),
         _ => None,
     }
 }
@@ -185,7 +194,9 @@ fn mails(method: &str) -> Option<Vec<u8>> {
                 ..Default::default()
             })
         }
-        "GetSentMessages" | "ClearSentMessages" => empty(),
+        "GetSentMessages" | "ClearSentMessages" | "GetLogMailBody" | "GetLogMailLevel" => empty(),
+        "SetLogMailBody" => some(&mail::LogMailBody { log_mail_body: true }),
+        "SetLogMailLevel" => some(&mail::LogMailLevel { log_mail_level: "INFO".into() }),
         _ => None,
     }
 }
@@ -194,6 +205,7 @@ fn identity(method: &str) -> Option<Vec<u8>> {
     match method {
         "SignForApp" => some(&app_identity::SignForAppRequest { bytes_to_sign: Some("blob".into()) }),
         "GetPublicCertificatesForApp" | "GetServiceAccountName" | "GetDefaultGcsBucketName" => empty(),
+        "SetDefaultGcsBucketName" => some(&app_identity::SetDefaultGcsBucketNameRequest { default_gcs_bucket_name: Some("bucket".into()) }),
         "GetAccessToken" => some(&app_identity::GetAccessTokenRequest {
             scope: vec!["https://www.googleapis.com/auth/cloud-platform".into()],
             ..Default::default()
@@ -216,6 +228,7 @@ fn others(service: &str, method: &str) -> Option<Vec<u8>> {
         }
         ("system", "GetSystemStats") => some(&system::GetSystemStatsRequest {}),
         ("system", "StartBackgroundRequest") => some(&system::StartBackgroundRequestRequest {}),
+        ("urlfetch", "SetHttpProxy") => some(&uf::SetHttpProxyRequest { http_proxy_host: "127.0.0.1".into(), http_proxy_port: 1 }),
         ("urlfetch", "Fetch") => {
             let header = uf::url_fetch_request::Header { key: Some("X-Own".into()), value: Some("yes".into()) };
             some(&uf::UrlFetchRequest {

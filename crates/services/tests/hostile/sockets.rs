@@ -329,6 +329,10 @@ fn m4_no_message_that_names_an_app_is_forgotten() {
         }
         let method = message.trim_start_matches("TaskQueue").trim_end_matches("Request").replace("LogRead", "Read");
         let method = if method == "Flush" { "FlushAll".to_owned() } else { method };
+        // Where tests ask, any name means the app itself.
+        if ALL.iter().any(|card| card.name == service && card.hooks.contains(&method.as_str())) {
+            continue;
+        }
         assert!(NAMES.iter().any(|(one, other, ..)| *one == service && *other == method), "{service}: {message} ({method}) names an app");
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use services::call::{Context, Service as _};
 use services::jwt::{self, Expected};
 use services::mail::address::{Mailbox, is_address, split};
-use services::mail::session::{Collector, LINE, Session, Step, header};
+use services::mail::session::{Collector, Guard, LINE, Session, Step, header};
 use services::mail::{bounce, relay};
 use services::metadata::Metadata;
 use services::outside::Outside;
@@ -26,7 +26,7 @@ use super::{caller, context, folder, identity, registry};
 
 /// A conversation with a server that brings mail: lines, and messages where the conversation comes to one.
 pub(super) fn smtp(bytes: &[u8]) {
-    let mut session = Session::default();
+    let mut session = Session::new(Guard::Offered);
     let mut rest = bytes;
     while !rest.is_empty() {
         let end = rest.iter().position(|b| *b == b'\n').map_or(rest.len(), |at| at + 1);
@@ -41,6 +41,11 @@ pub(super) fn smtp(bytes: &[u8]) {
         match if line.len() > LINE { session.overlong() } else { session.line(line, known) } {
             Step::Say(said) => reply(&said),
             Step::Close(said) => return reply(&said),
+            // What was said before does not count any more.
+            Step::Secure(said) => {
+                reply(said);
+                session = Session::new(Guard::Tls);
+            }
             Step::Data(said) => {
                 reply(said);
                 let mut collector = Collector::default();
@@ -80,7 +85,9 @@ pub(super) fn incoming(message: &[u8]) {
         }
     }
     let refused = [("a@b.example".to_owned(), String::from_utf8_lossy(message).chars().take(100).collect::<String>())];
-    let form = bounce::form("0123456789", message, &["a@b.example".into()], &bounce::said(&refused), "shop.example");
+    let said = bounce::said(&refused);
+    let notice = bounce::Notice { from: "mailer-daemon@shop.example", to: "a@b.example", subject: bounce::FAILURE, text: &said };
+    let form = bounce::form("0123456789", message, &["a@b.example".into()], &notice);
     assert!(form.windows(message.len().max(1)).any(|part| part == message) || message.is_empty(), "a bounce has the message in it");
     assert!(form.ends_with(b"--bounce-0123456789--\r\n"));
     // What we send ends where we say, and not before.
