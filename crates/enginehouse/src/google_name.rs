@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -46,8 +46,7 @@ impl GoogleName {
         let folder = state.join("google-authority");
         let authority = Authority::keep(&folder).with_context(|| format!("no authority can be kept in {}", folder.display()))?;
         let tls = authority.certify().context("no certificate can be made")?;
-        let shown =
-            authority.shown(address, &cache.join("authorities")).with_context(|| format!("cannot write into {}", cache.display()))?;
+        let shown = authority.shown(address, &cache.join("authorities"));
         Ok(Self { listener, tls, shown })
     }
 
@@ -129,22 +128,15 @@ impl Authority {
         Ok(Arc::new(config))
     }
 
-    /// Writes the authority and the machine's own ones into a file named after what is in it: others may be reading it.
-    fn shown(&self, address: SocketAddr, folder: &Path) -> io::Result<AdminApi> {
+    /// The authority and the machine's own ones, for a file named after what is in it: others may be reading it.
+    fn shown(&self, address: SocketAddr, folder: &Path) -> AdminApi {
         let system = system_bundle().and_then(|file| fs::read_to_string(file).ok()).filter(|text| text.contains("BEGIN CERTIFICATE"));
         let whole = system.is_some();
         let text = format!("{}\n{}", self.pem, system.unwrap_or_default());
         let sum = digest(&SHA256, text.as_bytes());
         let halves = sum.as_ref().iter().take(12).flat_map(|byte| [byte >> 4, byte & 15]);
         let name: String = halves.filter_map(|half| char::from_digit(half.into(), 16)).collect();
-        fs::create_dir_all(folder)?;
-        let bundle: PathBuf = folder.join(format!("{name}.pem"));
-        if !fs::metadata(&bundle).is_ok_and(|known| known.len() == text.len() as u64) {
-            let draft = folder.join(format!("{name}.{}.new", std::process::id()));
-            write(&draft, &text, 0o644)?;
-            fs::rename(&draft, &bundle)?;
-        }
-        Ok(AdminApi { address, bundle, whole })
+        AdminApi { address, authorities: text.into(), bundle: folder.join(format!("{name}.pem")), whole }
     }
 }
 
@@ -181,7 +173,7 @@ mod tests {
         let (first, second) = (take(), take());
         assert_eq!(first.shown().bundle, second.shown().bundle, "one authority");
         assert_ne!(first.shown().address, second.shown().address);
-        let text = fs::read_to_string(first.shown().bundle).expect("there");
+        let text = first.shown().authorities;
         assert!(text.starts_with("-----BEGIN CERTIFICATE-----"), "{text}");
         let key = home.path().join("google-authority/key.pem");
         assert_eq!(std::os::unix::fs::MetadataExt::mode(&fs::metadata(&key).expect("there")) & 0o777, 0o600);

@@ -3,13 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use model::config::VersionConfig;
 
 use crate::fleet::House;
-use crate::prepare::Launch;
+use crate::prepare::{Launch, PrepareError};
 
 /// The name, and the port that belongs to `https:`.
 pub(crate) const NAME: &str = "appengine.googleapis.com";
@@ -28,7 +32,9 @@ const BESIDES: [&str; 2] = ["HTTPLIB2_CA_CERTS", "NODE_EXTRA_CA_CERTS"];
 pub struct AdminApi {
     /// A loopback address; the name itself can only lead there if the port is [`PORT`].
     pub address: SocketAddr,
-    /// The authority of its certificate and the machine's own ones, in a PEM file that everybody may read.
+    /// The authority of its certificate and the machine's own ones, in PEM form.
+    pub authorities: Arc<str>,
+    /// The file for them, which everybody may read. It is written when a version asks for it.
     pub bundle: PathBuf,
     /// The machine's own ones are in there.
     pub whole: bool,
@@ -39,6 +45,21 @@ pub(crate) fn wanted<'h>(house: &'h House, config: &VersionConfig) -> Option<&'h
     let value = |name: &str| house.options.env.get(name).or_else(|| config.env.get(name));
     let asked = SWITCHES.iter().any(|name| value(name).is_some_and(|value| value.eq_ignore_ascii_case("true")));
     house.options.admin_api.as_ref().filter(|_| asked && !config.runtime.is_first_generation())
+}
+
+/// Writes the file of authorities, if the version needs it.
+pub(crate) fn provide(house: &House, config: &VersionConfig) -> Result<(), PrepareError> {
+    let Some(api) = wanted(house, config) else { return Ok(()) };
+    let write = || -> io::Result<()> {
+        let draft = api.bundle.with_extension(format!("{}.new", std::process::id()));
+        fs::create_dir_all(api.bundle.parent().unwrap_or(&api.bundle))?;
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&draft)?;
+        file.write_all(api.authorities.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, &api.bundle)
+    };
+    let there = fs::metadata(&api.bundle).is_ok_and(|known| known.len() == api.authorities.len() as u64);
+    if there { Ok(()) } else { write().map_err(|error| PrepareError(format!("cannot write {}: {error}", api.bundle.display()))) }
 }
 
 /// How its certificate is known.

@@ -127,6 +127,7 @@ impl Fleet {
             return Ok(Prepared { summary: Summary::default(), files: None, held: Vec::new(), launch: Launch::None });
         }
         let staged = stage::provide(self.house(), version, progress)?;
+        crate::google::provide(self.house(), config)?;
         let mut prepared = self.prepare_code(version, &staged, progress)?;
         prepared.summary.notes.extend(staged.notes.iter().cloned());
         prepared.summary.notes.extend(crate::google::note(self.house(), config, &prepared.launch));
