@@ -208,7 +208,25 @@ def serve(connection, connections, ended):
         ended()
 
 
+class Serving(threading.Thread):
+    """A thread that is not lost when `threading` is imported anew, as google.appengine.runtime.thread_hooks of Python 3 does: that forgets which
+    threads are starting and running, and a thread that is just starting would end without having served its connection."""
+
+    ran = False
+
+    def run(self):
+        self.ran = True
+        super(Serving, self).run()
+
+    def _bootstrap_inner(self):
+        try:
+            super(Serving, self)._bootstrap_inner()
+        except KeyError:
+            if not self.ran:
+                self.run()
+
+
 def start(connection, connections, ended):
-    thread = threading.Thread(target=serve, args=(connection, connections, ended))
+    thread = Serving(target=serve, args=(connection, connections, ended))
     thread.daemon = True
     thread.start()
