@@ -24,6 +24,8 @@ pub(crate) struct Options {
     rounds: u32,
     /// Seconds of load for each server in each round.
     seconds: u32,
+    /// All servers of a comparison are under load at the same time instead of in turn.
+    together: bool,
     /// Where files and logs go.
     dir: PathBuf,
     /// The server's binary.
@@ -65,7 +67,7 @@ const ALL: &[(&str, &str, Bench)] = &[
 
 /// Runs the named benchmarks, or all.
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
-    let (mut rounds, mut seconds, mut fresh, mut binary, mut names) = (5, 2, true, None, Vec::new());
+    let (mut rounds, mut seconds, mut together, mut fresh, mut binary, mut names) = (5, 2, false, true, None, Vec::new());
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         let mut number = || rest.next().and_then(|n| n.parse().ok());
@@ -79,6 +81,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
                 }
                 return Ok(());
             }
+            "--together" => together = true,
             "--no-build" => fresh = false,
             name if ALL.iter().any(|(known, _, _)| *known == name) => names.push(name.to_owned()),
             other => bail!("unknown benchmark `{other}`; see cargo xtask bench --list"),
@@ -89,7 +92,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
         None if fresh => release::build(root)?,
         None => release::shipped(root)?,
     };
-    let options = options(root, enginehouse, rounds, seconds)?;
+    let options = Options { together, ..options(root, enginehouse, rounds, seconds)? };
     for (name, what, bench) in ALL {
         if names.is_empty() || names.iter().any(|n| n == name) {
             say(&format!("\n## {name}: {what} ({rounds} rounds of {seconds} s)\n"));
@@ -122,7 +125,7 @@ fn options(root: &Path, enginehouse: PathBuf, rounds: u32, seconds: u32) -> Resu
     {
         process::need(program, package)?;
     }
-    Ok(Options { rounds, seconds, dir, enginehouse, root: root.to_owned() })
+    Ok(Options { rounds, seconds, together: false, dir, enginehouse, root: root.to_owned() })
 }
 
 /// The median; 0 of nothing.

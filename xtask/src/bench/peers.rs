@@ -92,8 +92,32 @@ impl Site {
         for name in DROPPED {
             write!(proxy, "proxy_hide_header {name}; ")?;
         }
+        write!(
+            locations,
+            "location ~ ^/static/(.*)$ {{ alias {dir}/app/static/$1; expires 10m; add_header Vary Accept-Encoding; }}\n\
+             location ~ ^/(.*)$ {{ proxy_pass http://$backend; proxy_http_version 1.1; {proxy}\n\
+             proxy_set_header Connection \"\"; proxy_set_header Host $host;\n\
+             proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;\n\
+             proxy_set_header X-Appengine-Country ZZ; proxy_set_header X-Appengine-Region ?; proxy_set_header X-Appengine-City ?;\n\
+             proxy_set_header X-Appengine-CityLatLong 0.000000,0.000000; proxy_set_header X-Appengine-User-IP $remote_addr; proxy_set_header X-Appengine-Https $https;\n\
+             proxy_set_header X-Appengine-Request-Log-Id $request_id; proxy_set_header X-Cloud-Trace-Context $request_id/1;\n\
+             proxy_set_header X-Appengine-Default-Version-Hostname $host; proxy_set_header X-Appengine-Timeout-Ms 600000;\n\
+             proxy_set_header X-Appengine-Api-Ticket $request_id;\n\
+             add_header Cache-Control private; add_header Vary Accept-Encoding; }}\n",
+        )?;
+        self.nginx_with("front", ports, upstream, &locations)
+    }
+
+    /// nginx that passes everything on as it is.
+    pub(crate) fn bare_nginx(&self, ports: Ports, upstream: u16) -> Result<Vec<String>> {
+        let pass = "location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection \"\"; }\n";
+        self.nginx_with("bare", ports, upstream, pass)
+    }
+
+    fn nginx_with(&self, name: &str, ports: Ports, upstream: u16, locations: &str) -> Result<Vec<String>> {
+        let dir = self.dir.display();
         let config = format!(
-            "daemon off; worker_processes 1; pid {dir}/front.pid; error_log stderr crit;\n\
+            "daemon off; worker_processes 1; pid {dir}/{name}.pid; error_log stderr crit;\n\
              events {{ worker_connections 8192; }}\n\
              http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000; keepalive_timeout 600s; server_tokens off;\n\
              types {{ text/html html; application/octet-stream bin; }} gzip on; gzip_types text/plain;\n\
@@ -106,22 +130,12 @@ impl Site {
              server {{ listen 127.0.0.1:{http} backlog=4096; listen 127.0.0.1:{tls} ssl http2 backlog=4096; listen 127.0.0.1:{h2c} http2 backlog=4096;\n\
              http2_max_concurrent_streams 128; \n\
              {locations}\
-             location ~ ^/static/(.*)$ {{ alias {dir}/app/static/$1; expires 10m; add_header Vary Accept-Encoding; }}\n\
-             location ~ ^/(.*)$ {{ proxy_pass http://$backend; proxy_http_version 1.1; {proxy}\n\
-             proxy_set_header Connection \"\"; proxy_set_header Host $host;\n\
-             proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;\n\
-             proxy_set_header X-Appengine-Country ZZ; proxy_set_header X-Appengine-Region ?; proxy_set_header X-Appengine-City ?;\n\
-             proxy_set_header X-Appengine-CityLatLong 0.000000,0.000000; proxy_set_header X-Appengine-User-IP $remote_addr; proxy_set_header X-Appengine-Https $https;\n\
-             proxy_set_header X-Appengine-Request-Log-Id $request_id; proxy_set_header X-Cloud-Trace-Context $request_id/1;\n\
-             proxy_set_header X-Appengine-Default-Version-Hostname $host; proxy_set_header X-Appengine-Timeout-Ms 600000;\n\
-             proxy_set_header X-Appengine-Api-Ticket $request_id;\n\
-             add_header Cache-Control private; add_header Vary Accept-Encoding; }}\n\
              }} }}\n",
             http = ports.http,
             tls = ports.tls,
             h2c = ports.h2c,
         );
-        let path = self.dir.join("front.conf");
+        let path = self.dir.join(format!("{name}.conf"));
         fs::write(&path, config)?;
         Ok(["nginx", "-p", &dir.to_string(), "-c", &path.display().to_string()].map(str::to_owned).to_vec())
     }

@@ -32,6 +32,7 @@ impl Contender {
 }
 
 /// Which load is put on which port.
+#[derive(Clone, Copy)]
 struct Scene {
     path: &'static str,
     connections: u32,
@@ -40,10 +41,13 @@ struct Scene {
     scheme: &'static str,
 }
 
+/// nginx that passes everything on and does nothing else: what the sockets alone cost.
+const BARE: &str = "nginx, none of the work";
+
 const PLAIN: Scene = Scene { path: "/app/hello", connections: 64, close: false, streams: None, scheme: "http" };
 
 pub(crate) fn proxied(options: &Options) -> Result<Vec<String>> {
-    contest(options, &["nginx", "haproxy", "enginehouse"], &PLAIN)
+    contest(options, &["nginx", "haproxy", "enginehouse", BARE], &PLAIN)
 }
 
 pub(crate) fn static_1k(options: &Options) -> Result<Vec<String>> {
@@ -59,7 +63,7 @@ pub(crate) fn static_10m(options: &Options) -> Result<Vec<String>> {
 }
 
 pub(crate) fn tls(options: &Options) -> Result<Vec<String>> {
-    contest(options, &["nginx", "haproxy", "enginehouse"], &Scene { scheme: "https", ..PLAIN })
+    contest(options, &["nginx", "haproxy", "enginehouse", BARE], &Scene { scheme: "https", ..PLAIN })
 }
 
 pub(crate) fn handshake(options: &Options) -> Result<Vec<String>> {
@@ -101,18 +105,38 @@ pub(crate) fn handlers(options: &Options) -> Result<Vec<String>> {
 
 fn play(options: &Options, contenders: &[Contender], scene: &Scene) -> Result<Vec<String>> {
     let mut figures: Vec<Vec<(Run, f64)>> = vec![Vec::new(); contenders.len()];
+    // Round 0 warms up and is not counted.
     for round in 0..=options.rounds {
-        for turn in 0..contenders.len() {
-            // The order rotates, so that nobody always runs after the same neighbour. Round 0 warms up and is not counted.
-            let which = (turn + round as usize) % contenders.len();
-            let seconds = if round == 0 { 1 } else { options.seconds };
-            let measured = measure(&contenders[which], scene, seconds)?;
-            if round > 0 {
-                figures[which].push(measured);
+        let seconds = if round == 0 { 1 } else { options.seconds };
+        let measured =
+            if options.together { at_once(contenders, scene, seconds)? } else { in_turn(contenders, scene, seconds, round as usize)? };
+        if round > 0 {
+            for (which, figure) in measured {
+                figures[which].push(figure);
             }
         }
     }
     Ok(table(contenders, &figures))
+}
+
+/// What each contender, by its place, was measured at.
+type Round = Vec<(usize, (Run, f64))>;
+
+/// One after the other. The order rotates, so that nobody always runs after the same neighbour.
+fn in_turn(contenders: &[Contender], scene: &Scene, seconds: u32, round: usize) -> Result<Round> {
+    let order = (0..contenders.len()).map(|turn| (turn + round) % contenders.len());
+    order.map(|which| Ok((which, measure(&contenders[which], scene, seconds)?))).collect()
+}
+
+/// All at the same time, so that whatever else the machine does falls on all of them alike. They share the connections.
+fn at_once(contenders: &[Contender], scene: &Scene, seconds: u32) -> Result<Round> {
+    let connections = (scene.connections / u32::try_from(contenders.len())?).max(1);
+    let share = Scene { connections, ..*scene };
+    std::thread::scope(|scope| {
+        let loads: Vec<_> = contenders.iter().map(|contender| scope.spawn(|| measure(contender, &share, seconds))).collect();
+        let ended = loads.into_iter().map(|load| load.join().unwrap_or_else(|_| bail!("a load generator failed")));
+        ended.enumerate().map(|(which, figure)| Ok((which, figure?))).collect()
+    })
 }
 
 fn measure(contender: &Contender, scene: &Scene, seconds: u32) -> Result<(Run, f64)> {
@@ -194,7 +218,11 @@ pub(crate) fn start(options: &Options, site: &Site, name: &'static str) -> Resul
     let (command, env) = site.upstream_command(up);
     let mut upstream = Server::start("upstream", "1", &command, &env, &options.dir.join(format!("{name}-upstream.log")))?;
     upstream.wait_ready(up, Duration::from_secs(10))?;
-    let command = if name == "nginx" { site.nginx(ports, up)? } else { site.haproxy(ports, up)? };
+    let command = match name {
+        "nginx" => site.nginx(ports, up)?,
+        BARE => site.bare_nginx(ports, up)?,
+        _ => site.haproxy(ports, up)?,
+    };
     let mut server = Server::start(name, SERVER_CORE, &command, &[], &options.dir.join(format!("{name}.log")))?;
     server.wait_ready(ports.http, Duration::from_secs(10))?;
     Ok(Contender { name, server, ports, tree: true, _upstream: Some(upstream) })
