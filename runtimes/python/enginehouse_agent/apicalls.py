@@ -98,7 +98,7 @@ class Call(object):
 
     def answer(self):
         """The bytes of the service's answer; an error of google.appengine.runtime.apiproxy_errors otherwise."""
-        errors = __import__('google.appengine.runtime.apiproxy_errors', fromlist=['Error'])
+        errors = _errors()
         failed = 'the API call %s.%s() failed: ' % (self.service, self.method)
         try:
             if self.connection.sock is not None:
@@ -129,6 +129,13 @@ class Call(object):
             return fields.get(1, b'')
         except Malformed:
             raise errors.RPCFailedError(failed + 'its answer is malformed')
+
+
+def _errors():
+    """The SDK's module of errors. Asked for where it lies, because importing takes Python 2's one import lock: an answer must not wait for another
+    thread that imports something and waits for an answer itself."""
+    name = 'google.appengine.runtime.apiproxy_errors'
+    return sys.modules.get(name) or __import__(name, fromlist=['Error'])
 
 
 def _text(value):
