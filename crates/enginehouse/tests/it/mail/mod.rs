@@ -4,6 +4,7 @@ pub(crate) mod relay;
 mod returns;
 mod tls;
 
+use std::cell::Cell;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
@@ -313,6 +314,12 @@ fn y21_mail_comes_in() {
         }
         // Nobody else may bring mail to the app.
         assert_ne!(node.send(&Request::post("/_ah/mail/a@b", "x")).status, 200, "{python:?}");
+        // All four must have come in before the app forgets them.
+        let left = Cell::new(4);
+        node.wait_line("four deliveries", |line| {
+            left.set(left.get() - u32::from(line.contains("is delivered")));
+            left.get() == 0
+        });
         // What the app sends to itself needs no server.
         assert_eq!(
             eval(&node, "memcache.delete('mail') and mail.send_mail('me@example.com', 'own@demo.appspotmail.com', 'To myself', 'A text')"),
@@ -391,8 +398,7 @@ fn s4_a_server_knows_its_senders_and_loses_nothing() {
 fn s4_mail_that_was_taken_survives_a_kill() {
     // Whoever is called here does not answer, so the message waits.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = silent.local_addr().expect("an address");
-    let url = format!("smtp://{address}");
+    let url = format!("smtp://{}", silent.local_addr().expect("an address"));
     let args = ["--project", "shop", "--patience", "300", "--smtp-url", &url];
     let mut server = ServeNode::with(env!("CARGO_BIN_EXE_enginehouse"), args);
     server.deploy("shop", &app(Python::Two), &[]);
@@ -400,8 +406,7 @@ fn s4_mail_that_was_taken_survives_a_kill() {
     let request = query("raw(Sender='x@shop.appspotmail.com', Subject='It survives')").host(&host);
     assert_eq!(Connection::open(server.http()).send(&request).expect(200).text(), "null");
     server.kill();
-    drop(silent);
-    let relay = Relay::at(address);
+    let relay = Relay::on(silent);
     server.restart();
     assert!(relay.next().message.contains("It survives"));
 }

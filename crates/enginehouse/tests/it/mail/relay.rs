@@ -23,11 +23,11 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn start() -> Self {
-        Self::at("127.0.0.1:0".parse().expect("an address"))
+        Self::on(TcpListener::bind("127.0.0.1:0").expect("a port"))
     }
 
-    pub(crate) fn at(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).expect("a port");
+    /// Where somebody listens already: a port that is let go of may be another's at once.
+    pub(crate) fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("an address");
         let (sender, came) = channel();
         std::thread::spawn(move || {
