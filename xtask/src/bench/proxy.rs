@@ -32,7 +32,6 @@ impl Contender {
 }
 
 /// Which load is put on which port.
-#[derive(Clone, Copy)]
 struct Scene {
     path: &'static str,
     connections: u32,
@@ -128,12 +127,10 @@ fn in_turn(contenders: &[Contender], scene: &Scene, seconds: u32, round: usize) 
     order.map(|which| Ok((which, measure(&contenders[which], scene, seconds)?))).collect()
 }
 
-/// All at the same time, so that whatever else the machine does falls on all of them alike. They share the connections.
+/// All at the same time, so that whatever else the machine does falls on all of them alike.
 fn at_once(contenders: &[Contender], scene: &Scene, seconds: u32) -> Result<Round> {
-    let connections = (scene.connections / u32::try_from(contenders.len())?).max(1);
-    let share = Scene { connections, ..*scene };
     std::thread::scope(|scope| {
-        let loads: Vec<_> = contenders.iter().map(|contender| scope.spawn(|| measure(contender, &share, seconds))).collect();
+        let loads: Vec<_> = contenders.iter().map(|contender| scope.spawn(|| measure(contender, scene, seconds))).collect();
         let ended = loads.into_iter().map(|load| load.join().unwrap_or_else(|_| bail!("a load generator failed")));
         ended.enumerate().map(|(which, figure)| Ok((which, figure?))).collect()
     })
