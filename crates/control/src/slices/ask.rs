@@ -30,6 +30,17 @@ pub(super) fn until_slash(text: &str) -> &str {
     text.split('/').next().unwrap_or(text)
 }
 
+/// Refuses fields that nobody knows.
+pub(super) fn check_known(fields: &Map<String, Value>, what: &str, known: &[&str]) -> Result<(), Status> {
+    match fields.keys().find(|key| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(stranger) => Err(Status::field(
+            format!("{what}.{stranger}"),
+            format!("Invalid JSON payload received. Unknown name \"{stranger}\" at '{what}': Cannot find field."),
+        )),
+    }
+}
+
 impl Ask<'_> {
     /// The segments after the API's version, decoded, and the verb after the last one's colon.
     ///
@@ -64,13 +75,8 @@ impl Ask<'_> {
             Value::Null => Map::new(),
             _ => return Err(Status::invalid(format!("Invalid JSON payload received. A {what} is an object."))),
         };
-        match fields.keys().find(|key| !known.contains(&key.as_str())) {
-            None => Ok(fields),
-            Some(stranger) => Err(Status::field(
-                format!("{what}.{stranger}"),
-                format!("Invalid JSON payload received. Unknown name \"{stranger}\" at '{what}': Cannot find field."),
-            )),
-        }
+        check_known(&fields, what, known)?;
+        Ok(fields)
     }
 
     /// 404 for a path or a method that the slice does not have.

@@ -32,9 +32,7 @@ impl House<'_> {
     fn app(&self, app: &str) -> Result<Option<store::control::App>, Status> {
         Ok(self.store.read(|view| view.find_app(app))?)
     }
-}
 
-impl House<'_> {
     /// Whoever sends tasks follows the new configuration before the client hears that it is in force.
     fn refresh(&self, app: &str, kind: Kind) -> Result<(), Status> {
         if kind == Kind::Queue {

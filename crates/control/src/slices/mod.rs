@@ -164,6 +164,27 @@ fn locations(ground: &dyn Ground, ask: &Ask<'_>, app: &str, wanted: Option<&str>
     }
 }
 
+/// What a path of an API with locations leads to.
+enum Regional<'p> {
+    /// A place in the collection.
+    Within { app: &'p str, location: &'p str, rest: &'p [&'p str] },
+    /// The locations themselves, which all such APIs have.
+    Answer(Value),
+}
+
+/// Reads `projects/APP/locations/LOCATION/COLLECTION…`; the location must be the app's.
+fn regional<'p>(ground: &dyn Ground, ask: &Ask<'_>, parts: &'p [&'p str], collection: &str) -> Result<Regional<'p>, Status> {
+    match parts {
+        [_, app, "locations"] => locations(ground, ask, app, None).map(Regional::Answer),
+        [_, app, "locations", wanted] => locations(ground, ask, app, Some(wanted)).map(Regional::Answer),
+        [_, app, _, location, found, rest @ ..] if *found == collection => {
+            check_location(ground, app, location)?;
+            Ok(Regional::Within { app, location, rest })
+        }
+        _ => Err(ask.unknown()),
+    }
+}
+
 /// Refuses locations other than the app's.
 fn check_location(ground: &dyn Ground, app: &str, location: &str) -> Result<(), Status> {
     let region = region(ground, app)?;

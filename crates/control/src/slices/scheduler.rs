@@ -6,7 +6,7 @@ use model::cron::Schedule;
 use serde_json::{Map, Value, json};
 use store::control::{Document, Kind};
 
-use super::{Ask, Ground, Inquiry, mask, paging};
+use super::{Ask, Ground, Inquiry, Regional, mask, paging};
 use crate::status::{Code, Status};
 
 /// Jobs of one app (App Engine's limit for cron.yaml is 250).
@@ -28,13 +28,10 @@ const TOLD: [&str; 5] = ["userUpdateTime", "status", "scheduleTime", "lastAttemp
 pub(super) fn answer(ground: &dyn Ground, ask: &Ask<'_>) -> Result<Value, Status> {
     let (segments, verb) = ask.segments();
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
-    if let [_, app, "locations", rest @ ..] = parts.as_slice()
-        && rest.len() < 2
-    {
-        return super::locations(ground, ask, app, rest.first().copied());
-    }
-    let [_, app, _, location, "jobs", rest @ ..] = parts.as_slice() else { return Err(ask.unknown()) };
-    super::check_location(ground, app, location)?;
+    let (app, location, rest) = match super::regional(ground, ask, &parts, "jobs")? {
+        Regional::Within { app, location, rest } => (app, location, rest),
+        Regional::Answer(answer) => return Ok(answer),
+    };
     let place = Place { ground, app, location };
     match (ask.method, rest, verb.as_deref()) {
         (&Method::GET, [], None) => place.list(ask),

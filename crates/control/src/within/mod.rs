@@ -6,7 +6,6 @@ mod listen;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -18,6 +17,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use store::access::AccessKey;
 
+use crate::api::ask::Query;
 use crate::api::{bearer, check_scopes, completed, shown_split, stranger};
 use crate::status::{Code, Status};
 use crate::version::raise;
@@ -74,11 +74,11 @@ impl Within {
         let (app, wanted) = read(&segments).ok_or_else(missing)?;
         let table = (self.table)().filter(|_| app == self.app.as_str());
         let table = table.ok_or_else(|| Status::not_found(format!("Could not find Application \"{app}\".")))?;
-        let query = parameters(target.query().unwrap_or_default());
+        let query = Query::parse(target.query().unwrap_or_default());
         match wanted {
             Wanted::Version(service, version) if *method == Method::PATCH => {
                 let key = &self.find(&table, service, version)?.config.key;
-                let changes = changes(query.get("updateMask").map(String::as_str).unwrap_or_default(), body)?;
+                let changes = changes(query.get("updateMask").unwrap_or_default(), body)?;
                 self.change(key, &changes).await
             }
             _ if !looks => Err(missing()),
@@ -220,13 +220,6 @@ fn refused(why: &Refused) -> Status {
     Status::new(code, format!("{why}."))
 }
 
-fn is_full(query: &BTreeMap<String, String>) -> bool {
+fn is_full(query: &Query) -> bool {
     query.get("view").is_some_and(|view| view.eq_ignore_ascii_case("FULL") || view == "1")
-}
-
-fn parameters(query: &str) -> BTreeMap<String, String> {
-    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    let camel = |name: String| if name == "update_mask" { "updateMask".to_owned() } else { name };
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(name, value)| (camel(decode(name)), decode(value))).collect()
 }

@@ -1,6 +1,6 @@
 //! What a request asks for, who may ask, and what comes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use model::config::VersionConfig;

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 use store::control::{Document, Kind};
 
-use super::{Ask, Ground, Inquiry, mask, paging};
+use super::{Ask, Ground, Inquiry, Regional, mask, paging};
 use crate::status::{Code, Status};
 
 /// Queues of one app (Cloud Tasks' limit).
@@ -31,13 +31,10 @@ const FIELDS: [&str; 13] = [
 pub(super) fn answer(ground: &dyn Ground, ask: &Ask<'_>) -> Result<Value, Status> {
     let (segments, verb) = ask.segments();
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
-    if let [_, app, "locations", rest @ ..] = parts.as_slice()
-        && rest.len() < 2
-    {
-        return super::locations(ground, ask, app, rest.first().copied());
-    }
-    let [_, app, _, location, "queues", rest @ ..] = parts.as_slice() else { return Err(ask.unknown()) };
-    super::check_location(ground, app, location)?;
+    let (app, location, rest) = match super::regional(ground, ask, &parts, "queues")? {
+        Regional::Within { app, location, rest } => (app, location, rest),
+        Regional::Answer(answer) => return Ok(answer),
+    };
     let place = Place { ground, app, location, nested: ask.path.starts_with("/v2beta3/") };
     match (ask.method, rest, verb.as_deref()) {
         (&Method::GET, [], None) => place.list(ask),

@@ -7,6 +7,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::super::ask::check_known;
 use super::super::{Ask, Inquiry};
 use super::Place;
 use crate::status::{Code, Status};
@@ -223,13 +224,8 @@ fn code(status: u64) -> (u8, &'static str) {
 /// An object whose fields are all known.
 fn object<'v>(value: &'v Value, what: &str, known: &[&str]) -> Result<&'v Map<String, Value>, Status> {
     let Value::Object(fields) = value else { return Err(Status::field(what, format!("{what} is an object."))) };
-    match fields.keys().find(|key| !known.contains(&key.as_str())) {
-        None => Ok(fields),
-        Some(stranger) => Err(Status::field(
-            format!("{what}.{stranger}"),
-            format!("Invalid JSON payload received. Unknown name \"{stranger}\" at '{what}': Cannot find field."),
-        )),
-    }
+    check_known(fields, what, known)?;
+    Ok(fields)
 }
 
 /// A method by its name or, as generated clients send it, its number.
