@@ -12,8 +12,8 @@ use model::journal::{Entry, Journal};
 
 use crate::check::count;
 use crate::cli::{Doctor, LogFormat};
-use crate::google_name::PORT;
 use crate::ui::{BOLD, DIM, GREEN, RED, Ui, YELLOW};
+use fleet::AdminApi;
 
 /// Nobody logs while the machine is looked at.
 struct Silent;
@@ -73,7 +73,7 @@ fn names(report: &Report) -> Vec<Named> {
     };
     vec![
         find("metadata.google.internal", 80, "libraries that read GCE_METADATA_HOST find the metadata server"),
-        find("appengine.googleapis.com", PORT, "Python 3 apps without `entrypoint` find the Admin API, if they ask for it"),
+        find(AdminApi::NAME, AdminApi::PORT, "Python 3 apps without `entrypoint` find the Admin API, if they ask for it"),
     ]
 }
 

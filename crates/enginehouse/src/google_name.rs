@@ -14,6 +14,7 @@ use control::api::{Api, Door};
 use control::within::Within;
 use control::{Admin, Bound};
 use fleet::AdminApi;
+use model::brief;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, NameConstraints, date_time_ymd,
@@ -22,11 +23,6 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
 use crate::client::system_bundle;
-
-/// The name.
-const NAME: &str = "appengine.googleapis.com";
-/// The port that belongs to it.
-pub(crate) const PORT: u16 = 443;
 
 /// What answers under the name.
 pub(crate) struct GoogleName {
@@ -39,7 +35,7 @@ impl GoogleName {
     /// Takes an address: port 443 of `names`, under which instances find Google's other names, or any free port, which only the agent knows of. The
     /// authority is kept in `state`, what instances are to believe in `cache`.
     pub(crate) fn take(names: Option<Ipv4Addr>, state: &Path, cache: &Path) -> anyhow::Result<Self> {
-        let usual = names.and_then(|address| TcpListener::bind((address, PORT)).ok());
+        let usual = names.and_then(|address| TcpListener::bind((address, AdminApi::PORT)).ok());
         let listener = usual.map_or_else(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)), Ok).context("no port can be listened on")?;
         listener.set_nonblocking(true).context("the socket cannot be used")?;
         let address = listener.local_addr().context("the socket has no address")?;
@@ -113,8 +109,8 @@ impl Authority {
     /// A certificate for the name, good for this process.
     fn certify(&self) -> anyhow::Result<Arc<ServerConfig>> {
         let key = KeyPair::generate()?;
-        let mut leaf = CertificateParams::new(vec![NAME.to_owned()])?;
-        leaf.distinguished_name.push(DnType::CommonName, NAME);
+        let mut leaf = CertificateParams::new(vec![AdminApi::NAME.to_owned()])?;
+        leaf.distinguished_name.push(DnType::CommonName, AdminApi::NAME);
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.use_authority_key_identifier_extension = true;
@@ -133,9 +129,7 @@ impl Authority {
         let system = system_bundle().and_then(|file| fs::read_to_string(file).ok()).filter(|text| text.contains("BEGIN CERTIFICATE"));
         let whole = system.is_some();
         let text = format!("{}\n{}", self.pem, system.unwrap_or_default());
-        let sum = digest(&SHA256, text.as_bytes());
-        let halves = sum.as_ref().iter().take(12).flat_map(|byte| [byte >> 4, byte & 15]);
-        let name: String = halves.filter_map(|half| char::from_digit(half.into(), 16)).collect();
+        let name = brief::hex(&digest(&SHA256, text.as_bytes()).as_ref()[..12]);
         AdminApi { address, authorities: text.into(), bundle: folder.join(format!("{name}.pem")), whole }
     }
 }
@@ -145,8 +139,10 @@ fn params() -> anyhow::Result<CertificateParams> {
     authority.distinguished_name.push(DnType::CommonName, "Enginehouse, for appengine.googleapis.com inside its instances");
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    authority.name_constraints =
-        Some(NameConstraints { permitted_subtrees: vec![GeneralSubtree::DnsName(NAME.to_owned())], excluded_subtrees: Vec::new() });
+    authority.name_constraints = Some(NameConstraints {
+        permitted_subtrees: vec![GeneralSubtree::DnsName(AdminApi::NAME.to_owned())],
+        excluded_subtrees: Vec::new(),
+    });
     valid(&mut authority);
     Ok(authority)
 }

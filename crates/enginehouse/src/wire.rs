@@ -16,6 +16,7 @@ use control::ward::Local;
 use control::within::Within;
 use control::{Admin, Bound, Metrics};
 use fleet::{Fleet, Prepared, Progress};
+use model::brief;
 use model::cron::Missed;
 use model::ids::VersionKey;
 use model::journal::{Entry, Journal, Severity};
@@ -184,12 +185,7 @@ impl Works {
             spans,
             draining: Arc::clone(&draining),
         };
-        let token: String = storage
-            .secret("admin")?
-            .iter()
-            .flat_map(|byte| [byte >> 4, byte & 15])
-            .filter_map(|half| char::from_digit(half.into(), 16))
-            .collect();
+        let token = brief::hex(&storage.secret("admin")?);
         let local = Local { app: app.clone(), token: token.clone(), wards: bundled.wards(), quit: asked.test_mode.then_some(quit) };
         let (admin, admin_address) = admin(asked, watched, metrics, local)?;
         let mut addresses = Addresses::new(http, listening.get(1).copied(), admin_address, edition.versions.keys().map(|key| &key.service));

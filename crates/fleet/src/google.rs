@@ -15,10 +15,6 @@ use model::config::VersionConfig;
 use crate::fleet::House;
 use crate::prepare::{Launch, PrepareError};
 
-/// The name, and the port that belongs to `https:`.
-pub(crate) const NAME: &str = "appengine.googleapis.com";
-/// See [`NAME`].
-pub(crate) const PORT: u16 = 443;
 /// By which apps say that their Modules API asks the Admin API: the SDK 1.3.0b0's variable, and that of its successors.
 const SWITCHES: [&str; 2] = ["APPENGINE_MODULES_USE_ADMIN_API", "MODULES_USE_ADMIN_API"];
 /// What names a file of authorities to OpenSSL and Go, to requests, curl, httplib2 and gRPC instead of their own.
@@ -30,7 +26,7 @@ const BESIDES: [&str; 2] = ["HTTPLIB2_CA_CERTS", "NODE_EXTRA_CA_CERTS"];
 /// Where the house answers as the Admin API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminApi {
-    /// A loopback address; the name itself can only lead there if the port is [`PORT`].
+    /// A loopback address; the name itself can only lead there if the port is [`AdminApi::PORT`].
     pub address: SocketAddr,
     /// The authority of its certificate and the machine's own ones, in PEM form.
     pub authorities: Arc<str>,
@@ -38,6 +34,13 @@ pub struct AdminApi {
     pub bundle: PathBuf,
     /// The machine's own ones are in there.
     pub whole: bool,
+}
+
+impl AdminApi {
+    /// The name that it has at Google.
+    pub const NAME: &str = "appengine.googleapis.com";
+    /// The port that belongs to `https:`.
+    pub const PORT: u16 = 443;
 }
 
 /// The Admin API, if the version asks for it.
@@ -71,13 +74,13 @@ pub(crate) fn variables(api: &AdminApi) -> impl Iterator<Item = (OsString, OsStr
 /// Whether instances find the name in their own `/etc/hosts`.
 fn is_named(house: &House, api: &AdminApi) -> bool {
     let shown = house.ground.report().is_some_and(|report| report.walls.namespaces) || house.ground.runtime().is_some();
-    shown && api.address.port() == PORT
+    shown && api.address.port() == AdminApi::PORT
 }
 
 /// What the agent has to turn round, where no file of names does it: name → address and port.
 pub(crate) fn redirects(house: &House, config: &VersionConfig) -> BTreeMap<&'static str, (String, u16)> {
     let api = wanted(house, config).filter(|api| !is_named(house, api));
-    api.map(|api| (NAME, (api.address.ip().to_string(), api.address.port()))).into_iter().collect()
+    api.map(|api| (AdminApi::NAME, (api.address.ip().to_string(), api.address.port()))).into_iter().collect()
 }
 
 /// What people should know of a version that asks for the Admin API and will not find it here.
@@ -86,7 +89,7 @@ pub(crate) fn note(house: &House, config: &VersionConfig, launch: &Launch) -> Op
     if is_named(house, api) || matches!(launch, Launch::Agent(_) | Launch::None) {
         return None;
     }
-    let (why, remedy) = if api.address.port() == PORT {
+    let (why, remedy) = if api.address.port() == AdminApi::PORT {
         ("instances have no /etc/hosts of their own without walls", "see `enginehouse doctor`, or leave `entrypoint` out")
     } else {
         (
@@ -94,5 +97,5 @@ pub(crate) fn note(house: &House, config: &VersionConfig, launch: &Launch) -> Op
             "start as root or with CAP_NET_BIND_SERVICE, allow it with `sysctl net.ipv4.ip_unprivileged_port_start=443`, or leave `entrypoint` out",
         )
     };
-    Some(format!("its Modules API asks {NAME}, which leads to Google and not here: {why}; to mend it: {remedy}"))
+    Some(format!("its Modules API asks {}, which leads to Google and not here: {why}; to mend it: {remedy}", AdminApi::NAME))
 }

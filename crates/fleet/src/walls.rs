@@ -259,8 +259,8 @@ pub(crate) fn hosts(doors: Option<&Arc<dyn Doors>>) -> Vec<String> {
 
 /// Google's name for the Admin API, where it can lead to ours.
 pub(crate) fn admin_host(options: &Options) -> Option<String> {
-    let api = options.admin_api.as_ref().filter(|api| api.address.port() == google::PORT)?;
-    Some(format!("{} {}", api.address.ip(), google::NAME))
+    let api = options.admin_api.as_ref().filter(|api| api.address.port() == google::AdminApi::PORT)?;
+    Some(format!("{} {}", api.address.ip(), google::AdminApi::NAME))
 }
 
 /// The walls around a zygote, which all instances that it forks share.

@@ -87,6 +87,11 @@ pub fn hex_digits(number: u128) -> [u8; 32] {
     text
 }
 
+/// Both hexadecimal digits of every byte, in lower case.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| PAIRS[usize::from(*byte)]).map(char::from).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +113,11 @@ mod tests {
         assert_eq!(text.as_str(), format!("{}123", "x".repeat(60)));
         text.push(b"more");
         assert_eq!(text.bytes().len(), ROOM);
+    }
+
+    #[test]
+    fn bytes_are_two_digits_each() {
+        assert_eq!(hex(&[0, 1, 0x7f, 0xa0, 0xff]), "00017fa0ff");
+        assert_eq!(hex(&[]), "");
     }
 }

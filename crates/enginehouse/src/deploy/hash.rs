@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, digest};
+use model::brief::hex;
 
 use super::collect::Found;
 use crate::client::{Failure, Outcome};
@@ -92,13 +93,6 @@ fn sum_of(path: &Path) -> Outcome<String> {
         }
         context.update(&piece[..read]);
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 type Known = HashMap<(Box<str>, Stamp), String>;

@@ -22,10 +22,10 @@ use model::table::Version;
 use crate::cache::{self, Held};
 use crate::fleet::House;
 use crate::prepare::{CommandLaunch, Launch, PrepareError, Prepared, Progress, Summary};
-use crate::python::hex;
 use crate::stage::{self, Staged};
 use crate::tools;
 use crate::work::{self, Work};
+use model::brief::hex;
 
 /// Rises when builds are made differently.
 const FORMAT: &str = "1";

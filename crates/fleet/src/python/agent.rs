@@ -33,7 +33,7 @@ pub(crate) fn unpack(house: &House, python: &Word, progress: &dyn Progress) -> R
         hash.update(&content.len().to_be_bytes());
         hash.update(content);
     }
-    let name = format!("{}-{}", super::hex(&hash.finish().as_ref()[..8]), python.version);
+    let name = format!("{}-{}", model::brief::hex(&hash.finish().as_ref()[..8]), python.version);
     let home = house.options.cache.join("agents").join(name);
     let folder = home.join(FOLDER);
     let held = cache::provide(&home, progress, || {

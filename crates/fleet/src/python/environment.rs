@@ -54,7 +54,7 @@ impl Recipe<'_> {
         for package in &self.packages {
             add(package.as_bytes());
         }
-        super::hex(&hash.finish().as_ref()[..12])
+        model::brief::hex(&hash.finish().as_ref()[..12])
     }
 
     fn has_local(&self) -> bool {

@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use super::walk::{Source, Walked};
 use super::{FILES, Telling};
 use crate::cache::Held;
-use crate::python::hex;
+use model::brief::hex;
 
 /// What is in the files, as far as it is known.
 #[derive(Debug, Default)]

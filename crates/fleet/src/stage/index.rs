@@ -13,7 +13,7 @@ use super::FOLDER;
 use super::copy::{Hashes, sweep_drafts};
 use super::walk::{Stamp, Walked};
 use crate::cache::{self, Held};
-use crate::python::hex;
+use model::brief::hex;
 
 /// File systems count time in steps of up to a hundredth of a second (FAT: two seconds, which nobody develops on): a file that was changed right
 /// before it was read may change again without showing it.

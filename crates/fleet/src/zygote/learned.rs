@@ -61,7 +61,7 @@ pub(crate) fn file(house: &House, deployment: &Deployment, launch: &AgentLaunch)
     add(deployment.version.root.as_os_str().as_encoded_bytes());
     add(house.options.app.as_str().as_bytes());
     add(deployment.version.config.key.service.as_str().as_bytes());
-    let name = crate::python::hex(&hash.finish().as_ref()[..12]);
+    let name = model::brief::hex(&hash.finish().as_ref()[..12]);
     house.options.cache.join("learned").join(name + ".json")
 }
 

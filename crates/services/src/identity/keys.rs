@@ -18,6 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 #[cfg(test)]
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use model::brief::hex;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::{Value, json};
 
@@ -136,7 +137,7 @@ impl Keys {
         let signing = RsaKeyPair::from_pkcs8(&der).or_else(|_| RsaKeyPair::from_der(&der));
         let signing = signing.map_err(|error| format!("the RSA key cannot be used ({error})"))?;
         let digest = digest(&SHA256, pair.public_key_raw());
-        let name = digest.as_ref().iter().take(20).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let name = hex(&digest.as_ref()[..20]);
         Ok(Self { signing: Arc::new(Key { name, made: now, pair: signing, certificate }), older: Vec::new() })
     }
 
@@ -175,7 +176,7 @@ fn make(folder: &Path, account: &str, now: SystemTime) -> io::Result<Key> {
     let certificate = certificate(&pair, account, now).map_err(io::Error::other)?;
     let mut random = [0; 20];
     SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("the system has no random numbers"))?;
-    let name = random.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let name = hex(&random);
     let text = json!({ "key": STANDARD.encode(pair.serialize_der()), "certificate": certificate }).to_string();
     let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     store::write_atomically(&folder.join(format!("{seconds}-{name}.json")), text.as_bytes())?;

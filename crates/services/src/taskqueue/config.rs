@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use model::brief::hex;
 use model::ids::AppId;
 use model::queue::{Queue, QueueAccess, QueueMode, QueueRetry};
 use model::taskqueue::{Rules, is_queue_name};
@@ -208,7 +209,7 @@ pub(crate) fn updated(request: &TaskQueueUpdateQueueRequest) -> Result<Queue, Er
 
 /// How [`updated`] queues are kept.
 pub(crate) fn to_stored(request: &TaskQueueUpdateQueueRequest) -> String {
-    request.encode_to_vec().iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|half| char::from_digit(half.into(), 16)).collect()
+    hex(&request.encode_to_vec())
 }
 
 fn stored(text: &str) -> Option<Queue> {

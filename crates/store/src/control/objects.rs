@@ -210,7 +210,7 @@ impl Change<'_> {
 
     /// Begins a resumable upload.
     pub fn begin_upload(&mut self, bucket: &str, name: &str, content_type: &str, expected: Option<u64>, body: &Value) -> Result<Upload> {
-        let id = random::<16>()?.iter().fold(String::new(), |all, byte| format!("{all}{byte:02x}"));
+        let id = model::brief::hex(&random::<16>()?);
         self.run(
             "INSERT INTO uploads (id, bucket, name, content_type, expected, body, created, touched) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
             params![id, bucket, name, content_type, expected.map(int), to_json(body)?, micros(self.now)],
