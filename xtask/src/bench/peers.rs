@@ -193,10 +193,12 @@ impl Site {
     }
 }
 
-/// An app whose last of `patterns` handlers is the app itself and whose last but one are the static files.
+/// An app whose last of `patterns` handlers is the app itself and whose last but one are the static files. It has one instance, as each peer has one
+/// upstream: with three of them on the load's core, each request wakes more processes, and the front end pays for that.
 pub(crate) fn app_yaml(patterns: usize) -> String {
     let mut text =
-        "runtime: nodejs20\nentrypoint: sh upstream.sh\nautomatic_scaling:\n  max_concurrent_requests: 80\nhandlers:\n".to_owned();
+        "runtime: nodejs20\nentrypoint: sh upstream.sh\nautomatic_scaling:\n  max_instances: 1\n  max_concurrent_requests: 80\nhandlers:\n"
+            .to_owned();
     for n in 0..patterns - 2 {
         text.push_str("- url: /svc");
         text.push_str(&n.to_string());
