@@ -25,6 +25,7 @@ mod listen;
 mod login;
 mod multiplex;
 mod options;
+mod pace;
 mod page;
 mod provider;
 mod running;

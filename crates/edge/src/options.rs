@@ -190,7 +190,8 @@ pub struct Limits {
     pub h2_pending_resets: usize,
     /// Streams that we may reset because of the client's mistakes.
     pub h2_local_resets: usize,
-    /// Idle connections kept to one instance by one thread.
+    /// Idle connections kept to one instance by one thread: more than the 80 requests that an automatically scaled instance may have at once, so that
+    /// each finds a connection.
     pub idle_per_instance: usize,
     /// Bytes of static files kept in memory by the whole process.
     pub asset_cache: usize,
@@ -210,7 +211,7 @@ impl Default for Limits {
             h2_streams: 128,
             h2_pending_resets: 32,
             h2_local_resets: 128,
-            idle_per_instance: 64,
+            idle_per_instance: 128,
             asset_cache: 128 * 1024 * 1024,
         }
     }

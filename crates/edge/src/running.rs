@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::house::House;
 use crate::internal::{self, Counter, Jobs};
 use crate::listen::Seat;
-use crate::{BindError, Bound, Secured, conn};
+use crate::{BindError, Bound, Secured, conn, pace};
 
 /// What the cores are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,9 @@ type Busy = mpsc::Sender<Infallible>;
 
 fn run(house: Arc<House>, ears: Ears, jobs: Jobs, orders: watch::Receiver<Order>, busy: Busy) {
     // A local runtime cannot change threads, so it is made here; if the system gives none, this core serves nothing and the others do.
-    let Ok(runtime) = Builder::new_current_thread().enable_all().event_interval(61).build_local(LocalOptions::default()) else { return };
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().event_interval(61).on_thread_park(pace::rest);
+    let Ok(runtime) = builder.build_local(LocalOptions::default()) else { return };
     runtime.block_on(async move {
         let core = Core::new(house);
         let sweeper = core.clone();

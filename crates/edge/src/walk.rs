@@ -47,6 +47,7 @@ use crate::guard::Refusal;
 use crate::invite;
 use crate::link::Link;
 use crate::login;
+use crate::pace;
 use crate::provider;
 use crate::sweep::Alarm;
 use crate::upload::Upload;
@@ -116,6 +117,7 @@ pub(crate) struct Cookie {
 /// Serves one request.
 pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
     let Arrival { core, peer, parts, body, link, stall, refusal, errand } = arrival;
+    pace::served();
     let begun = Instant::now();
     let at = core.sweep.day(begun);
     let log_id = Hex::new(core.draws.id());
