@@ -87,4 +87,16 @@ def install():
             proxy.SetDefaultStub(stub)
         else:
             proxy._APIProxyStubMap__default_stub = stub
+    _settle()
     return True
+
+
+def _settle():
+    """Has the SDK read appengine_config.py now, as production's runtime does before the first request. Otherwise the first API call does, with the
+    lock of the SDK's registry in its hands and waiting for Python 2's one import lock; a thread that imports a module which registers its settings
+    (webapp, ndb, deferred) holds that one and waits for the other, and neither ever ends."""
+    try:
+        library = __import__('google.appengine.api.lib_config', fromlist=['register'])
+    except ImportError:
+        return  # a part of the SDK that has no settings
+    library._default_registry.initialize()

@@ -96,6 +96,43 @@ fn m4_calls_run_together_and_in_threads() {
     });
 }
 
+/// A module of the app that registers settings, as webapp, ndb and deferred do, while another thread makes the app's first call of memcache. In Python 2
+/// whoever imports has the one import lock; the SDK wants it to read appengine_config.py, with the lock of its registry in its hands.
+const REGISTERS: &str = r"
+import sys
+import threading
+import time
+from google.appengine.api import lib_config, memcache
+
+answers = []
+asking = threading.Thread(target=lambda: answers.append(memcache.get('nothing')))
+asking.start()
+
+
+def imports():
+    frame = sys._current_frames().get(asking.ident)
+    while frame is not None:
+        if frame.f_code.co_name == 'import_module':
+            return True
+        frame = frame.f_back
+    return False
+
+
+while asking.is_alive() and not imports():
+    time.sleep(0.001)
+lib_config.register('registers', {})
+";
+
+#[test]
+fn m4_a_call_does_not_wait_for_a_thread_that_imports() {
+    on_both(|python| {
+        let node = node().app(&caller(python).file("registers.py", REGISTERS)).args(["--patience", "300"]).start();
+        // What a first call of any service needs is there.
+        assert_ne!(eval(&node, "memcache.get_stats()"), "None");
+        assert_eq!(eval(&node, "[__import__('registers').asking.join(), __import__('registers').answers]"), "[None, [None]]", "{python:?}");
+    });
+}
+
 /// An address that answers once it is told to.
 const SLOW: &str = r"
 GATE = threading.Event()
