@@ -97,7 +97,7 @@ fn m4_calls_run_together_and_in_threads() {
 }
 
 /// A module of the app that registers settings, as webapp, ndb and deferred do, while another thread makes the app's first call of memcache. In Python 2
-/// whoever imports has the one import lock; the SDK wants it to read appengine_config.py, with the lock of its registry in its hands.
+/// whoever imports has the one import lock; the SDK wants it to read `appengine_config.py`, with the lock of its registry in its hands.
 const REGISTERS: &str = r"
 import sys
 import threading
