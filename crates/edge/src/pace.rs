@@ -44,15 +44,47 @@ pub(crate) struct Pace {
     doubt: Duration,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy)]
 enum State {
     /// No pauses.
     #[default]
     Prompt,
-    /// Stretches that ended, and requests a second without and with pauses, summed.
-    Trial { ended: u8, prompt: u64, paused: u64 },
+    Trial(Trial),
     /// Pauses, until the next trial.
-    Paused { until: Duration },
+    Paused {
+        until: Duration,
+    },
+}
+
+/// Stretches that ended, and requests a second without and with pauses, summed.
+#[derive(Debug, Default, Clone, Copy)]
+struct Trial {
+    ended: u8,
+    prompt: u64,
+    paused: u64,
+}
+
+impl Trial {
+    /// Whether the present stretch has pauses. A load that grows or shrinks meanwhile counts for both kinds alike.
+    fn pauses(self) -> bool {
+        matches!(self.ended % 4, 1 | 2)
+    }
+
+    /// A stretch with `rate` requests a second has ended.
+    fn add(mut self, rate: u64) -> Self {
+        *(if self.pauses() { &mut self.paused } else { &mut self.prompt }) += rate;
+        self.ended += 1;
+        self
+    }
+
+    fn is_over(self) -> bool {
+        self.ended >= STRETCHES
+    }
+
+    fn failed(self) -> bool {
+        let lost = self.ended.is_multiple_of(4) && 100 * self.paused < (100 - LOSS) * self.prompt;
+        lost || (self.is_over() && 100 * self.paused < (100 + GAIN) * self.prompt)
+    }
 }
 
 impl Pace {
@@ -61,13 +93,14 @@ impl Pace {
         self.served += u64::from(requests);
         let took = now.saturating_sub(self.began);
         if took >= STRETCH {
+            // A core that had nothing to do for so long is not busy, whatever came in the end.
             let rate = if took > 2 * STRETCH { 0 } else { rate(self.served, took) };
             self.state = self.after(rate, now);
             (self.began, self.served) = (now, 0);
         }
         let pauses = match self.state {
             State::Prompt => false,
-            State::Trial { ended, .. } => with_pauses(ended),
+            State::Trial(trial) => trial.pauses(),
             State::Paused { .. } => true,
         };
         (pauses && WORTH.contains(&requests)).then_some(PAUSE)
@@ -75,39 +108,29 @@ impl Pace {
 
     /// What a stretch with `rate` requests a second leads to.
     fn after(&mut self, rate: u64, now: Duration) -> State {
+        let busy = rate >= BUSY;
         match self.state {
-            State::Prompt if rate >= BUSY && now >= self.rest => State::Trial { ended: 0, prompt: 0, paused: 0 },
-            State::Prompt => State::Prompt,
-            State::Trial { ended, mut prompt, mut paused } => {
-                *(if with_pauses(ended) { &mut paused } else { &mut prompt }) += rate;
-                self.judge(rate, now, State::Trial { ended: ended + 1, prompt, paused })
-            }
-            // The load that this was found for is gone.
-            State::Paused { .. } if rate < BUSY => State::Prompt,
-            State::Paused { until } if now >= until => State::Trial { ended: 0, prompt: 0, paused: 0 },
-            State::Paused { until } => State::Paused { until },
+            State::Prompt if busy && now >= self.rest => State::Trial(Trial::default()),
+            State::Trial(trial) => self.judge(trial.add(rate), busy, now),
+            // Otherwise the load that this was found for is gone.
+            State::Paused { until } if busy && now >= until => State::Trial(Trial::default()),
+            State::Paused { until } if busy => State::Paused { until },
+            State::Prompt | State::Paused { .. } => State::Prompt,
         }
     }
 
-    fn judge(&mut self, rate: u64, now: Duration, trial: State) -> State {
-        let State::Trial { ended, prompt, paused } = trial else { return trial };
-        let lost = ended.is_multiple_of(4) && 100 * paused < (100 - LOSS) * prompt;
-        if rate < BUSY || lost || (ended >= STRETCHES && 100 * paused < (100 + GAIN) * prompt) {
+    fn judge(&mut self, trial: Trial, busy: bool, now: Duration) -> State {
+        if !busy || trial.failed() {
             let doubt = self.doubt.max(FIRST_DOUBT);
             (self.rest, self.doubt) = (now + doubt, (2 * doubt).min(LONGEST_DOUBT));
             return State::Prompt;
         }
-        if ended < STRETCHES {
-            return trial;
+        if !trial.is_over() {
+            return State::Trial(trial);
         }
         self.doubt = FIRST_DOUBT;
         State::Paused { until: now + BELIEVED }
     }
-}
-
-/// Which stretches of a trial have pauses. A load that grows or shrinks meanwhile counts for both alike.
-fn with_pauses(ended: u8) -> bool {
-    matches!(ended % 4, 1 | 2)
 }
 
 fn rate(requests: u64, took: Duration) -> u64 {
