@@ -6,14 +6,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use fleet::doctor::Tool;
-use fleet::{Report, State};
+use fleet::{AdminApi, Report, State};
 use model::ids::AppId;
 use model::journal::{Entry, Journal};
 
 use crate::check::count;
 use crate::cli::{Doctor, LogFormat};
 use crate::ui::{BOLD, DIM, GREEN, RED, Ui, YELLOW};
-use fleet::AdminApi;
 
 /// Nobody logs while the machine is looked at.
 struct Silent;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use model::brief::hex;
 use model::config::VersionConfig;
 use model::runtime::Language;
 use model::table::Version;
@@ -25,7 +26,6 @@ use crate::prepare::{CommandLaunch, Launch, PrepareError, Prepared, Progress, Su
 use crate::stage::{self, Staged};
 use crate::tools;
 use crate::work::{self, Work};
-use model::brief::hex;
 
 /// Rises when builds are made differently.
 const FORMAT: &str = "1";

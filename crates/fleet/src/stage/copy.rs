@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use model::brief::hex;
 
 use super::walk::{Source, Walked};
 use super::{FILES, Telling};
 use crate::cache::Held;
-use model::brief::hex;
 
 /// What is in the files, as far as it is known.
 #[derive(Debug, Default)]

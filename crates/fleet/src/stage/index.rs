@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use model::brief::hex;
 use model::table::Version;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,6 @@ use super::FOLDER;
 use super::copy::{Hashes, sweep_drafts};
 use super::walk::{Stamp, Walked};
 use crate::cache::{self, Held};
-use model::brief::hex;
 
 /// File systems count time in steps of up to a hundredth of a second (FAT: two seconds, which nobody develops on): a file that was changed right
 /// before it was read may change again without showing it.
