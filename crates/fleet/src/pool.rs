@@ -291,14 +291,15 @@ impl VersionPool {
 
     pub(crate) fn try_acquire(&self, wanted: &Wanted) -> Option<Lease> {
         let mut state = self.lock();
-        let grant = state.machine.grant(self.house.now(), wanted.instance)?;
+        let now = self.house.now();
+        let grant = state.machine.grant(now, wanted.instance)?;
         self.ring(&state);
         // A granted instance is ready, and `ready` recorded it before the machine heard of it.
         let running = state.running.get(&grant.to)?;
         running.busy.set();
         let instance = Arc::clone(running.instance.as_ref()?);
         drop(state);
-        Some(self.lease(instance, grant.cold, Duration::ZERO))
+        Some(self.lease(now, instance, grant.cold, Duration::ZERO))
     }
 
     /// Takes its place in the queue at once, and waits when polled.
@@ -326,12 +327,11 @@ impl VersionPool {
         self.me.upgrade().expect("a method runs on a pool that somebody holds")
     }
 
-    fn lease(&self, instance: Arc<Instance>, cold: bool, waited: Duration) -> Lease {
+    fn lease(&self, now: Tick, instance: Arc<Instance>, cold: bool, waited: Duration) -> Lease {
         // Whoever calls holds the pool, so the weak handle is good.
         let keeper: Arc<dyn Keeper> = self.me();
         // What tells a request from others here is when it was given away: that is all that has to be known at its end.
-        let request = self.house.now().0;
-        Lease { instance, cold, waited, pass: None, outcome: Outcome::Abandoned, request, keeper }
+        Lease { instance, cold, waited, pass: None, outcome: Outcome::Abandoned, request: now.0, keeper }
     }
 
     /// How long the timer may sleep.
@@ -354,11 +354,16 @@ impl VersionPool {
     }
 
     /// Tells the machine and does what it says, the latter without the lock: a lease that nobody takes is dropped here and comes back in.
-    fn on(&self, mut state: MutexGuard<'_, State>, event: Event) {
+    fn on(&self, state: MutexGuard<'_, State>, event: Event) {
+        self.at(self.house.now(), state, event);
+    }
+
+    /// The same, for whoever has looked at the clock already, behind the lock.
+    fn at(&self, now: Tick, mut state: MutexGuard<'_, State>, event: Event) {
         tracing::trace!(version = %self.key, ?event, "the scheduler hears");
         state.machine.allow(self.house.capacity.room());
-        state.machine.on(self.house.now(), event);
-        let work = self.collect(&mut state);
+        state.machine.on(now, event);
+        let work = self.collect(now, &mut state);
         self.ring(&state);
         if state.machine.is_short() {
             self.house.capacity.wait(&self.me);
@@ -370,7 +375,7 @@ impl VersionPool {
     }
 
     /// Turns actions into work, with everything that needs the lock looked up.
-    fn collect(&self, state: &mut State) -> Vec<Work> {
+    fn collect(&self, now: Tick, state: &mut State) -> Vec<Work> {
         let mut work = Vec::new();
         while let Some(action) = state.machine.poll() {
             tracing::trace!(version = %self.key, ?action, "the scheduler says");
@@ -390,7 +395,7 @@ impl VersionPool {
                         running.instance.clone()
                     });
                     if let (Some(sender), Some(instance)) = (state.waiters.remove(&req), instance) {
-                        work.push(Work::Give(sender, Box::new(Ok(self.lease(instance, cold, waited)))));
+                        work.push(Work::Give(sender, Box::new(Ok(self.lease(now, instance, cold, waited)))));
                     }
                 }
                 Action::Reject { req, why } => {
@@ -458,12 +463,13 @@ impl Running {
 
 impl Keeper for VersionPool {
     fn release(&self, request: u64, instance: &Arc<Instance>, outcome: Outcome) {
-        let now = self.house.now();
         let mut state = self.lock();
+        // Behind the lock, so that the machine's time never goes back.
+        let now = self.house.now();
         if let Some(running) = state.running.get_mut(&Serial(instance.serial)) {
             running.work.count(now, now.since(Tick(request)), outcome);
         }
-        self.on(state, Event::Done { at: Serial(instance.serial), outcome });
+        self.at(now, state, Event::Done { at: Serial(instance.serial), outcome });
     }
 }
 
