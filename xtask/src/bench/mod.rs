@@ -30,6 +30,8 @@ pub(crate) struct Options {
     dir: PathBuf,
     /// The server's binary.
     enginehouse: PathBuf,
+    /// Another build of it, for one more row.
+    against: Option<PathBuf>,
     /// The workspace.
     root: PathBuf,
 }
@@ -67,14 +69,16 @@ const ALL: &[(&str, &str, Bench)] = &[
 
 /// Runs the named benchmarks, or all.
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
-    let (mut rounds, mut seconds, mut together, mut fresh, mut binary, mut names) = (5, 2, false, true, None, Vec::new());
+    let (mut rounds, mut seconds, mut together, mut fresh, mut names) = (5, 2, false, true, Vec::new());
+    let (mut binary, mut against) = (None, None);
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         let mut number = || rest.next().and_then(|n| n.parse().ok());
         match arg.as_str() {
             "--rounds" => rounds = number().unwrap_or(rounds),
             "--seconds" => seconds = number().unwrap_or(seconds),
-            "--binary" => binary = rest.next().map(PathBuf::from),
+            "--binary" => binary = rest.next(),
+            "--against" => against = rest.next(),
             "--list" => {
                 for (name, what, _) in ALL {
                     say(&format!("{name:14} {what}"));
@@ -87,12 +91,14 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
             other => bail!("unknown benchmark `{other}`; see cargo xtask bench --list"),
         }
     }
+    let existing = |file: &String| fs::canonicalize(file).with_context(|| format!("there is no {file}"));
     let enginehouse = match binary {
-        Some(binary) => fs::canonicalize(&binary).with_context(|| format!("there is no {}", binary.display()))?,
+        Some(binary) => existing(binary)?,
         None if fresh => release::build(root)?,
         None => release::shipped(root)?,
     };
-    let options = Options { together, ..options(root, enginehouse, rounds, seconds)? };
+    let against = against.map(existing).transpose()?;
+    let options = Options { together, against, ..options(root, enginehouse, rounds, seconds)? };
     for (name, what, bench) in ALL {
         if names.is_empty() || names.iter().any(|n| n == name) {
             say(&format!("\n## {name}: {what} ({rounds} rounds of {seconds} s)\n"));
@@ -125,7 +131,7 @@ fn options(root: &Path, enginehouse: PathBuf, rounds: u32, seconds: u32) -> Resu
     {
         process::need(program, package)?;
     }
-    Ok(Options { rounds, seconds, together: false, dir, enginehouse, root: root.to_owned() })
+    Ok(Options { rounds, seconds, together: false, dir, enginehouse, against: None, root: root.to_owned() })
 }
 
 /// The median; 0 of nothing.

@@ -53,10 +53,23 @@ impl Site {
             fs::write(dir.join("app/static").join(name), page(bytes))?;
         }
         let site = Self { dir: dir.to_owned() };
+        site.forget_upstreams()?;
         fs::write(dir.join("upstream.conf.in"), site.upstream())?;
         fs::write(dir.join("app/upstream.sh"), site.upstream_script())?;
         fs::write(dir.join("app/app.yaml"), app_yaml(PATTERNS))?;
         Ok(site)
+    }
+
+    /// Removes what the upstreams of earlier runs were started with.
+    fn forget_upstreams(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let file = entry?.path();
+            let ours = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("upstream-"));
+            if ours && file.extension().is_some_and(|ending| ending == "conf") {
+                fs::remove_file(file)?;
+            }
+        }
+        Ok(())
     }
 
     /// The upstream: nginx that answers 1 KB or 100 KB from memory.

@@ -1,7 +1,7 @@
 //! The front end beside nginx and haproxy: the same load in turn on each, round after round.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -43,6 +43,9 @@ struct Scene {
 /// nginx that passes everything on and does nothing else: what the sockets alone cost.
 const BARE: &str = "nginx, none of the work";
 
+/// Another build of ours, which tells what a change has gained.
+const OTHER: &str = "enginehouse, --against";
+
 const PLAIN: Scene = Scene { path: "/app/hello", connections: 64, close: false, streams: None, scheme: "http" };
 
 pub(crate) fn proxied(options: &Options) -> Result<Vec<String>> {
@@ -79,6 +82,10 @@ fn contest(options: &Options, names: &[&'static str], scene: &Scene) -> Result<V
     let mut contenders = Vec::new();
     for name in names {
         contenders.push(start(options, &site, name)?);
+    }
+    if let Some(other) = &options.against {
+        let other = ours(options, other, &site)?;
+        contenders.push(Contender { name: OTHER, ..other });
     }
     play(options, &contenders, scene)
 }
@@ -166,7 +173,7 @@ fn table(contenders: &[Contender], figures: &[Vec<(Run, f64)>]) -> Vec<String> {
         let ratios: Vec<f64> = own.iter().zip(&figures[0]).map(|((_, mine), (_, first))| mine / first).collect();
         let (low, high) = ratios.iter().fold((f64::MAX, 0.0_f64), |(l, h), r| (l.min(*r), h.max(*r)));
         lines.push(format!(
-            "| {} | {:.1} | {:.2} ({low:.2}–{high:.2}) | {:.0} | {:.0} | {} |",
+            "| {} | {:.1} | {:.3} ({low:.2}–{high:.2}) | {:.0} | {:.0} | {} |",
             contender.name,
             median(&own.iter().map(|(_, cpu)| *cpu).collect::<Vec<_>>()),
             median(&ratios),
@@ -208,7 +215,7 @@ pub(crate) fn site(options: &Options) -> Result<Site> {
 /// Starts one server on core 0.
 pub(crate) fn start(options: &Options, site: &Site, name: &'static str) -> Result<Contender> {
     if name == "enginehouse" {
-        return ours(options, site);
+        return ours(options, &options.enginehouse, site);
     }
     let ports = Ports { http: free_port()?, tls: free_port()?, h2c: free_port()? };
     let up = free_port()?;
@@ -225,11 +232,11 @@ pub(crate) fn start(options: &Options, site: &Site, name: &'static str) -> Resul
     Ok(Contender { name, server, ports, tree: true, _upstream: Some(upstream) })
 }
 
-fn ours(options: &Options, site: &Site) -> Result<Contender> {
+fn ours(options: &Options, binary: &Path, site: &Site) -> Result<Contender> {
     let file = |name: &str| options.dir.join("site").join(name).display().to_string();
     let tls = free_port()?;
     let flags = ["--tls-port", &tls.to_string(), "--tls-cert", &file("cert.pem"), "--tls-key", &file("key.pem")].map(str::to_owned);
-    let (server, port) = run_app(options, &site.dir.join("app"), &flags)?;
+    let (server, port) = run_binary(options, binary, &site.dir.join("app"), &flags, READY_WITHIN)?;
     let status = get(port, "localhost", "/app/hello")?;
     if status != 200 {
         bail!("the app answers {status}; see {}", options.dir.display());
@@ -238,16 +245,22 @@ fn ours(options: &Options, site: &Site) -> Result<Contender> {
 }
 
 /// Starts `enginehouse run` with one thread on core 0 and without a request log (the peers write none either); returns its port.
-pub(crate) fn run_app(options: &Options, app: &std::path::Path, more: &[String]) -> Result<(Server, u16)> {
-    run_app_within(options, app, more, Duration::from_secs(10))
+pub(crate) fn run_app(options: &Options, app: &Path, more: &[String]) -> Result<(Server, u16)> {
+    run_app_within(options, app, more, READY_WITHIN)
 }
 
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
 /// The same for an app that needs longer.
-pub(crate) fn run_app_within(options: &Options, app: &std::path::Path, more: &[String], limit: Duration) -> Result<(Server, u16)> {
+pub(crate) fn run_app_within(options: &Options, app: &Path, more: &[String], limit: Duration) -> Result<(Server, u16)> {
+    run_binary(options, &options.enginehouse, app, more, limit)
+}
+
+fn run_binary(options: &Options, binary: &Path, app: &Path, more: &[String], limit: Duration) -> Result<(Server, u16)> {
     let unique = free_port()?;
     let ready: PathBuf = options.dir.join(format!("ready-{unique}.json"));
     let storage = options.dir.join(format!("storage-{unique}"));
-    let mut command = vec![options.enginehouse.display().to_string(), "run".into(), app.display().to_string()];
+    let mut command = vec![binary.display().to_string(), "run".into(), app.display().to_string()];
     // The front end is measured; the upstream, which stands in for an app, keeps its files beside the site.
     for flag in ["--port", "0", "--no-reload", "-qq", "--threads", "1", "--isolation", "none", "--ready-file"] {
         command.push(flag.into());
