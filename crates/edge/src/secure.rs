@@ -18,6 +18,10 @@ pub(crate) struct Secure {
     session: ServerConnection,
     /// Bytes that the socket took.
     sent: u64,
+    /// Decrypted bytes that nobody read yet.
+    waiting: usize,
+    /// No more will come, as the client said or the socket did.
+    ended: bool,
 }
 
 /// The socket as rustls sees it: "not now" is an error there.
@@ -70,7 +74,7 @@ fn later<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
 /// Shakes hands.
 pub(crate) async fn accept(config: Arc<ServerConfig>, socket: TcpStream) -> io::Result<Secure> {
     let session = ServerConnection::new(config).map_err(io::Error::other)?;
-    let mut secure = Secure { socket, session, sent: 0 };
+    let mut secure = Secure { socket, session, sent: 0, waiting: 0, ended: false };
     std::future::poll_fn(|cx| secure.poll_handshake(cx)).await?;
     Ok(secure)
 }
@@ -112,24 +116,31 @@ impl Secure {
         // Asked before the session makes room for what is not there.
         ready!(self.socket.poll_read_ready(cx))?;
         let length = ready!(later(self.session.read_tls(&mut Raw { socket: &mut self.socket, cx })))?;
-        if let Err(error) = self.session.process_new_packets() {
-            // The alert says why; whoever does not take it at once does not hear it.
-            let _ = self.poll_send(cx);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        match self.session.process_new_packets() {
+            Ok(state) => {
+                self.waiting = state.plaintext_bytes_to_read();
+                self.ended |= length == 0 || state.peer_has_closed();
+                Poll::Ready(Ok(length))
+            }
+            Err(error) => {
+                // The alert says why; whoever does not take it at once does not hear it.
+                let _ = self.poll_send(cx);
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)))
+            }
         }
-        Poll::Ready(Ok(length))
     }
 }
 
 impl AsyncRead for Secure {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            match later(self.session.reader().read(buf.initialize_unfilled())) {
-                Poll::Ready(result) => return Poll::Ready(result.map(|length| buf.advance(length))),
-                // At the end the reader tells whether the client said goodbye.
-                Poll::Pending => drop(ready!(self.poll_take(cx))?),
-            }
+        while self.waiting == 0 && !self.ended {
+            ready!(self.poll_take(cx))?;
         }
+        // At the end the reader tells whether the client said goodbye.
+        let length = self.session.reader().read(buf.initialize_unfilled())?;
+        self.waiting = self.waiting.saturating_sub(length);
+        buf.advance(length);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -165,8 +176,9 @@ impl AsyncWrite for Secure {
 }
 
 impl Socket for Secure {
-    fn left(&self, _: &mut Context<'_>) -> Option<bool> {
-        None
+    fn left(&self, cx: &mut Context<'_>) -> Option<bool> {
+        // No news, so nobody left; what news there is only reading tells.
+        self.socket.poll_read_ready(cx).is_pending().then_some(false)
     }
 
     fn farewell(&mut self) {

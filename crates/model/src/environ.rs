@@ -207,7 +207,7 @@ impl Pairs<'_> {
     }
 
     fn number(&mut self, key: &str, value: u128) {
-        self.format(key, format_args!("{value}"));
+        self.bytes(key, itoa::Buffer::new().format(value).as_bytes());
     }
 
     fn format(&mut self, key: &str, value: std::fmt::Arguments<'_>) {

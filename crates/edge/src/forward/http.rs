@@ -132,7 +132,7 @@ fn write_head(out: &mut Vec<u8>, method: &Method, target: &str, authority: &str,
     }
     match upload.length() {
         Some(0) if !told => {}
-        Some(length) => field(out, "content-length", length.to_string().as_bytes()),
+        Some(length) => field(out, "content-length", itoa::Buffer::new().format(length).as_bytes()),
         None => field(out, "transfer-encoding", b"chunked"),
     }
     out.extend_from_slice(b"\r\n");
