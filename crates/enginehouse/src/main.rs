@@ -45,6 +45,10 @@ use clap::Parser as _;
 use crate::cli::{Cli, Command};
 use crate::ui::Ui;
 
+/// The C library keeps blocks of up to 1 KiB for the thread that freed them, and a record of TLS is larger (docs/decisions/283).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Instances begin their life as this very binary.
     if let Some(code) = fleet::launch::intercept() {
