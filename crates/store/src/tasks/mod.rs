@@ -82,7 +82,8 @@ impl Tasks {
         let mut conn = connect(&path)?;
         migrate(&mut conn, &path)?;
         let (sender, jobs) = mpsc::channel();
-        let run = move || writer::run(conn, &jobs, &foreign);
+        let writer = writer::Writer::new(conn);
+        let run = move || writer.run(&jobs, &foreign);
         std::thread::Builder::new().name("tasks".into()).spawn(run).map_err(StoreError::io("start a thread for", &path))?;
         Ok(Self(Arc::new(Inner { path, jobs: Mutex::new(sender), readers: Mutex::default() })))
     }

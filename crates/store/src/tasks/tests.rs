@@ -129,6 +129,31 @@ fn s1_an_error_undoes_everything_and_everybody_hears() {
     assert!(add(&tasks, "q", fresh(Some("one"), 5)).is_ok(), "the writer lives on");
 }
 
+/// A reader may look at the tasks as soon as they are open, while the writer's thread does not run yet.
+#[test]
+fn s1_what_another_process_changes_before_the_writer_runs_is_noticed() {
+    let home = tempfile::tempdir().expect("a folder");
+    let theirs = open(home.path());
+    let writer = writer::Writer::new(connect(&home.path().join(FILE)).expect("opens"));
+    add(&theirs, "q", fresh(None, 5)).expect("added");
+    let (sender, jobs) = mpsc::channel();
+    let (sender, told) = (Mutex::new(Some(sender)), AtomicUsize::new(0));
+    // It works for as long as somebody could ask.
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while told.load(Ordering::SeqCst) == 0 && std::time::Instant::now() < deadline {
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+            drop(sender.lock().expect("unpoisoned").take());
+        });
+        writer.run(&jobs, &|| {
+            told.fetch_add(1, Ordering::SeqCst);
+        });
+    });
+    assert_eq!(told.into_inner(), 1);
+}
+
 #[test]
 fn s1_changes_of_another_process_are_noticed() {
     static OWN: AtomicUsize = AtomicUsize::new(0);

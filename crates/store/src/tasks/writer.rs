@@ -53,22 +53,36 @@ pub(super) fn job<T: Send + 'static>(
     }))
 }
 
-/// Works until nobody can ask any more.
-pub(super) fn run(mut conn: Connection, jobs: &Receiver<Job>, foreign: &dyn Fn()) {
-    let mut version = data_version(&conn);
-    loop {
-        match jobs.recv_timeout(LOOK) {
-            Ok(first) => batch(&mut conn, first, jobs),
-            Err(RecvTimeoutError::Timeout) => {
-                // What cannot be tidied now can be tidied later.
-                let _ = tidy(&mut conn);
+/// The connection that writes.
+pub(super) struct Writer {
+    conn: Connection,
+    /// The database as others left it, as far as that was told.
+    version: i64,
+}
+
+impl Writer {
+    /// What others change from here on is told, also before the thread runs: readers may be ahead of it.
+    pub(super) fn new(conn: Connection) -> Self {
+        let version = data_version(&conn);
+        Self { conn, version }
+    }
+
+    /// Works until nobody can ask any more.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>, foreign: &dyn Fn()) {
+        loop {
+            match jobs.recv_timeout(LOOK) {
+                Ok(first) => batch(&mut self.conn, first, jobs),
+                Err(RecvTimeoutError::Timeout) => {
+                    // What cannot be tidied now can be tidied later.
+                    let _ = tidy(&mut self.conn);
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        let seen = data_version(&conn);
-        if seen != version {
-            version = seen;
-            foreign();
+            let seen = data_version(&self.conn);
+            if seen != self.version {
+                self.version = seen;
+                foreign();
+            }
         }
     }
 }
