@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{release, say};
 
 /// What the user asked for.
+#[derive(Clone)]
 pub(crate) struct Options {
     /// Interleaved rounds.
     rounds: u32,

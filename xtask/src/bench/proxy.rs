@@ -84,8 +84,8 @@ fn contest(options: &Options, names: &[&'static str], scene: &Scene) -> Result<V
         contenders.push(start(options, &site, name)?);
     }
     if let Some(other) = &options.against {
-        let other = ours(options, other, &site)?;
-        contenders.push(Contender { name: OTHER, ..other });
+        let options = Options { enginehouse: other.clone(), ..options.clone() };
+        contenders.push(Contender { name: OTHER, ..ours(&options, &site)? });
     }
     play(options, &contenders, scene)
 }
@@ -215,7 +215,7 @@ pub(crate) fn site(options: &Options) -> Result<Site> {
 /// Starts one server on core 0.
 pub(crate) fn start(options: &Options, site: &Site, name: &'static str) -> Result<Contender> {
     if name == "enginehouse" {
-        return ours(options, &options.enginehouse, site);
+        return ours(options, site);
     }
     let ports = Ports { http: free_port()?, tls: free_port()?, h2c: free_port()? };
     let up = free_port()?;
@@ -232,11 +232,11 @@ pub(crate) fn start(options: &Options, site: &Site, name: &'static str) -> Resul
     Ok(Contender { name, server, ports, tree: true, _upstream: Some(upstream) })
 }
 
-fn ours(options: &Options, binary: &Path, site: &Site) -> Result<Contender> {
+fn ours(options: &Options, site: &Site) -> Result<Contender> {
     let file = |name: &str| options.dir.join("site").join(name).display().to_string();
     let tls = free_port()?;
     let flags = ["--tls-port", &tls.to_string(), "--tls-cert", &file("cert.pem"), "--tls-key", &file("key.pem")].map(str::to_owned);
-    let (server, port) = run_binary(options, binary, &site.dir.join("app"), &flags, READY_WITHIN)?;
+    let (server, port) = run_app(options, &site.dir.join("app"), &flags)?;
     let status = get(port, "localhost", "/app/hello")?;
     if status != 200 {
         bail!("the app answers {status}; see {}", options.dir.display());
@@ -246,21 +246,15 @@ fn ours(options: &Options, binary: &Path, site: &Site) -> Result<Contender> {
 
 /// Starts `enginehouse run` with one thread on core 0 and without a request log (the peers write none either); returns its port.
 pub(crate) fn run_app(options: &Options, app: &Path, more: &[String]) -> Result<(Server, u16)> {
-    run_app_within(options, app, more, READY_WITHIN)
+    run_app_within(options, app, more, Duration::from_secs(10))
 }
-
-const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// The same for an app that needs longer.
 pub(crate) fn run_app_within(options: &Options, app: &Path, more: &[String], limit: Duration) -> Result<(Server, u16)> {
-    run_binary(options, &options.enginehouse, app, more, limit)
-}
-
-fn run_binary(options: &Options, binary: &Path, app: &Path, more: &[String], limit: Duration) -> Result<(Server, u16)> {
     let unique = free_port()?;
     let ready: PathBuf = options.dir.join(format!("ready-{unique}.json"));
     let storage = options.dir.join(format!("storage-{unique}"));
-    let mut command = vec![binary.display().to_string(), "run".into(), app.display().to_string()];
+    let mut command = vec![options.enginehouse.display().to_string(), "run".into(), app.display().to_string()];
     // The front end is measured; the upstream, which stands in for an app, keeps its files beside the site.
     for flag in ["--port", "0", "--no-reload", "-qq", "--threads", "1", "--isolation", "none", "--ready-file"] {
         command.push(flag.into());

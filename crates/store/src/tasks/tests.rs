@@ -136,22 +136,16 @@ fn s1_what_another_process_changes_before_the_writer_runs_is_noticed() {
     let theirs = open(home.path());
     let writer = writer::Writer::new(connect(&home.path().join(FILE)).expect("opens"));
     add(&theirs, "q", fresh(None, 5)).expect("added");
-    let (sender, jobs) = mpsc::channel();
-    let (sender, told) = (Mutex::new(Some(sender)), AtomicUsize::new(0));
-    // It works for as long as somebody could ask.
-    let deadline = std::time::Instant::now() + Duration::from_mins(1);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while told.load(Ordering::SeqCst) == 0 && std::time::Instant::now() < deadline {
-                std::thread::park_timeout(Duration::from_millis(10));
-            }
-            drop(sender.lock().expect("unpoisoned").take());
-        });
-        writer.run(&jobs, &|| {
-            told.fetch_add(1, Ordering::SeqCst);
-        });
+    let ((sender, jobs), (told, ears)) = (mpsc::channel(), mpsc::channel());
+    let listener = std::thread::spawn(move || {
+        ears.recv_timeout(Duration::from_mins(1)).expect("noticed");
+        // It works for as long as somebody could ask.
+        drop(sender);
+        ears.iter().count()
     });
-    assert_eq!(told.into_inner(), 1);
+    writer.run(&jobs, &|| told.send(()).unwrap_or_default());
+    drop(told);
+    assert_eq!(listener.join().expect("it was noticed"), 0, "once");
 }
 
 #[test]
