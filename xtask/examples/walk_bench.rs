@@ -155,8 +155,16 @@ fn main() {
         https_port: 8443,
     };
     let (date, server) = (HeaderValue::from_static("Sat, 01 Jun 2024 12:00:00 GMT"), HeaderValue::from_static("Development/1.0"));
-    let finish =
-        response::Finish { method: &Method::GET, status: StatusCode::OK, date: &date, now: 1, server: &server, gzip: true, stats: None };
+    let finish = response::Finish {
+        method: &Method::GET,
+        status: StatusCode::OK,
+        date: &date,
+        now: 1,
+        server: Some(&server),
+        length: None,
+        gzip: true,
+        stats: None,
+    };
 
     let copies = time("(copy of the request)", || sent.clone()) + time("(copy of the response)", || answered.clone());
     let mut total = 0;

@@ -16,7 +16,7 @@ use model::table::Version;
 
 use crate::assets;
 use crate::body::{Body, Kind};
-use crate::core::Core;
+use crate::core::{Core, Stamp};
 use crate::fault::Fault;
 use crate::forward::Reply;
 use crate::gzip::{WORTHWHILE, Zipped};
@@ -54,14 +54,14 @@ impl Answer {
 
     /// Tells the client the bucket that it was drawn for, and caches that others may get another version. What an app says about caching is left to it
     /// (row H17), but for what its Set-Cookie changes.
-    pub(crate) fn follow(&mut self, cookie: Cookie, (now, date): (u64, HeaderValue)) {
+    pub(crate) fn follow(&mut self, cookie: Cookie, stamp: &Stamp) {
         let headers = &mut self.reply.headers;
         if let Some(bucket) = cookie.bucket {
             split::set_cookie(headers, bucket);
         }
         if self.manner == Manner::Own {
             cache::vary_on_cookie(headers);
-            cache::protect_cookie(headers, &date, now);
+            cache::protect_cookie(headers, &stamp.date, stamp.seconds);
         }
     }
 
@@ -119,6 +119,8 @@ pub(crate) struct Ending<'a> {
     pub(crate) at: SystemTime,
     /// The connection cannot go on.
     pub(crate) close: bool,
+    /// Whoever writes the head adds Date and Server.
+    pub(crate) stamped: bool,
 }
 
 /// A finished answer. How its body is framed is the protocol's affair.
@@ -126,6 +128,8 @@ pub(crate) struct Answered {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
+    /// Of its Date.
+    pub(crate) at: SystemTime,
     /// The connection cannot go on.
     pub(crate) close: bool,
     /// An instance was asked.
@@ -135,15 +139,18 @@ pub(crate) struct Answered {
 /// Finishes an answer.
 pub(crate) async fn respond(ending: Ending<'_>, answer: Answer, mut visit: Box<Visit>) -> Answered {
     let core = ending.core;
-    let (now, date) = core.date(ending.at);
+    let server = (!ending.stamped).then_some(&core.house.server);
     let Reply { status, mut headers, mut body } = answer.reply;
     match answer.manner {
         Manner::Dynamic { gzip, admin } => {
             let cpu = visit.notes.as_ref().and_then(|notes| notes.cpu.get());
             let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             let stats = admin.then(|| Stats { ms: ms(visit.took()), cpu_ms: cpu.map_or(0, ms) });
-            let ask = Finish { method: ending.method, status, date: &date, now, server: &core.house.server, gzip, stats };
-            let plan = finish(&mut headers, &ask);
+            let plan = {
+                let Stamp { seconds: now, date, .. } = &*core.stamp(ending.at);
+                let length = body.length();
+                finish(&mut headers, &Finish { method: ending.method, status, date, now: *now, server, length, gzip, stats })
+            };
             if plan.empty {
                 body = Kind::Empty;
             } else if plan.gzip {
@@ -153,8 +160,10 @@ pub(crate) async fn respond(ending: Ending<'_>, answer: Answer, mut visit: Box<V
             }
         }
         Manner::Own => {
-            headers.insert(DATE, date);
-            headers.insert(SERVER, core.house.server.clone());
+            if let Some(server) = server {
+                headers.insert(DATE, core.stamp(ending.at).date.clone());
+                headers.insert(SERVER, server.clone());
+            }
             if *ending.method == Method::HEAD {
                 if !headers.contains_key(CONTENT_LENGTH)
                     && let Some(length) = body.length()
@@ -168,7 +177,7 @@ pub(crate) async fn respond(ending: Ending<'_>, answer: Answer, mut visit: Box<V
     visit.count.status = status.as_u16();
     visit.note(|record| record.status = status.as_u16());
     let reached = visit.count.pending.is_some();
-    Answered { status, headers, body: Body::new(body, visit), close: ending.close, reached }
+    Answered { status, headers, body: Body::new(body, visit), at: ending.at, close: ending.close, reached }
 }
 
 async fn compress(core: &Rc<Core>, headers: &mut HeaderMap, body: Kind) -> Kind {

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::core::Core;
 use crate::engine::{self, End, Opening, Wire};
+use crate::hosts::Hosts;
 use crate::link::Link;
 use crate::listen::Seat;
 use crate::multiplex;
@@ -27,6 +28,7 @@ pub(crate) struct Peer {
     pub(crate) trusted: bool,
     pub(crate) client: Client,
     pub(crate) forwarded: Forwarded,
+    pub(crate) hosts: Hosts,
 }
 
 /// Serves a connection to its end.
@@ -38,6 +40,7 @@ pub(crate) async fn serve(core: Rc<Core>, socket: TcpStream, from: SocketAddr, p
         trusted: core.house.options.trusted_proxies.trust(ip),
         client: Client::new(ip, tls.is_some(), core.house.geo(ip)),
         forwarded: Forwarded::default(),
+        hosts: Hosts::default(),
     });
     let link = Link::new(core.house.pacing, core.sweep.now());
     core.adopt(&link);
@@ -91,6 +94,7 @@ async fn talk<S: Socket>(core: Rc<Core>, socket: S, link: Rc<Link>, peer: Rc<Pee
             End::Nap => {
                 link.resume();
                 wire.shrink();
+                peer.hosts.forget();
             }
         }
     }

@@ -1,9 +1,9 @@
 //! What one core owns: its clock, its idle connections to instances, its scratch memory and its source of ids. Nothing here is shared or locked.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue};
 
@@ -27,8 +27,31 @@ pub(crate) struct Core {
     pub(crate) desk: Desk,
     pub(crate) spare: Spare,
     links: RefCell<Vec<Weak<Link>>>,
-    date: RefCell<(u64, HeaderValue)>,
+    stamp: RefCell<Stamp>,
     pub(crate) draining: Cell<bool>,
+}
+
+/// What every answer says about itself (row H22), made once a second.
+pub(crate) struct Stamp {
+    /// Since 1970.
+    pub(crate) seconds: u64,
+    pub(crate) date: HeaderValue,
+    /// Date and Server as they stand in an HTTP/1 head.
+    pub(crate) lines: Vec<u8>,
+}
+
+impl Default for Stamp {
+    fn default() -> Self {
+        Self { seconds: 0, date: HeaderValue::from_static(""), lines: Vec::new() }
+    }
+}
+
+impl Stamp {
+    fn new(seconds: u64, server: &HeaderValue) -> Self {
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+        let lines = [b"date: ", date.as_bytes(), b"\r\nserver: ", server.as_bytes(), b"\r\n"].concat();
+        Self { seconds, date: HeaderValue::try_from(date).unwrap_or(HeaderValue::from_static("")), lines }
+    }
 }
 
 /// Header maps that were used before, empty: making one takes two allocations.
@@ -69,21 +92,22 @@ impl Core {
             desk: Desk::default(),
             spare: Spare::default(),
             links: RefCell::default(),
-            date: RefCell::new((0, HeaderValue::from_static(""))),
+            stamp: RefCell::default(),
             draining: Cell::new(false),
             house,
         })
     }
 
-    /// Seconds since 1970, and the same as a Date header writes it.
-    pub(crate) fn date(&self, now: SystemTime) -> (u64, HeaderValue) {
+    /// What an answer of this time says about itself.
+    pub(crate) fn stamp(&self, now: SystemTime) -> Ref<'_, Stamp> {
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut date = self.date.borrow_mut();
-        if date.0 != seconds {
-            let text = httpdate::fmt_http_date(UNIX_EPOCH + std::time::Duration::from_secs(seconds));
-            *date = (seconds, HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("")));
+        let known = self.stamp.borrow();
+        if known.seconds == seconds && !known.lines.is_empty() {
+            return known;
         }
-        (seconds, date.1.clone())
+        drop(known);
+        self.stamp.replace(Stamp::new(seconds, &self.house.server));
+        self.stamp.borrow()
     }
 
     /// Takes a connection under the sweep's eye.

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::conn::Peer;
 use crate::core::Core;
+use crate::hosts::Hosts;
 use crate::internal::{Counter, Job};
 use crate::upload::Upload;
 use crate::walk::{self, Answered, Arrival};
@@ -57,10 +58,20 @@ async fn made(core: &Rc<Core>, mut errand: Errand) -> Result<Answer, Unanswered>
         trusted: false,
         client: Client::new(errand.source, errand.https, geo),
         forwarded: Forwarded::default(),
+        hosts: Hosts::default(),
     };
     let (body, most) = (Upload::whole(std::mem::take(&mut errand.body)), errand.most);
-    let arrival =
-        Arrival { core, peer: &peer, parts: &mut parts, body, link: None, stall: None, refusal: None, errand: Some(Arc::new(errand)) };
+    let arrival = Arrival {
+        core,
+        peer: &peer,
+        parts: &mut parts,
+        body,
+        link: None,
+        stall: None,
+        refusal: None,
+        errand: Some(Arc::new(errand)),
+        stamped: false,
+    };
     collect(walk::walk(arrival).await, most).await
 }
 

@@ -17,6 +17,7 @@ mod forward;
 mod geo;
 mod guard;
 mod gzip;
+mod hosts;
 mod house;
 mod internal;
 mod invite;

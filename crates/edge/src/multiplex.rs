@@ -100,6 +100,7 @@ impl Service<Request<Incoming>> for Door {
                 stall: Some(stall),
                 refusal: None,
                 errand: None,
+                stamped: false,
             };
             let Answered { status, headers, body, .. } = walk(arrival).await;
             let mut response = Response::new(body);

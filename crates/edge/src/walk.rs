@@ -21,7 +21,7 @@ use model::headers::gzip;
 use model::headers::request::{Client, Facts, Forwarded, clean};
 use model::ingress::{Ingress, Way};
 use model::journal::{self, Severity};
-use model::pool::{Endpoint, Lease, Wanted};
+use model::pool::{Endpoint, Instance, Lease, Wanted};
 use model::retry::Tries;
 use model::route::handler::Matched;
 use model::route::host::{self, Aim, AimError, By};
@@ -87,6 +87,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) refusal: Option<Refusal>,
     /// It is the house's own.
     pub(crate) errand: Option<Arc<Errand>>,
+    /// Whoever writes the answer's head adds Date and Server.
+    pub(crate) stamped: bool,
 }
 
 /// One request on its way.
@@ -116,7 +118,7 @@ pub(crate) struct Cookie {
 
 /// Serves one request.
 pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
-    let Arrival { core, peer, parts, body, link, stall, refusal, errand } = arrival;
+    let Arrival { core, peer, parts, body, link, stall, refusal, errand, stamped } = arrival;
     pace::served();
     let begun = Instant::now();
     let at = core.sweep.day(begun);
@@ -150,9 +152,9 @@ pub(crate) async fn walk(arrival: Arrival<'_>) -> Answered {
     };
     visit.count.version = version;
     if let Some(cookie) = cookie {
-        answer.follow(cookie, core.date(at));
+        answer.follow(cookie, &core.stamp(at));
     }
-    answer::respond(Ending { core, method: &method, at, close }, answer, visit).await
+    answer::respond(Ending { core, method: &method, at, close, stamped }, answer, visit).await
 }
 
 fn record(core: &Core, parts: &Parts, client: IpAddr, at: SystemTime, log_id: &str) -> Box<journal::Request> {
@@ -241,8 +243,8 @@ impl Walk<'_> {
             return Err(Fault::from(refusal).into());
         }
         let bad = |text: &'static str| Fault::client(StatusCode::BAD_REQUEST, text);
-        let mut authority = path::authority(self.parts).map_err(bad)?.to_owned();
-        self.visit.note(|record| record.host.clone_from(&authority));
+        let known = self.peer.hosts.read(path::authority(self.parts).map_err(bad)?);
+        self.visit.note(|record| record.host.clone_from(&known.authority));
         // Taken, not cloned: a clone would have to make its bytes shared.
         let uri = std::mem::take(&mut self.parts.uri);
         let (raw, query) = (uri.path(), uri.query());
@@ -259,19 +261,18 @@ impl Walk<'_> {
         }
         let nowhere = |error: AimError| Fault::client(error.status(), error.to_string());
         let estate = self.estate.as_deref().ok_or(Fault::Panic)?;
-        let found = estate.find(&authority).map_err(nowhere)?;
+        let host = known.host.as_ref().map_err(|error| nowhere(error.clone()))?;
+        let (by, table) = estate.find_host(host).map_err(nowhere)?;
         // A share of its own: the snapshot is let go as soon as the request has its place.
-        let (table, host, by) = (Arc::clone(found.table), found.host, found.by);
+        let table = Arc::clone(table);
         if self.errand.as_ref().is_some_and(|errand| errand.app != table.app) {
             return Err(Fault::client(StatusCode::NOT_FOUND, "The host belongs to another app.").into());
         }
         let table = &*table;
         self.visit.note(|record| record.app = Some(table.app.clone()));
-        let aim = host::aim_at(table, &host, by, &path).map_err(nowhere)?;
-        if authority.is_empty() {
-            // HTTP/1.0 needs no Host; what the app is asked in does, and so do redirects.
-            authority.clone_from(&table.naming.default_hostname);
-        }
+        let aim = host::aim_at(table, host, by, &path).map_err(nowhere)?;
+        // HTTP/1.0 needs no Host; what the app is asked in does, and so do redirects.
+        let authority = if known.authority.is_empty() { &table.naming.default_hostname } else { &known.authority };
         let origin = origin(self.core, self.peer, &self.parts.headers);
         let version = self.pick(&aim, &origin);
         self.version = Some(version.clone());
@@ -289,7 +290,7 @@ impl Walk<'_> {
         let user = self.core.house.seal.user(&self.parts.headers, &table.app, self.visit.at);
         self.visit.note(|record| record.user = user.as_ref().map(|user| user.email.clone()));
         let (user, log_id) = (user.as_ref(), &log_id);
-        let place = Place { table, by, authority: &authority, uri: &uri, raw, query, path: &path, origin: &origin, user, log_id };
+        let place = Place { table, by, authority, uri: &uri, raw, query, path: &path, origin: &origin, user, log_id };
         let provided = matches!(self.core.house.options.sign_in, SignIn::Provider(_));
         if matches!(&*path, b"/_ah/login" | b"/_ah/logout") || (provided && *path == *provider::CALLBACK) {
             let answer = Box::pin(self.own_pages(&place)).await?;
@@ -456,7 +457,7 @@ impl Walk<'_> {
             method: &self.parts.method,
             headers: &self.parts.headers,
             gzip,
-            now: self.core.date(self.visit.at).0,
+            now: self.core.stamp(self.visit.at).seconds,
         };
         assets::serve(self.core, &wish).await
     }
@@ -496,7 +497,7 @@ impl Walk<'_> {
         let mut tries = Tries::default();
         loop {
             let (instance, notes) = (turn.lease.instance.clone(), turn.notes.clone());
-            let Failed { fault, again } = match self.send(call, place, turn).await {
+            let Failed { fault, again } = match self.send(call, place, &instance, turn).await {
                 Ok(reply) => return Ok(reply),
                 Err(failed) => failed,
             };
@@ -515,8 +516,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Asks one instance.
-    async fn send(&mut self, call: &Call<'_>, place: &Place<'_>, turn: Turn<'_>) -> Result<Reply, Failed> {
+    /// Asks one instance, that of the lease.
+    async fn send(&mut self, call: &Call<'_>, place: &Place<'_>, instance: &Instance, turn: Turn<'_>) -> Result<Reply, Failed> {
         let Turn { mut lease, script, upload, buffered, left, notes } = turn;
         let ticket = Hex::new(self.core.draws.ticket());
         let facts = Facts {
@@ -539,7 +540,6 @@ impl Walk<'_> {
             self.parts.headers.insert(TRACEPARENT, value);
         }
         self.visit.mark(|span, now| span.asked = Some(now));
-        let instance = lease.instance.clone();
         if let Some(door) = &instance.door {
             lease.pass = Some(Pass::new(door, ticket.as_str(), self.seen(place, facts.trace_id())));
         }

@@ -10,6 +10,8 @@ use super::outbox::Framing;
 pub(super) struct Ask<'a> {
     pub(super) status: StatusCode,
     pub(super) headers: &'a HeaderMap,
+    /// Lines that follow them.
+    pub(super) stamp: &'a [u8],
     /// Of the request.
     pub(super) method: &'a Method,
     /// The client speaks HTTP/1.0.
@@ -44,6 +46,7 @@ pub(super) fn head(out: &mut Vec<u8>, ask: &Ask<'_>) -> (Framing, bool) {
         }
         field(out, name.as_str().as_bytes(), value.as_bytes());
     }
+    out.extend_from_slice(ask.stamp);
     match framing {
         Framing::Length(length) => {
             out.extend_from_slice(b"content-length: ");
@@ -87,7 +90,7 @@ mod tests {
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("gzip"));
         let mut out = Vec::new();
         let status = StatusCode::from_u16(status).expect("a status");
-        let (framing, keep) = head(&mut out, &Ask { status, headers: &headers, method, old, keep: true, length });
+        let (framing, keep) = head(&mut out, &Ask { status, headers: &headers, stamp: b"", method, old, keep: true, length });
         assert_eq!((String::from_utf8_lossy(&out).as_ref(), framing, keep), expected);
     }
 
@@ -108,5 +111,16 @@ mod tests {
         writes(&get, 304, false, Some(5), ("HTTP/1.1 304 Not Modified\r\na: b\r\ncontent-length: 77\r\n\r\n", Framing::Empty, true));
         writes(&Method::HEAD, 200, false, None, ("HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 77\r\n\r\n", Framing::Empty, true));
         writes(&get, 299, false, Some(1), ("HTTP/1.1 299 \r\na: b\r\ncontent-length: 1\r\n\r\n", Framing::Length(1), true));
+    }
+
+    #[test]
+    fn the_stamp_stands_behind_the_headers() {
+        let mut headers = HeaderMap::new();
+        headers.insert("a", HeaderValue::from_static("b"));
+        let mut out = Vec::new();
+        let stamp = b"date: now\r\nserver: x\r\n";
+        let ask = Ask { status: StatusCode::OK, headers: &headers, stamp, method: &Method::GET, old: false, keep: true, length: Some(3) };
+        head(&mut out, &ask);
+        assert_eq!(String::from_utf8_lossy(&out), "HTTP/1.1 200 OK\r\na: b\r\ndate: now\r\nserver: x\r\ncontent-length: 3\r\n\r\n");
     }
 }

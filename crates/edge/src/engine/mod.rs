@@ -58,7 +58,17 @@ pub(crate) async fn serve<S: Socket>(core: &Rc<Core>, wire: &Rc<Wire<S>>, link: 
         link.begin();
         let answered = {
             let body = if shape.framing == NO_BODY { Upload::empty() } else { Upload::wire(wire.clone(), core) };
-            let arrival = Arrival { core, peer, parts: &mut parts, body, link: Some(link.clone()), stall: None, refusal, errand: None };
+            let arrival = Arrival {
+                core,
+                peer,
+                parts: &mut parts,
+                body,
+                link: Some(link.clone()),
+                stall: None,
+                refusal,
+                errand: None,
+                stamped: true,
+            };
             // Pinned where it lies: handing it to a function would copy some kilobytes.
             let walk = std::pin::pin!(walk(arrival));
             let Some(answered) = attended(wire, link, walk).await else { return End::Gone };
@@ -115,9 +125,12 @@ async fn attended<S: Socket, F: Future>(wire: &Wire<S>, link: &Link, mut walk: s
 
 /// Writes the head of an answer; what is left to be sent, and whether the connection goes on.
 fn compose<S: Socket>(wire: &Wire<S>, answered: Answered, method: &Method, shape: Shape, keep: bool) -> (Body, Framing, bool) {
-    let Answered { status, headers, body, .. } = answered;
-    let ask = Ask { status, headers: &headers, method, old: shape.old, keep, length: body.length() };
-    let (framing, keep) = wire.compose(|out| encode::head(&mut out.head, &ask));
+    let Answered { status, headers, body, at, .. } = answered;
+    let (framing, keep) = {
+        let stamp = &wire.core.stamp(at).lines;
+        let ask = Ask { status, headers: &headers, stamp, method, old: shape.old, keep, length: body.length() };
+        wire.compose(|out| encode::head(&mut out.head, &ask))
+    };
     wire.core.spare.keep(headers);
     (body, framing, keep)
 }

@@ -64,7 +64,8 @@ type Garbage = String;
 /// Takes the next final head out of `input`; interim ones (1xx) are skipped. `None` while it is not complete. `spare` gives an empty map.
 pub(crate) fn head(input: &mut BytesMut, method: &Method, spare: impl Fn() -> HeaderMap) -> Result<Option<Head>, Garbage> {
     loop {
-        let Some(end) = end_of_head(input) else {
+        let mut ends = Ends::default();
+        let Some(end) = end_of_head(input, &mut ends) else {
             if input.len() > LARGEST_HEAD {
                 return Err("its head is larger than 256 KiB".into());
             }
@@ -72,7 +73,7 @@ pub(crate) fn head(input: &mut BytesMut, method: &Method, spare: impl Fn() -> He
             let known = input.len().min(5);
             return if input[..known] == b"HTTP/"[..known] { Ok(None) } else { Err("it does not begin with HTTP/".into()) };
         };
-        let head = parse(&input.split_to(end).freeze(), method, spare())?;
+        let head = parse(&input.split_to(end).freeze(), &ends, method, spare())?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err("it switches protocols, which is not possible here".into());
         }
@@ -82,17 +83,43 @@ pub(crate) fn head(input: &mut BytesMut, method: &Method, spare: impl Fn() -> He
     }
 }
 
-fn end_of_head(input: &[u8]) -> Option<usize> {
-    memchr_iter(b'\n', input).find_map(|at| match input.get(at + 1..) {
-        Some([b'\n', ..]) => Some(at + 2),
-        Some([b'\r', b'\n', ..]) => Some(at + 3),
-        _ => None,
+fn end_of_head(input: &[u8], ends: &mut Ends) -> Option<usize> {
+    memchr_iter(b'\n', input).find_map(|at| {
+        ends.push(at);
+        match input.get(at + 1..) {
+            Some([b'\n', ..]) => Some(at + 2),
+            Some([b'\r', b'\n', ..]) => Some(at + 3),
+            _ => None,
+        }
     })
+}
+
+/// Where a head's first lines end, as was seen while its own end was looked for.
+#[derive(Default)]
+struct Ends {
+    at: [usize; 32],
+    count: usize,
+}
+
+impl Ends {
+    fn push(&mut self, at: usize) {
+        if let Some(slot) = self.at.get_mut(self.count) {
+            *slot = at;
+            self.count += 1;
+        }
+    }
+
+    /// The end of line `number`, which begins at `start`.
+    fn of(&self, number: usize, start: usize, bytes: &[u8]) -> Option<usize> {
+        if number < self.count { self.at.get(number).copied() } else { memchr(b'\n', &bytes[start..]).map(|at| start + at) }
+    }
 }
 
 /// What the headers say about the transfer.
 #[derive(Default)]
 struct Transfer {
+    /// Nothing follows the head, whatever they say.
+    bare: bool,
     length: Option<Range<usize>>,
     /// The last Transfer-Encoding.
     coding: Option<Range<usize>>,
@@ -100,13 +127,13 @@ struct Transfer {
     keep_alive: bool,
 }
 
-fn parse(bytes: &Bytes, method: &Method, mut headers: HeaderMap) -> Result<Head, Garbage> {
-    let mut transfer = Transfer::default();
-    let mut start = memchr(b'\n', bytes).ok_or("its head is malformed")? + 1;
+fn parse(bytes: &Bytes, ends: &Ends, method: &Method, mut headers: HeaderMap) -> Result<Head, Garbage> {
+    let mut start = ends.of(0, 0, bytes).ok_or("its head is malformed")? + 1;
     let (old, status) = status_line(without_end(&bytes[..start]))?;
+    let mut transfer = Transfer { bare: *method == Method::HEAD || is_bare(status), ..Transfer::default() };
     let mut count = 0;
-    while let Some(at) = memchr(b'\n', &bytes[start..]) {
-        let line = without_end(&bytes[start..=start + at]);
+    while let Some(end) = ends.of(count + 1, start, bytes) {
+        let line = without_end(&bytes[start..=end]);
         if line.is_empty() {
             break;
         }
@@ -115,9 +142,9 @@ fn parse(bytes: &Bytes, method: &Method, mut headers: HeaderMap) -> Result<Head,
             return Err("it has too many header fields".into());
         }
         field(bytes, start, line, &mut headers, &mut transfer)?;
-        start += at + 1;
+        start = end + 1;
     }
-    let framing = transfer.framing(bytes, status, method)?;
+    let framing = transfer.framing(bytes)?;
     let ambiguous = transfer.coding.is_some() && transfer.length.is_some();
     let goes_on = if old { transfer.keep_alive } else { !transfer.close };
     let keep = goes_on && !ambiguous && !matches!(framing, Framing::End);
@@ -169,7 +196,8 @@ fn field(bytes: &Bytes, start: usize, line: &[u8], headers: &mut HeaderMap, tran
             transfer.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
         }
     }
-    if is_unheard(&name) {
+    // How long a body is its framing tells; only where there is none does the header say more.
+    if is_unheard(&name) || (name == CONTENT_LENGTH && !transfer.bare) {
         return Ok(());
     }
     // The values stay where they are: one allocation for all of them. One that cannot be sent vanishes, as it does in the development server
@@ -180,10 +208,15 @@ fn field(bytes: &Bytes, start: usize, line: &[u8], headers: &mut HeaderMap, tran
     Ok(())
 }
 
+/// Statuses that no body goes with.
+fn is_bare(status: StatusCode) -> bool {
+    status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
 impl Transfer {
     /// RFC 9112 §6.3.
-    fn framing(&self, bytes: &[u8], status: StatusCode, method: &Method) -> Result<Framing, Garbage> {
-        if *method == Method::HEAD || status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+    fn framing(&self, bytes: &[u8]) -> Result<Framing, Garbage> {
+        if self.bare {
             return Ok(Framing::Length(0));
         }
         if let Some(coding) = &self.coding {

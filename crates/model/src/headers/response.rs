@@ -24,8 +24,10 @@ pub struct Finish<'a> {
     pub date: &'a HeaderValue,
     /// Now, seconds since 1970.
     pub now: u64,
-    /// Our Server header (row H22).
-    pub server: &'a HeaderValue,
+    /// Our Server header (row H22); absent where whoever writes the head adds it and Date.
+    pub server: Option<&'a HeaderValue>,
+    /// The body's length as far as the transfer tells it; Content-Length itself may be there or not.
+    pub length: Option<u64>,
     /// The client takes gzip ([`super::gzip::accepts`] of the request).
     pub gzip: bool,
     /// Statistics, if the user is an admin.
@@ -47,7 +49,7 @@ pub struct BodyPlan {
     /// Compress it (`Content-Encoding: gzip` and `Vary` are already set); [`undo_gzip`] takes it back for bodies too small to gain.
     pub gzip: bool,
     /// `Content-Length` as the app gave it, to check the body against; already removed from the headers, except in answers to HEAD, which
-    /// have no other way to tell it.
+    /// have no other way to tell it. Without that header what the transfer told.
     pub length: Option<u64>,
 }
 
@@ -117,8 +119,10 @@ pub static RULES: [Rule; 10] = [
         what: "Date, Server",
         doc: "now, and the house's own",
         apply: |headers, ask, _| {
-            headers.insert(header::DATE, ask.date.clone());
-            headers.insert(header::SERVER, ask.server.clone());
+            if let Some(server) = ask.server {
+                headers.insert(header::DATE, ask.date.clone());
+                headers.insert(header::SERVER, server.clone());
+            }
         },
     },
 ];
@@ -144,6 +148,10 @@ pub fn undo_gzip(headers: &mut HeaderMap) {
 
 fn length(headers: &mut HeaderMap, ask: &Finish<'_>, plan: &mut BodyPlan) {
     let before = headers.len();
+    if !has(headers, &header::CONTENT_LENGTH) {
+        plan.length = ask.length;
+        return;
+    }
     let Some(value) = headers.remove(header::CONTENT_LENGTH) else { return };
     let alone = before - headers.len() == 1;
     let digits = value.to_str().ok().filter(|text| alone && text.bytes().all(|b| b.is_ascii_digit()));

@@ -150,6 +150,15 @@ impl<'h> Host<'h> {
         let lower = name.bytes().any(|b| b.is_ascii_uppercase());
         Ok((Self::Name(if lower { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) }), port))
     }
+
+    /// The same host, for longer than the text that it was read from.
+    pub fn into_owned(self) -> Host<'static> {
+        match self {
+            Self::None => Host::None,
+            Self::Name(name) => Host::Name(Cow::Owned(name.into_owned())),
+            Self::Address(address) => Host::Address(address),
+        }
+    }
 }
 
 /// The port in what follows a host: nothing, `:` or `:8080`; the outer `None` is a mistake.

@@ -120,8 +120,8 @@ pub(super) fn needed(requests: u32, rule: &Automatic, concurrency: u32) -> usize
     if requests == 0 {
         return 0;
     }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the requests, which are a u32")]
-    let whole = if target > 1.0 { (f64::from(requests) / target).floor() as usize + 1 } else { requests as usize };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded down; at most the requests, which are a u32")]
+    let whole = if target > 1.0 { (f64::from(requests) / target) as usize + 1 } else { requests as usize };
     whole
 }
 

@@ -207,6 +207,7 @@ impl Scheduler {
 
     /// Takes note of an event.
     pub fn on(&mut self, now: Tick, event: Event) {
+        let measured = matches!(event, Event::Done { .. });
         match event {
             Event::Queued { req, aim, patience } => self.queued(now, req, aim, patience),
             Event::Gone(req) => self.pending.forget(req),
@@ -222,7 +223,7 @@ impl Scheduler {
             Event::Drain => self.drain(now),
             Event::Tick => {}
         }
-        self.settle(now);
+        self.settle(now, measured);
         #[cfg(debug_assertions)]
         self.check();
     }
@@ -460,13 +461,15 @@ impl Scheduler {
         self.roster.set_core(if automatic { 1 } else { usize::MAX });
     }
 
-    /// Draws the conclusions: who goes, who gives up, who is served, who starts.
-    fn settle(&mut self, now: Tick) {
+    /// Draws the conclusions: who goes, who gives up, who is served, who starts. `measured`: the event has measured the load.
+    fn settle(&mut self, now: Tick, measured: bool) {
         self.look = None;
         self.stop_drained(now);
         self.expire(now);
         self.assign(now);
-        self.measure(now);
+        if !measured || self.roster.in_flight() != self.meter.level() {
+            self.measure(now);
+        }
         if self.leaving && !self.closing && self.pending.is_empty() {
             self.drain(now);
         }

@@ -56,16 +56,15 @@ impl Scheduler {
     /// After a request: whether the instance is replaced.
     pub(super) fn judge(&mut self, now: Tick, serial: Serial, verdict: Option<End>) {
         let Some(instance) = self.roster.get(serial) else { return };
-        let (id, idle) = (instance.id.clone(), instance.in_flight == 0);
         let swollen = instance.swollen.zip(self.settings.memory).filter(|_| instance.served > 0);
         let line = swollen.map(|(used, memory)| memory.line("soft", used, instance.served));
         let Some(why) = line.as_ref().map(|_| End::SoftMemory).or(verdict) else {
-            if idle {
+            if instance.in_flight == 0 {
                 self.expect_idle(now);
             }
             return;
         };
-        let lost = Lost::of(instance, "is replaced");
+        let (id, lost) = (instance.id.clone(), Lost::of(instance, "is replaced"));
         if let Some(line) = line {
             self.note(Severity::Warning, Some(id), line);
         }

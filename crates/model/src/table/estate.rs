@@ -81,11 +81,19 @@ impl Estate {
     /// [`AimError::Malformed`], [`AimError::NoProject`] or [`AimError::NoApp`].
     pub fn find<'h>(&self, authority: &'h str) -> Result<Found<'_, 'h>, AimError> {
         let (host, _) = Host::parse(authority)?;
-        let (by, table) = match &self.index.sole {
-            Some(table) => (By::Any, table),
-            None => self.index.find(&host)?,
-        };
+        let (by, table) = self.find_host(&host)?;
         Ok(Found { table, host, by })
+    }
+
+    /// The same for a host that was read before.
+    ///
+    /// # Errors
+    /// [`AimError::NoProject`] or [`AimError::NoApp`].
+    pub fn find_host(&self, host: &Host<'_>) -> Result<(By, &Arc<RoutingTable>), AimError> {
+        match &self.index.sole {
+            Some(table) => Ok((By::Any, table)),
+            None => self.index.find(host),
+        }
     }
 }
 

@@ -271,8 +271,16 @@ fn response_rewrite(input: &Value, expected: &Value) -> Verdicts {
     }
     let date = HeaderValue::from_static("Sat, 01 Jun 2024 12:00:00 GMT");
     let server = HeaderValue::from_static("Development/1.0");
-    let ask =
-        model::headers::response::Finish { method: &method, status, date: &date, now: NOW, server: &server, gzip: false, stats: None };
+    let ask = model::headers::response::Finish {
+        method: &method,
+        status,
+        date: &date,
+        now: NOW,
+        server: Some(&server),
+        length: None,
+        gzip: false,
+        stats: None,
+    };
     let plan = finish(&mut headers, &ask);
     let mut verdicts = vec![pair(plan.empty && !text(&input["app_body"]).is_empty(), text(&expected["body"]).is_empty())];
     for (name, want) in expected["headers"].as_object().expect("headers") {

@@ -14,7 +14,7 @@ const DATE: &str = "Sat, 01 Jun 2024 12:00:00 GMT";
 pub(crate) fn run(method: &str, status: u16, gzip: bool, usage: Option<Stats>, map: &mut HeaderMap) -> BodyPlan {
     let (date, server) = (HeaderValue::from_static(DATE), HeaderValue::from_static("Development/1.0"));
     let (method, status) = (method.parse::<Method>().expect("a method"), StatusCode::from_u16(status).expect("a status"));
-    finish(map, &Finish { method: &method, status, date: &date, now: NOW, server: &server, gzip, stats: usage })
+    finish(map, &Finish { method: &method, status, date: &date, now: NOW, server: Some(&server), length: None, gzip, stats: usage })
 }
 
 /// The headers after the rules, without Date and Server.
