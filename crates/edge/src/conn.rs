@@ -93,6 +93,7 @@ async fn talk<S: Socket>(core: Rc<Core>, socket: S, link: Rc<Link>, peer: Rc<Pee
             End::Linger => return Box::pin(wire.linger()).await,
             End::Nap => {
                 link.resume();
+                link.shrink();
                 wire.shrink();
                 peer.hosts.forget();
             }

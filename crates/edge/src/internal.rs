@@ -281,7 +281,8 @@ impl Call<'_> {
                     script: named.as_deref(),
                     kind: script.unwrap_or(&Script::Nothing),
                 };
-                let question = agent::Question { lease, upload, buffered: first_generation, deadline: self.limit, notes: notes.clone() };
+                let question =
+                    agent::Question { lease, upload, buffered: first_generation, deadline: self.limit, alarm: None, notes: notes.clone() };
                 agent::ask(self.core, socket, question, |out| environ::write(out, &environ)).await.map_err(|failed| failed.fault)?
             }
             Endpoint::Http(address) if script.is_some_and(|script| *script != Script::Nothing) => {
@@ -295,6 +296,7 @@ impl Call<'_> {
                     upload,
                     buffered: first_generation,
                     deadline: self.limit,
+                    alarm: None,
                     notes: notes.clone(),
                 };
                 upstream::ask(self.core, *address, question).await.map_err(|failed| failed.fault)?

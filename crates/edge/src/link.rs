@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use crate::options::Options;
-use crate::sweep::{Swept, millis, remember};
+use crate::sweep::{Alarm, Sweep, Swept, millis, remember};
 
 /// What the sweep wants of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +108,7 @@ pub(crate) struct Link {
     /// Bytes of a request's body are still to come.
     within_body: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    alarm: RefCell<Option<Rc<Alarm>>>,
 }
 
 impl Link {
@@ -125,6 +126,7 @@ impl Link {
             draining: Cell::new(false),
             within_body: Cell::new(false),
             waker: RefCell::new(None),
+            alarm: RefCell::new(None),
         })
     }
 
@@ -147,6 +149,21 @@ impl Link {
     /// Forgets a verdict that was carried out.
     pub(crate) fn resume(&self) {
         self.verdict.set(Verdict::None);
+    }
+
+    /// An alarm for the connection's only request. It knows the task's waker from the request before. Streams of HTTP/2 have tasks of their own.
+    pub(crate) fn alarm(&self, sweep: &Sweep) -> Option<Rc<Alarm>> {
+        if self.multiplexed.get() {
+            return None;
+        }
+        let alarm = self.alarm.borrow_mut().get_or_insert_with(|| sweep.silent_alarm()).clone();
+        alarm.renew();
+        Some(alarm)
+    }
+
+    /// Gives memory back.
+    pub(crate) fn shrink(&self) {
+        self.alarm.take();
     }
 
     pub(crate) fn multiplex(&self) {

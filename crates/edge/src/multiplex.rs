@@ -119,8 +119,7 @@ struct Slots(Rc<RefCell<Option<Rc<Alarm>>>>);
 impl Slots {
     /// hyper calls the service first and hands its future over right after: the alarm of the one belongs to the other.
     fn fill(&self, core: &Rc<Core>) -> Rc<Alarm> {
-        let alarm = core.sweep.alarm(core.house.options.timeouts.stall);
-        alarm.set(None);
+        let alarm = core.sweep.silent_alarm();
         self.0.replace(Some(alarm.clone()));
         alarm
     }

@@ -97,9 +97,15 @@ impl Sweep {
 
     /// An alarm that rings after `limit`, on the next step.
     pub(crate) fn alarm(&self, limit: Duration) -> Rc<Alarm> {
+        let alarm = self.silent_alarm();
+        alarm.set(Some(self.now() + millis(limit)));
+        alarm
+    }
+
+    /// An alarm that rings once it is set.
+    pub(crate) fn silent_alarm(&self) -> Rc<Alarm> {
         let alarm = Rc::new(Alarm { at: Cell::new(u64::MAX), rang: Cell::new(false), waker: RefCell::new(None) });
         self.watch(Rc::downgrade(&alarm) as Weak<dyn Swept>);
-        alarm.at.set(self.now() + millis(limit));
         alarm
     }
 }
@@ -129,6 +135,12 @@ impl Alarm {
     /// Moves the time; `None` silences the alarm.
     pub(crate) fn set(&self, at: Option<u64>) {
         self.at.set(at.unwrap_or(u64::MAX));
+    }
+
+    /// As good as new: it may ring again, once it is set.
+    pub(crate) fn renew(&self) {
+        self.set(None);
+        self.rang.set(false);
     }
 }
 

@@ -51,6 +51,11 @@ impl Visit {
         Self { core, link, at, begun, record, bytes: 0, count: Count::default(), notes: None, stall: None }
     }
 
+    /// The connection's own alarm, if nobody else has it.
+    pub(crate) fn alarm(&self) -> Option<Rc<Alarm>> {
+        self.link.as_ref()?.alarm(&self.core.sweep)
+    }
+
     /// Time since the request began.
     pub(crate) fn took(&self) -> Duration {
         self.begun.elapsed()

@@ -519,6 +519,7 @@ impl Walk<'_> {
     /// Asks one instance, that of the lease.
     async fn send(&mut self, call: &Call<'_>, place: &Place<'_>, instance: &Instance, turn: Turn<'_>) -> Result<Reply, Failed> {
         let Turn { mut lease, script, upload, buffered, left, notes } = turn;
+        let alarm = self.visit.alarm();
         let ticket = Hex::new(self.core.draws.ticket());
         let facts = Facts {
             caller: self.caller(),
@@ -560,7 +561,7 @@ impl Walk<'_> {
                     script,
                     kind: call.script,
                 };
-                let question = agent::Question { lease, upload, buffered, deadline: left, notes };
+                let question = agent::Question { lease, upload, buffered, deadline: left, alarm, notes };
                 let answer = agent::ask(self.core, socket, question, |out| environ::write(out, &environ)).await;
                 // The SDK: a CGI script that does not exist is a 404, an object that does not exist an error of the app.
                 answer.map_err(|failed| match (failed.fault, call.script) {
@@ -579,6 +580,7 @@ impl Walk<'_> {
                     upload,
                     buffered,
                     deadline: left,
+                    alarm,
                     notes,
                 };
                 upstream::ask(self.core, *address, question).await

@@ -18,7 +18,7 @@ use super::{Failed, Notes, Pieces, Reply};
 use crate::body::{Aborted, Kind};
 use crate::core::Core;
 use crate::fault::Fault;
-use crate::sweep::millis;
+use crate::sweep::{Alarm, millis};
 use crate::upload::Upload;
 
 /// A request for an agent.
@@ -28,12 +28,14 @@ pub(crate) struct Question {
     /// The whole response is collected before any of it is sent on (first generation).
     pub(crate) buffered: bool,
     pub(crate) deadline: Duration,
+    /// Rings at the deadline; the line's own does if there is none.
+    pub(crate) alarm: Option<Rc<Alarm>>,
     pub(crate) notes: Rc<Notes>,
 }
 
 /// Sends a request whose environ `write` appends, and waits for the head of the answer.
 pub(crate) async fn ask(core: &Rc<Core>, socket: &Path, question: Question, write: impl FnOnce(&mut Vec<u8>)) -> Result<Reply, Failed> {
-    let Question { mut lease, upload, buffered, deadline, notes } = question;
+    let Question { mut lease, upload, buffered, deadline, alarm, notes } = question;
     let mut line = match core.idle.agents.take(lease.instance.serial) {
         Some(line) => line,
         None => match Box::pin(connect(core, socket)).await {
@@ -48,10 +50,12 @@ pub(crate) async fn ask(core: &Rc<Core>, socket: &Path, question: Question, writ
     let start = frames::begin_request(&mut line.out, uploading, buffered);
     write(&mut line.out);
     frames::seal(&mut line.out, start);
-    line.alarm.set(Some(core.sweep.now() + millis(deadline)));
+    let alarm = alarm.unwrap_or_else(|| line.alarm.clone());
+    alarm.set(Some(core.sweep.now() + millis(deadline)));
     let mut exchange = Exchange {
         core: core.clone(),
         line: Some(line),
+        alarm,
         upload,
         uploading,
         reader: Reader::default(),
@@ -98,6 +102,7 @@ struct Exchange {
     core: Rc<Core>,
     /// Taken once the exchange is over.
     line: Option<Line<UnixStream>>,
+    alarm: Rc<Alarm>,
     upload: Upload,
     uploading: bool,
     reader: Reader,
@@ -163,9 +168,7 @@ impl Exchange {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.died(&error.to_string()))),
                 Poll::Pending => {
-                    if let Some(line) = &self.line {
-                        ready!(line.alarm.poll(cx));
-                    }
+                    ready!(self.alarm.poll(cx));
                     // First generation: the exception came a moment before, and the app did not let go. Nobody else can end its thread.
                     self.outcome(if self.buffered { Outcome::Replace } else { Outcome::TimedOut });
                     return Poll::Ready(Err(Fault::Deadline));
@@ -222,6 +225,7 @@ impl Exchange {
             _ if self.faulty => Outcome::Faulty,
             _ => Outcome::Answered,
         });
+        self.alarm.set(None);
         let lease = self.lease.take();
         if let (Some(line), Some(lease)) = (self.line.take(), lease)
             && line.input.is_empty()

@@ -21,7 +21,7 @@ use super::{Failed, Notes, Pieces, Reply};
 use crate::body::{Aborted, Kind};
 use crate::core::Core;
 use crate::fault::Fault;
-use crate::sweep::millis;
+use crate::sweep::{Alarm, millis};
 use crate::upload::Upload;
 
 /// A request for an instance.
@@ -38,6 +38,8 @@ pub(crate) struct Question<'a> {
     /// The whole response is collected before any of it is sent on (first generation).
     pub(crate) buffered: bool,
     pub(crate) deadline: Duration,
+    /// Rings at the deadline; the line's own does if there is none.
+    pub(crate) alarm: Option<Rc<Alarm>>,
     pub(crate) notes: Rc<Notes>,
 }
 
@@ -53,10 +55,11 @@ enum Sending {
 
 /// Sends a request and waits for the head of the answer.
 pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question<'_>) -> Result<Reply, Failed> {
-    let Question { lease, method, target, authority, headers, facts, upload, buffered, deadline, notes } = question;
+    let Question { lease, method, target, authority, headers, facts, upload, buffered, deadline, alarm, notes } = question;
     let mut exchange = Exchange {
         core: core.clone(),
         line: None,
+        alarm,
         upload,
         sending: Sending::Over,
         lease: Some(lease),
@@ -79,7 +82,7 @@ pub(crate) async fn ask(core: &Rc<Core>, address: SocketAddr, question: Question
         None => Sending::Chunked,
     };
     write_head(&mut line.out, method, target, authority, headers, facts, &exchange.upload);
-    line.alarm.set(Some(core.sweep.now() + millis(deadline)));
+    exchange.alarm(&line).set(Some(core.sweep.now() + millis(deadline)));
     exchange.line = Some(line);
     let head = match exchange.head(method).await {
         Err(Failure::Nothing) if exchange.may_repeat(method) => Box::pin(exchange.repeat(address, method, deadline)).await,
@@ -165,6 +168,7 @@ struct Exchange {
     core: Rc<Core>,
     /// Taken once the exchange is over.
     line: Option<Line<TcpStream>>,
+    alarm: Option<Rc<Alarm>>,
     upload: Upload,
     sending: Sending,
     lease: Option<Lease>,
@@ -194,6 +198,10 @@ impl Exchange {
         Err(Fault::Died(why))
     }
 
+    fn alarm<'a>(&'a self, line: &'a Line<TcpStream>) -> &'a Alarm {
+        self.alarm.as_ref().unwrap_or(&line.alarm)
+    }
+
     fn outcome(&mut self, outcome: Outcome) {
         if let Some(lease) = &mut self.lease {
             lease.outcome = if self.faulty && outcome == Outcome::Answered { Outcome::Faulty } else { outcome };
@@ -213,7 +221,7 @@ impl Exchange {
         let out = self.line.take().map(|old| old.out).unwrap_or_default();
         let mut line = self.connect(address).await.map_err(Failure::Unreached)?;
         line.out = out;
-        line.alarm.set(Some(self.core.sweep.now() + millis(deadline)));
+        self.alarm(&line).set(Some(self.core.sweep.now() + millis(deadline)));
         self.line = Some(line);
         self.head(method).await
     }
@@ -281,7 +289,7 @@ impl Exchange {
             Poll::Ready(Ok(length)) => Poll::Ready(Ok(length)),
             Poll::Ready(Err(_)) => Poll::Ready(Ok(0)),
             Poll::Pending => {
-                ready!(line.alarm.poll(cx));
+                ready!(self.alarm.as_ref().unwrap_or(&line.alarm).poll(cx));
                 self.outcome(Outcome::TimedOut);
                 Poll::Ready(Err(Fault::Deadline))
             }
@@ -315,6 +323,9 @@ impl Exchange {
     /// The response is complete.
     fn over(&mut self) {
         self.outcome(Outcome::Answered);
+        if let Some(alarm) = &self.alarm {
+            alarm.set(None);
+        }
         let (line, lease) = (self.line.take(), self.lease.take());
         if let (Some(line), Some(lease)) = (line, lease)
             && self.keep

@@ -52,7 +52,7 @@ pub(crate) struct Line<S> {
     /// Bytes that are to be sent, of which `sent` were.
     pub(crate) out: Vec<u8>,
     pub(crate) sent: usize,
-    /// Rings at the request's deadline.
+    /// Rings at the deadline of a request that brings no alarm along.
     pub(crate) alarm: Rc<Alarm>,
     /// It served a request before.
     pub(crate) reused: bool,
@@ -90,14 +90,12 @@ pub(crate) const KEPT: usize = 16 * 1024;
 
 impl<S: Socket> Line<S> {
     pub(crate) fn new(core: &Core, stream: S) -> Self {
-        let alarm = core.sweep.alarm(core.house.options.timeouts.connect);
-        alarm.set(None);
         Self {
             stream,
             input: BytesMut::new(),
             out: Vec::with_capacity(2048),
             sent: 0,
-            alarm,
+            alarm: core.sweep.silent_alarm(),
             reused: false,
             fate: Fate::default(),
             since: 0,

@@ -181,3 +181,26 @@ fn h25_an_app_past_its_deadline_shows_the_timeout_page() {
     assert_eq!(answer.header("content-type").as_deref(), Some("text/html"));
     assert_eq!(node.outcomes.wait(1), [Outcome::TimedOut]);
 }
+
+#[test]
+fn h25_each_request_of_a_connection_has_a_deadline_of_its_own() {
+    let (endpoint, _) = app::http(|received, wire| {
+        if received.line.contains("/late") {
+            // Ends when the front end hangs up.
+            let _ = std::io::Read::read(&mut wire.reader, &mut [0; 1]);
+            return false;
+        }
+        wire.answer("200 OK", "in time");
+        true
+    });
+    let options = Options { timeouts: Timeouts { deadline: Some(Duration::from_millis(500)), ..Timeouts::default() }, ..options() };
+    let (_keep, root) = folder(&[]);
+    let node = Node::start(options, table(config("nodejs22", vec![script("/.*")]), &root), Ok(endpoint));
+    let mut client = node.connect();
+    for (path, status) in [("/late", 500), ("/fine", 200), ("/late", 500), ("/late", 500), ("/fine", 200)] {
+        client.write(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+        assert_eq!(client.answer(false).status, status, "{path}");
+    }
+    let (late, fine) = (Outcome::TimedOut, Outcome::Answered);
+    assert_eq!(node.outcomes.wait(5), [late, fine, late, late, fine]);
+}
