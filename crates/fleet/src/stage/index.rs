@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FOLDER;
 use super::copy::{Hashes, sweep_drafts};
-use super::walk::{Stamp, Walked};
+use super::walk::{Source, Stamp, Walked};
 use crate::cache::{self, Held};
 
 /// File systems count time in steps of up to a hundredth of a second (FAT: two seconds, which nobody develops on): a file that was changed right
@@ -34,6 +34,9 @@ pub(super) struct Index {
     /// Names the version: `file` without its folder.
     #[serde(skip)]
     whose: String,
+    /// The name of the version that the last copy was made for.
+    #[serde(skip)]
+    copied_for: String,
 }
 
 impl Index {
@@ -47,27 +50,44 @@ impl Index {
         let whose = hex(&digest(&SHA256, whose.as_bytes()).as_ref()[..8]);
         let file = home.join("index").join(format!("{whose}.json"));
         let known: Self = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        Self { origin: version.root.clone(), file, whose, ..known }
+        Self { origin: version.root.clone(), file, copied_for: whose.clone(), whose, ..known }
+    }
+
+    /// Whether no file has to be read.
+    pub(super) fn knows_all(&self, walked: &Walked) -> bool {
+        self.count(walked) == walked.files.len()
+    }
+
+    /// Takes over what is known of the same folder for another version, if that is more.
+    pub(super) fn learn(&mut self, other: Self, walked: &Walked) {
+        if other.count(walked) > self.count(walked) {
+            (self.content, self.files, self.copied_for) = (other.content, other.files, other.whose);
+        }
+    }
+
+    /// How many files look as they did.
+    fn count(&self, walked: &Walked) -> usize {
+        walked.files.iter().filter(|source| self.hash(source).is_some()).count()
+    }
+
+    fn hash(&self, source: &Source) -> Option<&String> {
+        self.files.get(&source.path).filter(|(stamp, _)| *stamp == source.stamp).map(|(_, hash)| hash)
     }
 
     /// What is in the files that look as they did.
     pub(super) fn known(&self, walked: &Walked) -> Hashes {
-        let known = walked.files.iter().filter_map(|source| {
-            let (stamp, hash) = self.files.get(&source.path)?;
-            (*stamp == source.stamp).then(|| (source.path.clone(), hash.clone()))
-        });
-        Hashes(known.collect())
+        Hashes(walked.files.iter().filter_map(|source| Some((source.path.clone(), self.hash(source)?.clone()))).collect())
     }
 
     /// The last copy, if it still exists.
     pub(super) fn previous(&self, home: &Path) -> Option<Held> {
         let valid = !self.content.is_empty() && self.content.bytes().all(|b| b.is_ascii_hexdigit());
-        valid.then(|| Held::existing(&self.place(home, &self.content))).flatten()
+        valid.then(|| Held::existing(&place(home, &self.copied_for, &self.content))).flatten()
     }
 
     /// Where the copy with this content is kept. Two apps with the same content share none, so that either can be told apart by where it works.
     pub(super) fn place(&self, home: &Path, content: &str) -> PathBuf {
-        home.join(format!("{}-{content}", self.whose))
+        place(home, &self.whose, content)
     }
 
     /// The name of the last copy.
@@ -92,6 +112,10 @@ impl Index {
             let _ = fs::rename(draft, &self.file);
         }
     }
+}
+
+fn place(home: &Path, whose: &str, content: &str) -> PathBuf {
+    home.join(format!("{whose}-{content}"))
 }
 
 /// Whether a later change must show in the file's times.

@@ -8,12 +8,14 @@ mod copy;
 mod index;
 mod walk;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use model::ids::VersionKey;
 use model::table::Version;
 
 use self::index::Index;
@@ -124,14 +126,18 @@ impl Drop for Staged {
     }
 }
 
-/// The newest copy of each version of a house.
+/// The newest copies of a house.
 #[derive(Debug, Default)]
-pub(crate) struct Newest(Mutex<std::collections::HashMap<model::ids::VersionKey, Weak<Staged>>>);
+pub(crate) struct Newest {
+    of_versions: Mutex<HashMap<VersionKey, Weak<Staged>>>,
+    /// For which version each folder was copied last.
+    of_folders: Mutex<HashMap<PathBuf, Arc<Version>>>,
+}
 
 impl Newest {
     /// Takes note of a copy; the one before is removed once nobody uses it. If it is still the same one, that is returned.
     fn replace(&self, version: &Version, staged: Staged) -> Arc<Staged> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.of_versions.lock().unwrap_or_else(PoisonError::into_inner);
         let key = &version.config.key;
         if let Some(old) = all.get(key).and_then(Weak::upgrade) {
             if old.root == staged.root {
@@ -143,18 +149,33 @@ impl Newest {
         all.insert(key.clone(), Arc::downgrade(&staged));
         staged
     }
+
+    /// Takes note that the folder of `version` was copied.
+    fn copied(&self, version: &Arc<Version>) {
+        self.of_folders.lock().unwrap_or_else(PoisonError::into_inner).insert(version.root.clone(), Arc::clone(version));
+    }
+
+    /// The version that `folder` was copied for last.
+    fn last_of(&self, folder: &Path) -> Option<Arc<Version>> {
+        self.of_folders.lock().unwrap_or_else(PoisonError::into_inner).get(folder).map(Arc::clone)
+    }
 }
 
 /// Makes the copy for `version`, or finds it.
-pub(crate) fn provide(house: &House, version: &Version, progress: &dyn Progress) -> Result<Arc<Staged>, PrepareError> {
+pub(crate) fn provide(house: &House, version: &Arc<Version>, progress: &dyn Progress) -> Result<Arc<Staged>, PrepareError> {
     let home = house.options.cache.join(FOLDER);
     let walked = walk::walk(&version.root, &version.config)?;
     let sealed = house.options.sealed.as_ref().is_some_and(|sealed| version.root.starts_with(sealed));
     let mut index = Index::load(&home, version, sealed);
+    // Many services often live in one folder: what was read for the first of them is not read again for each.
+    if let Some(other) = house.newest.last_of(&version.root).filter(|_| !sealed && !index.knows_all(&walked)) {
+        index.learn(Index::load(&home, &other, sealed), &walked);
+    }
     let known = if sealed { copy::Hashes::of_sealed(&version.root, &walked) } else { index.known(&walked) };
     let telling = Telling { progress, begun: Instant::now(), files: walked.files.len() };
     let held = make(&home, &version.root, &walked, &known, &mut index, &telling)
         .map_err(|error| PrepareError(format!("the app's files cannot be copied into {}: {error}", home.display())))?;
+    house.newest.copied(version);
     let (root, content) = (held.dir().join(FILES), index.content().to_owned());
     let staged =
         Staged { root, content, held: Mutex::new(Some(held)), superseded: AtomicBool::new(false), base: None, notes: walked.notes };
@@ -169,7 +190,7 @@ fn make(
     index: &mut Index,
     telling: &Telling<'_>,
 ) -> Result<Held, String> {
-    let previous = index.previous(home);
+    let mut previous = index.previous(home);
     if let Some(content) = known.content(walked) {
         let dir = index.place(home, &content);
         let make = || {
@@ -183,6 +204,8 @@ fn make(
             return Ok(held);
         }
         drop(held);
+        // What it was linked from is no better, and may be the very same, which is not discarded while it is held.
+        previous = None;
         cache::discard(&dir);
     }
     let draft = copy::Draft::new(home).map_err(|e| e.to_string())?;

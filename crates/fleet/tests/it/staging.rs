@@ -10,6 +10,7 @@ use fleet::prepare::Quiet;
 use fleet::{Prepared, Staged};
 use model::config::{SkipFiles, VersionConfig};
 use model::handler::{Handler, HandlerKind, StaticFiles, StaticSource};
+use model::ids::VersionKey;
 use model::pattern::{Anchor, Pattern, Template};
 
 use crate::support::{House, config, eventually};
@@ -123,6 +124,33 @@ async fn what_did_not_change_is_linked_and_the_old_copy_goes() {
     drop(first);
     eventually("the old copy is removed", || !old.exists()).await;
     assert!(second.root().exists() && third.root().exists());
+}
+
+#[tokio::test]
+async fn services_of_one_folder_share_its_files() {
+    let house = House::new(&[("a.txt", "1"), ("b/c.txt", "2")]);
+    eventually("the files are no longer new", || {
+        let found = std::fs::metadata(house.root().join("b/c.txt")).expect("exists");
+        found.modified().expect("known").elapsed().is_ok_and(|age| age > Duration::from_millis(60))
+    })
+    .await;
+    let of = |service: &str| {
+        let mut config = shell();
+        config.key = VersionKey::new(service.parse().expect("valid"), "v1".parse().expect("valid")).expect("short");
+        files(&prepared(&house, config))
+    };
+    let first = of("default");
+    let second = of("other");
+    std::fs::write(house.root().join("a.txt"), "3").expect("written");
+    let third = of("another");
+    let inode = |staged: &Staged, name: &str| std::fs::metadata(staged.root().join(name)).expect("exists").ino();
+    assert_ne!(first.root(), second.root());
+    assert_eq!(listing(second.root()), ["a.txt", "b/c.txt"].map(str::to_owned).into());
+    for name in ["a.txt", "b/c.txt"] {
+        assert_eq!(inode(&first, name), inode(&second, name), "{name}");
+    }
+    assert_eq!(inode(&first, "b/c.txt"), inode(&third, "b/c.txt"));
+    assert_eq!(std::fs::read_to_string(third.root().join("a.txt")).expect("read"), "3");
 }
 
 #[tokio::test]
