@@ -94,6 +94,11 @@ impl Serving {
         options.preload = self.preload;
     }
 
+    /// Begins to find out which walls can be built.
+    pub(crate) fn survey(&self) -> fleet::Survey {
+        fleet::Survey::begin(self.isolation.into())
+    }
+
     /// How many instances there may be.
     pub(crate) fn capacity(&self) -> Arc<Capacity> {
         Arc::new(Capacity::new(self.max_instances))

@@ -98,6 +98,7 @@ impl Works {
         if !loaded.is_ok() {
             bail!("the app cannot be started: {}", tally(&loaded.diagnostics));
         }
+        let survey = asked.serving.survey();
         let app = crate::app::id(&loaded);
         let edition = Edition::first(loaded);
         let folder = asked.storage.clone().map_or_else(|| crate::storage::default_folder(&app), Ok)?;
@@ -155,7 +156,7 @@ impl Works {
             GoogleName::take(bundled.names(), storage.dir(), &crate::storage::cache()?).inspect_err(|error| nameless(&journal, error)).ok();
         let mut options = fleet_options(asked, &app, &journal, bundled.doors())?;
         options.admin_api = google.as_ref().map(GoogleName::shown);
-        let fleet = Fleet::new(options).context("cannot prepare to start instances")?;
+        let fleet = Fleet::surveyed(options, survey).context("cannot prepare to start instances")?;
         for complaint in fleet.complaints() {
             ui.warning(&complaint);
         }

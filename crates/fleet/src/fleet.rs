@@ -22,13 +22,14 @@ use tokio::sync::watch;
 
 use crate::capacity::Capacity;
 use crate::google::AdminApi;
+use crate::launch::LAUNCHER;
 use crate::life::Ports;
 use crate::meter::Meter;
 use crate::names::Names;
 use crate::pool::{Deployment, VersionPool};
 use crate::prepare::{Launch, Prepared};
 use crate::spawn::Spawner;
-use crate::walls::{self, Ground, Isolation, Share};
+use crate::walls::{self, Ground, Isolation, Share, Survey};
 use crate::warden::Warden;
 use crate::zygote::Preload;
 
@@ -98,8 +99,7 @@ impl Options {
             doors: None,
             admin_api: None,
             runtime,
-            // Not a path that an upgrade might replace while we run.
-            launcher: "/proc/self/exe".into(),
+            launcher: LAUNCHER.into(),
         }
     }
 }
@@ -190,8 +190,17 @@ impl Fleet {
     /// # Errors
     /// If no private directory, thread or process can be made.
     pub fn new(options: Options) -> io::Result<Arc<Self>> {
+        let survey = Survey::by(&options.launcher, options.isolation);
+        Self::surveyed(options, survey)
+    }
+
+    /// A fleet whose survey was begun before, for the same walls.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn surveyed(options: Options, survey: Survey) -> io::Result<Arc<Self>> {
         let token = format!("{:016x}", draw());
-        let ground = Ground::survey(&options)?;
+        let ground = Ground::of(survey, &options)?;
         let run_dir = private_dir(&token)?;
         std::fs::create_dir_all(&options.cache)?;
         let warden = Arc::new(Warden::start(&options.launcher, &run_dir)?);

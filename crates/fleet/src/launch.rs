@@ -22,6 +22,8 @@ pub(crate) const WARDEN: &str = "__warden";
 pub(crate) const PROBE: &str = "__probe";
 /// First argument of the first process of a container: `__init COMMAND ARG…`.
 pub(crate) const INIT: &str = "__init";
+/// Our own binary. Not a path that an upgrade might replace while we run.
+pub(crate) const LAUNCHER: &str = "/proc/self/exe";
 /// The variable that says that the command is a container runtime.
 pub(crate) const CONTAINER: &str = "ENGINEHOUSE_CONTAINER";
 /// The variable with the plan of the walls, for the launcher's eyes only.

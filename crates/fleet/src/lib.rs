@@ -37,5 +37,5 @@ pub use prepare::{PrepareError, Prepared, Progress, Summary};
 pub use report::{Step, Unready};
 pub use sandbox::probe::{Report, State};
 pub use stage::Staged;
-pub use walls::{Isolation, Share};
+pub use walls::{Isolation, Share, Survey};
 pub use zygote::Preload;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,7 +19,7 @@ use sandbox::{Bind, Births, Plan};
 use crate::Options;
 use crate::fleet::House;
 use crate::google;
-use crate::launch::PROBE;
+use crate::launch::{LAUNCHER, PROBE};
 use crate::pool::Deployment;
 use crate::prepare::{Launch, Prepared};
 use crate::process_env;
@@ -72,9 +72,9 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// Finds out what can be built, in a process of its own.
-    pub(crate) fn survey(options: &Options) -> io::Result<Self> {
-        let mut report = if options.isolation == Isolation::None { None } else { Some(ask(&options.launcher)?) };
+    /// Waits until it is known what can be built.
+    pub(crate) fn of(survey: Survey, options: &Options) -> io::Result<Self> {
+        let mut report = survey.report()?;
         if let Some(report) = &mut report {
             keep_user_if_needed(report, &options.cache);
         }
@@ -167,9 +167,50 @@ fn keep_user_if_needed(report: &mut Report, cache: &Path) {
     });
 }
 
+/// What a process of its own finds out about the walls of this machine. It takes longer than most of a start, so whoever starts may begin it early
+/// and do something else meanwhile.
+#[derive(Debug)]
+pub struct Survey {
+    /// Nothing is looked for if no walls are wanted. An error waits until somebody wants to know.
+    process: Option<io::Result<Child>>,
+}
+
+impl Survey {
+    /// Begins.
+    pub fn begin(isolation: Isolation) -> Self {
+        Self::by(Path::new(LAUNCHER), isolation)
+    }
+
+    pub(crate) fn by(launcher: &Path, isolation: Isolation) -> Self {
+        Self { process: (isolation != Isolation::None).then(|| probe(launcher)) }
+    }
+
+    /// Waits for what was found.
+    pub(crate) fn report(mut self) -> io::Result<Option<Report>> {
+        self.process.take().map(|process| read(process?)).transpose()
+    }
+}
+
+impl Drop for Survey {
+    /// The process outlives nobody, also if the start was given up.
+    fn drop(&mut self) {
+        if let Some(Ok(process)) = self.process.take() {
+            let _ = process.wait_with_output();
+        }
+    }
+}
+
 /// Lets a throw-away process try every wall.
 pub(crate) fn ask(launcher: &Path) -> io::Result<Report> {
-    let output = Command::new(launcher).arg(PROBE).stdin(Stdio::null()).stderr(Stdio::null()).output()?;
+    read(probe(launcher)?)
+}
+
+fn probe(launcher: &Path) -> io::Result<Child> {
+    Command::new(launcher).arg(PROBE).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+}
+
+fn read(process: Child) -> io::Result<Report> {
+    let output = process.wait_with_output()?;
     serde_json::from_slice(&output.stdout).map_err(|_| io::Error::other(format!("looking for walls ended with {}", output.status)))
 }
 
