@@ -16,6 +16,7 @@ mod doctor;
 #[cfg(test)]
 mod documents;
 mod entrance;
+mod entropy;
 mod explain;
 mod flags;
 mod gcloud_env;
@@ -57,6 +58,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(dev_appserver::arguments());
     let ui = Ui::new(cli.color);
     inside::listen(&ui);
+    let serves = matches!(cli.command, Command::Run(_) | Command::DevAppserver(_) | Command::Serve(_));
+    let _gathering = serves.then(entropy::Entropy::gather);
     match cli.command {
         Command::Run(asked) => run::run(&ui, &asked),
         Command::DevAppserver(asked) => dev_appserver::dev_appserver(&ui, &asked),
