@@ -175,7 +175,9 @@ pub(crate) fn provide(house: &House, version: &Arc<Version>, progress: &dyn Prog
     let telling = Telling { progress, begun: Instant::now(), files: walked.files.len() };
     let held = make(&home, &version.root, &walked, &known, &mut index, &telling)
         .map_err(|error| PrepareError(format!("the app's files cannot be copied into {}: {error}", home.display())))?;
-    house.newest.copied(version);
+    if !sealed {
+        house.newest.copied(version);
+    }
     let (root, content) = (held.dir().join(FILES), index.content().to_owned());
     let staged =
         Staged { root, content, held: Mutex::new(Some(held)), superseded: AtomicBool::new(false), base: None, notes: walked.notes };
