@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::assets::stream::FileStream;
+use crate::assets::stream::{Extent, FileStream};
 use crate::forward::agent::AgentStream;
 use crate::forward::http::HttpStream;
 use crate::gzip::Zipped;
@@ -81,6 +81,16 @@ impl Body {
     /// Its length, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         self.kind.length()
+    }
+
+    /// The next part of a file, if it can be sent without being read.
+    pub(crate) fn extent(&mut self) -> Option<Extent> {
+        let Kind::File(file) = &mut self.kind else { return None };
+        let extent = file.extent()?;
+        if let Some(visit) = &mut self.visit {
+            visit.moved(extent.left());
+        }
+        Some(extent)
     }
 
     /// The next piece, never empty.

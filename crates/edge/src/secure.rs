@@ -189,4 +189,8 @@ impl Socket for Secure {
     fn sent(&self) -> u64 {
         self.sent
     }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
 }

@@ -1,9 +1,12 @@
 //! What a connection needs of its socket besides reading and writing.
 
-use std::task::{Context, Poll};
+use std::io;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::assets::stream::Extent;
 
 /// A client's socket.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -15,6 +18,20 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
 
     /// Bytes that went out with a flush instead of a write.
     fn sent(&self) -> u64;
+
+    /// The socket itself, if what is written goes out as it is: files can be sent unread then.
+    fn plain(&self) -> Option<&TcpStream>;
+}
+
+/// Sends what the socket takes of `extent`; how many bytes that was.
+pub(crate) fn poll_extent(socket: &TcpStream, cx: &mut Context<'_>, extent: &mut Extent) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(cx))?;
+        match socket.try_io(Interest::WRITABLE, || extent.send(socket)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+    }
 }
 
 impl Socket for TcpStream {
@@ -28,5 +45,9 @@ impl Socket for TcpStream {
 
     fn sent(&self) -> u64 {
         0
+    }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
     }
 }

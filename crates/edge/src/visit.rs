@@ -88,17 +88,20 @@ impl Visit {
                     stall.set(None);
                 }
             }
-            Poll::Ready(Some(Ok(bytes))) => {
-                self.bytes += bytes.len() as u64;
-                if let Some(stall) = &self.stall {
-                    let most = crate::sweep::millis(self.core.house.options.timeouts.stall);
-                    stall.set(Some(self.core.sweep.now() + most));
-                }
-            }
+            Poll::Ready(Some(Ok(bytes))) => self.moved(bytes.len() as u64),
             Poll::Ready(Some(Err(Aborted(why)))) => self.note(|record| {
                 record.fault.get_or_insert_with(|| (*why).to_owned());
             }),
             Poll::Ready(None) => {}
+        }
+    }
+
+    /// So many bytes of the answer's body are on their way.
+    pub(crate) fn moved(&mut self, length: u64) {
+        self.bytes += length;
+        if let Some(stall) = &self.stall {
+            let most = crate::sweep::millis(self.core.house.options.timeouts.stall);
+            stall.set(Some(self.core.sweep.now() + most));
         }
     }
 }

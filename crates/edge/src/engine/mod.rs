@@ -135,6 +135,16 @@ fn compose<S: Socket>(wire: &Wire<S>, answered: Answered, method: &Method, shape
     (body, framing, keep)
 }
 
+/// What there is to be written after a look at the body.
+enum Gathered {
+    /// Enough for now, or all of it.
+    Enough,
+    /// The body has no more for now.
+    Waiting,
+    /// A part of a file. Others have their turn after it, since files never make anybody wait.
+    Extent,
+}
+
 /// A response's body on its way.
 struct Sending {
     /// Dropped when it is complete, which ends the request.
@@ -149,7 +159,7 @@ struct Sending {
 impl Sending {
     fn poll<S: Socket>(&mut self, wire: &Wire<S>, link: &Link, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let waiting = self.gather(wire, cx);
+            let gathered = self.gather(wire, cx);
             if self.last && self.body.is_none() && !self.failed {
                 wire.finish();
             }
@@ -160,25 +170,37 @@ impl Sending {
             if self.body.is_none() {
                 return Poll::Ready(Ok(()));
             }
-            if waiting {
-                let left = !link.reading() && wire.left(cx);
-                return if left { Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())) } else { Poll::Pending };
+            match gathered {
+                Gathered::Enough => {}
+                Gathered::Waiting if !link.reading() && wire.left(cx) => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                Gathered::Waiting => return Poll::Pending,
+                Gathered::Extent => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
         }
     }
 
-    /// Takes pieces of the body until there is enough to be written; true if it has none for now.
-    fn gather<S: Socket>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>) -> bool {
+    /// Takes pieces of the body until there is enough to be written.
+    fn gather<S: Socket>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>) -> Gathered {
         while let Some(body) = &mut self.body {
             if matches!(self.framing, Framing::Empty | Framing::Length(0)) {
                 self.body = None;
-                return false;
+                return Gathered::Enough;
             }
             if wire.compose(|out| out.is_full()) {
-                return false;
+                return Gathered::Enough;
+            }
+            let extent = if matches!(self.framing, Framing::Length(_)) && wire.is_plain() { body.extent() } else { None };
+            if let Some(extent) = extent {
+                if self.count(extent.left()) {
+                    wire.compose(|out| out.lend(extent));
+                }
+                return Gathered::Extent;
             }
             match body.poll_piece(cx) {
-                Poll::Pending => return true,
+                Poll::Pending => return Gathered::Waiting,
                 Poll::Ready(Some(Ok(piece))) => self.push(wire, piece),
                 Poll::Ready(None) => {
                     self.failed = matches!(self.framing, Framing::Length(_));
@@ -188,17 +210,24 @@ impl Sending {
                 Poll::Ready(Some(Err(_))) => self.fail(),
             }
         }
-        false
+        Gathered::Enough
     }
 
     fn push<S: Socket>(&mut self, wire: &Wire<S>, piece: Bytes) {
+        if self.count(piece.len() as u64) {
+            wire.compose(|out| out.push(piece, self.framing));
+        }
+    }
+
+    /// Counts bytes of the body. More than were announced make it fail: false.
+    fn count(&mut self, length: u64) -> bool {
         if let Framing::Length(left) = &mut self.framing {
-            match left.checked_sub(piece.len() as u64) {
+            match left.checked_sub(length) {
                 Some(rest) => *left = rest,
-                None => return self.fail(),
+                None => self.fail(),
             }
         }
-        wire.compose(|out| out.push(piece, self.framing));
+        !self.failed
     }
 
     fn fail(&mut self) {

@@ -4,6 +4,8 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
+use crate::assets::stream::Extent;
+
 /// Pieces up to this size are copied: joining them costs less than a longer system call.
 const SMALL: usize = 8 * 1024;
 
@@ -22,24 +24,25 @@ pub(crate) enum Framing {
     Close,
 }
 
-/// What is to be written: `head`, then `body`, then `tail`.
+/// What is to be written: `head`, then `body`, then `tail`, then `extent`.
 #[derive(Default)]
 pub(super) struct Outbox {
     pub(super) head: Vec<u8>,
     sent: usize,
     body: Bytes,
     tail: &'static [u8],
+    extent: Option<Extent>,
 }
 
 impl Outbox {
     /// Whether there is nothing to be written.
     pub(super) fn is_empty(&self) -> bool {
-        self.sent == self.head.len() && self.body.is_empty() && self.tail.is_empty()
+        self.sent == self.head.len() && self.body.is_empty() && self.tail.is_empty() && self.extent.is_none()
     }
 
     /// Whether more should be written before more is added.
     pub(super) fn is_full(&self) -> bool {
-        !self.body.is_empty() || !self.tail.is_empty() || self.head.len() >= ENOUGH
+        !self.body.is_empty() || !self.tail.is_empty() || self.extent.is_some() || self.head.len() >= ENOUGH
     }
 
     /// Adds a piece of body. Only while there is room.
@@ -57,6 +60,22 @@ impl Outbox {
             self.body = piece;
             self.tail = if chunked { b"\r\n" } else { b"" };
         }
+    }
+
+    /// Adds a part of a file to a body that is not chunked. Only while there is room.
+    pub(super) fn lend(&mut self, extent: Extent) {
+        self.extent = Some(extent);
+    }
+
+    /// The part of a file that is to be sent next, if everything before it was written.
+    pub(super) fn lent(&mut self) -> Option<&mut Extent> {
+        let next = self.sent == self.head.len() && self.body.is_empty() && self.tail.is_empty();
+        self.extent.as_mut().filter(|_| next)
+    }
+
+    /// Lets go of a part of a file that was sent.
+    pub(super) fn settle(&mut self) {
+        self.extent.take_if(|extent| extent.left() == 0);
     }
 
     /// The body is complete.

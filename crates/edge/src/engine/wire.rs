@@ -16,7 +16,7 @@ use crate::core::Core;
 use crate::forward::response::Part;
 use crate::guard::{Guard, Refusal, Shape};
 use crate::link::{Link, Verdict};
-use crate::socket::Socket;
+use crate::socket::{Socket, poll_extent};
 use crate::upload::{Cut, Inlet};
 
 /// The start of an HTTP/2 connection (RFC 9113 §3.4).
@@ -72,6 +72,18 @@ struct Inner<S> {
     ended: bool,
     /// What is to be written is the end of the last response.
     last: bool,
+}
+
+impl<S: Socket> Inner<S> {
+    /// Sends some of the part of a file that comes next.
+    fn poll_lent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let (Some(extent), Some(socket)) = (self.out.lent(), self.socket.plain()) else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
+        let sent = ready!(poll_extent(socket, cx, extent));
+        self.out.settle();
+        Poll::Ready(sent)
+    }
 }
 
 impl<S: Socket> Wire<S> {
@@ -186,6 +198,11 @@ impl<S: Socket> Wire<S> {
         inner.ended && inner.input.is_empty()
     }
 
+    /// Whether parts of files can be sent unread.
+    pub(super) fn is_plain(&self) -> bool {
+        self.inner.borrow().socket.plain().is_some()
+    }
+
     /// Changes what is to be written.
     pub(super) fn compose<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
         change(&mut self.inner.borrow_mut().out)
@@ -214,13 +231,16 @@ impl<S: Socket> Wire<S> {
             let (slices, count) = inner.out.slices();
             let socket = Pin::new(&mut inner.socket);
             let length = match &slices[..count] {
+                [] => ready!(inner.poll_lent(cx)),
                 [one] => ready!(socket.poll_write(cx, one)),
                 several => ready!(socket.poll_write_vectored(cx, several)),
             }?;
             if length == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            inner.out.advance(length);
+            if count > 0 {
+                inner.out.advance(length);
+            }
             self.link.wrote(length, self.core.sweep.now());
         }
         if inner.last {

@@ -151,6 +151,46 @@ fn large_files_are_streamed_whole_and_in_part() {
 }
 
 #[test]
+fn large_files_of_one_connection_come_in_order_and_are_counted() {
+    let large: Vec<u8> = (0..3_000_001_u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[2]).collect();
+    let (_keep, root) = folder(&[("s/large.bin", &large), ("s/small.txt", b"small")]);
+    let node = Node::files(options(), table(config("python312", vec![files("/s", "s")]), &root));
+    let mut client = node.connect();
+    let ask = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
+    let all = [ask("/s/large.bin", ""), ask("/s/small.txt", ""), ask("/s/large.bin", "Range: bytes=-700001\r\n"), ask("/s/small.txt", "")]
+        .concat();
+    client.write(all.as_bytes());
+    let bodies: Vec<Vec<u8>> = (0..4).map(|_| client.answer(false).body).collect();
+    assert!(bodies == [&large[..], b"small", &large[3_000_001 - 700_001..], b"small"]);
+    let old = node.send("GET /s/large.bin HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    assert!(old.body == large && !old.cut);
+    let counted: Vec<u64> = node.journal.wait(5).iter().map(|request| request.bytes).collect();
+    assert_eq!(counted, [3_000_001, 5, 700_001, 5, 3_000_001]);
+}
+
+#[test]
+fn a_file_that_becomes_shorter_while_it_is_sent_is_cut_off() {
+    let (_keep, root) = folder(&[("s/a.txt", b"a"), ("s/large.bin", b"")]);
+    let file = std::fs::File::options().write(true).open(root.join("s/large.bin")).expect("opened");
+    // More than the buffers of both sockets hold.
+    file.set_len(64 << 20).expect("made longer");
+    let node = Node::files(options(), table(config("python312", vec![files("/s", "s")]), &root));
+    let mut client = node.connect();
+    client.write(b"GET /s/large.bin HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let head = client.head();
+    assert_eq!(head.header("content-length").as_deref(), Some("67108864"));
+    file.set_len(0).expect("made shorter");
+    let mut got = 0;
+    while let Some(more) = client.some() {
+        got += more.len();
+    }
+    assert!(got < 64 << 20, "{got} bytes of a file that is gone");
+    let record = node.journal.wait(1).remove(0);
+    assert!(record.bytes < 64 << 20, "{record:?}");
+    assert_eq!(node.get("/s/a.txt").text(), "a");
+}
+
+#[test]
 fn a_small_cache_serves_all_the_same() {
     let all: Vec<(String, Vec<u8>)> = (0..20_u8).map(|n| (format!("s/{n}.txt"), vec![b'a' + n; 10_000])).collect();
     let named: Vec<(&str, &[u8])> = all.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect();

@@ -299,6 +299,11 @@ impl Client {
         }
     }
 
+    /// What comes next, however much that is; `None` at the end.
+    pub fn some(&mut self) -> Option<Vec<u8>> {
+        (!self.pending.is_empty() || self.more()).then(|| std::mem::take(&mut self.pending))
+    }
+
     /// Whether the server closes the connection without another byte.
     pub fn closed(&mut self) -> bool {
         self.pending.is_empty() && !self.more()
