@@ -23,13 +23,20 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
     fn plain(&self) -> Option<&TcpStream>;
 }
 
-/// Sends what the socket takes of `extent`; how many bytes that was.
+/// Sends what the socket takes of `extent`; how many bytes that was. A socket that took less than all is full: nothing is tried before it has room for
+/// a good deal, where trying on would send a few packets at a time.
 pub(crate) fn poll_extent(socket: &TcpStream, cx: &mut Context<'_>, extent: &mut Extent) -> Poll<io::Result<usize>> {
     loop {
         ready!(socket.poll_write_ready(cx))?;
-        match socket.try_io(Interest::WRITABLE, || extent.send(socket)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return Poll::Ready(result),
+        let mut sent = 0;
+        let tried = socket.try_io(Interest::WRITABLE, || {
+            sent = extent.send(socket)?;
+            if extent.left() > 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match tried {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+            Err(_) if sent == 0 => {}
+            _ => return Poll::Ready(Ok(sent)),
         }
     }
 }
