@@ -4,12 +4,12 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use rustix::buffer::spare_capacity;
 use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
@@ -62,7 +62,11 @@ impl FileStream {
         }
         let (file, at) = (self.file.clone(), self.at);
         self.at += length;
-        self.reading = Some(tokio::task::spawn_blocking(move || read(&file, at, usize::try_from(length).unwrap_or(0))));
+        self.reading = Some(tokio::task::spawn_blocking(move || {
+            let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+            file.read_exact_at(&mut bytes, at)?;
+            Ok(bytes)
+        }));
     }
 
     pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
@@ -79,21 +83,6 @@ impl FileStream {
         self.left = self.left.saturating_sub(bytes.len() as u64);
         Poll::Ready(Some(Ok(bytes.into())))
     }
-}
-
-/// Exactly `length` bytes from `at`.
-fn read(file: &File, mut at: u64, length: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(length);
-    while bytes.len() < length {
-        match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(more) => at += more as u64,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    bytes.truncate(length);
-    Ok(bytes)
 }
 
 /// Whether the system holds so many bytes from `at` in memory, as far as the first and the last of them tell. File systems that cannot say hold nothing.

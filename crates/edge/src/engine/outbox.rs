@@ -67,10 +67,9 @@ impl Outbox {
         self.extent = Some(extent);
     }
 
-    /// The part of a file that is to be sent next, if everything before it was written.
+    /// The part of a file that is to be sent once there are no more slices.
     pub(super) fn lent(&mut self) -> Option<&mut Extent> {
-        let next = self.sent == self.head.len() && self.body.is_empty() && self.tail.is_empty();
-        self.extent.as_mut().filter(|_| next)
+        self.extent.as_mut()
     }
 
     /// Lets go of a part of a file that was sent.
